@@ -1,0 +1,1 @@
+"""From a classifier and clean images to a detector: attacks, attacked sets, budget search, fit."""

@@ -1,0 +1,124 @@
+"""Recipes: which attacks, splits, interventions and head a calibration uses, as TOML that users copy and edit."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from ce_detect.calibrate.attacks import Attack
+from ce_detect.errors import CalibrationError
+
+SPLITS = ("fit", "select", "calibrate", "test")
+HeadKind = Literal["mlp", "logistic", "distance"]
+
+_KEYS = {"description", "head", "prevalence", "splits", "attack", "intervention"}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Settings of a calibration.
+
+    Attributes:
+        name: what it is called in reports.
+        description: what it is for.
+        attacks: what makes the calibration set; none for a detector that learns from clean data alone.
+        splits: share of the images for each of *fit*, *select*, *calibrate* and *test*; they sum to 1.
+        head: ``"mlp"``, ``"logistic"``, or ``"distance"`` (clean data alone).
+        prevalence: share of attacked inputs at which ``probability`` is reported, in (0, 1).
+        interventions: specifications to use as they are; empty to search within the budget.
+    """
+
+    name: str
+    description: str
+    attacks: tuple[Attack, ...]
+    splits: Mapping[str, float]
+    head: HeadKind
+    prevalence: float
+    interventions: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def load(cls, name: str | Path) -> Recipe:
+        """Read a recipe that ships with ce-detect, by name, or a TOML file, by path.
+
+        Raises:
+            CalibrationError: no such recipe or file, not TOML, or a key or value that makes no sense.
+        """
+        path = Path(name)
+        if path.suffix != ".toml":
+            path = recipe_folder() / f"{name}.toml"
+            if not path.is_file():
+                listed = ", ".join(shipped_recipes())
+                raise CalibrationError(f"no recipe {str(name)!r}; there are: {listed}; or give the path of a .toml file")
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CalibrationError(f"recipe {path} cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise CalibrationError(f"recipe {path} is not valid TOML: {error}") from error
+        return cls.parse(path.stem, raw)
+
+    @classmethod
+    def parse(cls, name: str, raw: Mapping[str, Any]) -> Recipe:
+        """Make a recipe from parsed TOML; see ``calibration/default.toml`` for the keys.
+
+        Raises:
+            CalibrationError: a key or value that makes no sense.
+        """
+        unknown = sorted(set(raw) - _KEYS)
+        if unknown:
+            raise CalibrationError(f"recipe {name!r} has an unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
+        head = raw.get("head", "mlp")
+        attacks = tuple(_attack(name, table) for table in raw.get("attack", ()))
+        if head not in ("mlp", "logistic", "distance"):
+            raise CalibrationError(f"head = {head!r} in recipe {name!r} is none of 'mlp', 'logistic', 'distance'")
+        if bool(attacks) == (head == "distance"):
+            raise CalibrationError(f"recipe {name!r}: head = {head!r} {'takes no' if attacks else 'needs at least one'} attack")
+        return cls(
+            name=name,
+            description=str(raw.get("description", "")),
+            attacks=attacks,
+            splits=_splits(name, raw.get("splits", {})),
+            head=head,
+            prevalence=_share(name, "prevalence", raw.get("prevalence", 0.01)),
+            interventions=tuple(raw.get("intervention", ())),
+        )
+
+
+def recipe_folder() -> Path:
+    """Folder of the recipes that ship with ce-detect: in the package, or ``calibration/`` of a source checkout."""
+    packaged = Path(str(files("ce_detect"))) / "recipes"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "calibration"
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """Names of the recipes that ship with ce-detect."""
+    return tuple(sorted(path.stem for path in recipe_folder().glob("*.toml")))
+
+
+def _attack(recipe: str, table: Mapping[str, Any]) -> Attack:
+    settings = dict(table)
+    kind = settings.pop("kind", None)
+    if kind is None:
+        raise CalibrationError(f"an [[attack]] in recipe {recipe!r} has no kind")
+    return Attack.of(str(kind), name=settings.pop("name", None), **settings)
+
+
+def _splits(recipe: str, table: Mapping[str, Any]) -> Mapping[str, float]:
+    shares = {"fit": 0.40, "select": 0.15, "calibrate": 0.30, "test": 0.15, **table}
+    unknown = sorted(set(shares) - set(SPLITS))
+    if unknown:
+        raise CalibrationError(f"recipe {recipe!r} has a split {unknown[0]!r}; there are: {', '.join(SPLITS)}")
+    if any(not isinstance(v, int | float) or v < 0 for v in shares.values()) or not math.isclose(sum(shares.values()), 1):
+        raise CalibrationError(f"the splits of recipe {recipe!r} must be shares that sum to 1, got {shares}")
+    return {name: float(shares[name]) for name in SPLITS}
+
+
+def _share(recipe: str, key: str, value: Any) -> float:
+    if not isinstance(value, int | float) or not 0 < value < 1:
+        raise CalibrationError(f"{key} = {value!r} in recipe {recipe!r} is not a share between 0 and 1")
+    return float(value)

@@ -1,0 +1,65 @@
+"""The seam between ce-detect and any classifier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INPUT = "input"
+"""Name of the site that is the input itself."""
+
+
+class Trace(NamedTuple):
+    """What one forward pass leaves behind.
+
+    Attributes:
+        logits: ``(batch, classes)``.
+        latents: one hidden tensor a site, in the order in which the classifier computes them.
+    """
+
+    logits: Tensor
+    latents: dict[str, Tensor]
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """A classifier as ce-detect sees it: logits, hidden tensors at named sites, and a way to go on from one of them.
+
+    Attributes:
+        num_classes: number of logits.
+        input_shape: ``(channels, height, width)`` of one input.
+        bounds: smallest and largest valid pixel value; preprocessing is inside the model.
+        sites: names of the hidden tensors where one may intervene, in the order of computation.
+        elastic: whether inputs of another height and width than ``input_shape`` are accepted.
+    """
+
+    num_classes: int
+    input_shape: tuple[int, ...]
+    bounds: tuple[float, float]
+    sites: tuple[str, ...]
+    elastic: bool
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return logits ``(batch, classes)`` of inputs ``(batch, channels, height, width)``."""
+        ...
+
+    def trace(self, x: Tensor, sites: tuple[str, ...] | None = None) -> Trace:
+        """Return logits and the latents at ``sites`` (all by default) from one forward pass."""
+        ...
+
+    def resume(self, site: str, latent: Tensor, x: Tensor) -> Tensor:
+        """Return the logits that follow when the tensor at ``site`` is ``latent``.
+
+        Args:
+            site: one of ``sites``, or ``"input"``.
+            latent: ``(draws * batch, ...)``, draw-major: the first ``batch`` rows are draw 0.
+            x: the ``(batch, channels, height, width)`` inputs that gave the original latent. A classifier that
+                truly skips the prefix does not look at it.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a digest of the weights: equal digests mean the same classifier."""
+        ...

@@ -1,0 +1,68 @@
+"""Effects: what an intervention does to the log-odds.
+
+All effects are measured on logits, never on softmax probabilities, where saturation hides or reverses them. With logits
+``z`` and ``c = argmax z``, and logits ``z'`` after an intervention:
+
+==================  =====================================================================================
+target effect       ``o_c(z) - o_c(z')`` with the log-odds ``o_c(z) = z_c - logsumexp(z_k, k != c)``
+target logit        ``z_c - z'_c``: separates "c fell" from "the others rose"
+non-target effect   mean over ``k != c`` of ``|z_k - z'_k|``: class distortion (Kim, Kim, Ro, IEEE TIP 31)
+rival rise          max over ``k != c`` of ``(z'_k - z_k) - (z'_c - z_c)``: where the evidence goes
+divergence          ``KL(softmax z, softmax z')``, at most `MAX_DIVERGENCE`
+agreement           cosine of the centred logits
+==================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EFFECTS = ("target effect", "target logit", "non-target effect", "rival rise", "divergence", "agreement")
+"""Names of the effects, in the order in which `effects` returns them."""
+
+MAX_DIVERGENCE = 20.0
+"""Cap of the divergence, in nats."""
+
+
+def log_odds(z: Tensor, label: Tensor) -> Tensor:
+    """Log-odds of ``label`` against all other classes, in nats.
+
+    Args:
+        z: logits ``(..., classes)``.
+        label: class of each row, ``(...)``, int64.
+
+    Returns:
+        ``(...)``.
+    """
+    own = F.one_hot(label, z.shape[-1]).bool()
+    return _own(z, own) - torch.logsumexp(z.masked_fill(own, -torch.inf), -1)
+
+
+def _own(z: Tensor, own: Tensor) -> Tensor:
+    return (z * own).sum(-1)
+
+
+def effects(z: Tensor, z_do: Tensor) -> Tensor:
+    """Effects of an intervention on the decision ``argmax z``.
+
+    Args:
+        z: logits ``(batch, classes)`` without the intervention.
+        z_do: logits ``(draws, batch, classes)`` with it.
+
+    Returns:
+        ``(draws, batch, 6)``, in the order of `EFFECTS`.
+    """
+    label = z.argmax(-1)
+    own = F.one_hot(label, z.shape[-1]).bool()
+    change = z_do - z
+    own_change = _own(change, own)
+    others = z.shape[-1] - 1
+    target = log_odds(z, label) - log_odds(z_do, label.expand(z_do.shape[:-1]))
+    distortion = (change.abs() * ~own).sum(-1) / others
+    rival = change.masked_fill(own, -torch.inf).amax(-1) - own_change
+    log_p, log_q = z.log_softmax(-1), z_do.log_softmax(-1)
+    divergence = (log_p.exp() * (log_p - log_q)).sum(-1).clamp(0, MAX_DIVERGENCE)
+    agreement = F.cosine_similarity(z_do - z_do.mean(-1, keepdim=True), z - z.mean(-1, keepdim=True), dim=-1)
+    return torch.stack([target, -own_change, distortion, rival, divergence, agreement], dim=-1)

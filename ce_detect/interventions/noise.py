@@ -1,0 +1,42 @@
+"""do(add noise): a few Gaussian patterns, drawn once from a seed and the same for every input."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ce_detect.classifiers.base import INPUT
+from ce_detect.interventions.base import Intervention
+
+
+class GaussianNoise(Intervention):
+    """Add ``draws`` fixed Gaussian patterns of standard deviation ``sigma`` times the pixel range.
+
+    The patterns come from ``seed`` when the intervention is made, so a verdict can be reproduced and the artifact
+    holds them; a deployment may keep them secret. Patterns are drawn for ``height`` by ``width`` and cropped or tiled to
+    the tensor at hand.
+    """
+
+    family = "noise"
+    deterministic = False
+    paper = "Roth et al. 2019, The Odds are Odd, arXiv 1902.04818"
+
+    pattern: Tensor
+
+    def __init__(
+        self, *, site: str = INPUT, sigma: float = 0.05, draws: int = 1, seed: int = 0, channels: int = 3, side: int = 32,
+        width: float = 1.0,
+    ) -> None:  # fmt: skip
+        super().__init__(site=site, draws=draws, sigma=sigma, seed=seed, channels=channels, side=side, width=width)
+        self.settings["draws"] = draws
+        generator = torch.Generator().manual_seed(seed)
+        pattern = torch.randn(draws, 1, channels, side, side, generator=generator)
+        self.register_buffer("pattern", pattern * sigma * width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Add the patterns, see `Intervention.forward`."""
+        height, width = h.shape[-2:]
+        side = self.pattern.shape[-1]
+        repeats = (-(-height // side), -(-width // side))
+        pattern = self.pattern.repeat(1, 1, 1, *repeats)[..., :height, :width]
+        return (h.unsqueeze(0) + pattern).flatten(0, 1)
