@@ -143,6 +143,10 @@ class Attack:
         """Rough number of forward passes an image takes."""
         return self.info.passes(dict(self.settings))
 
+    def spec(self) -> dict[str, Setting]:
+        """Everything needed to make it again with `Attack.of`, as plain data."""
+        return {"kind": self.kind, "name": self.name, **dict(self.settings)}
+
     def build(self, estimator: Any, *, width: float, batch_size: int) -> Any:
         """Make the ART attack.
 

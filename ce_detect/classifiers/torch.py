@@ -42,7 +42,7 @@ def wrap(
     Raises:
         ModelError: not a module, in training mode, does not return logits, or has no such site.
     """
-    model = _as_logits(_unwrapped(model), input_shape, bounds)
+    model = _as_logits(unwrapped(model), input_shape, bounds)
     example = _probe(model, input_shape, bounds, count=2)
     try:
         with torch.no_grad():
@@ -251,7 +251,12 @@ _PROBABILITIES = (
 )
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Take a module out of ``torch.compile`` or ``DataParallel`` and check that it is in eval mode.
+
+    Raises:
+        ModelError: not a module, or in training mode.
+    """
     if not isinstance(model, nn.Module):
         raise ModelError(f"expected a torch.nn.Module, got {type(model).__name__}")
     model = getattr(model, "_orig_mod", model)  # torch.compile
@@ -349,4 +354,4 @@ def _line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-__all__ = ["PENULTIMATE", "Classifier", "HookClassifier", "TorchClassifier", "wrap"]
+__all__ = ["PENULTIMATE", "Classifier", "HookClassifier", "TorchClassifier", "unwrapped", "wrap"]

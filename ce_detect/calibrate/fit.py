@@ -1,0 +1,257 @@
+"""Calibration: split, attack, search, fit, set the threshold, measure."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import math
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ce_detect import inputs
+from ce_detect.calibrate import learn
+from ce_detect.calibrate.cost import CostTable
+from ce_detect.calibrate.recipe import Recipe
+from ce_detect.calibrate.search import Chosen, Meter, search
+from ce_detect.calibrate.sets import AttackedSet, Progress, attack_all, cache_folder, split_by_identity
+from ce_detect.data import Images
+from ce_detect.detector import conformal
+from ce_detect.detector.gate import Gate
+from ce_detect.errors import CalibrationError
+from ce_detect.evaluate import report
+from ce_detect.signature import Signature
+
+logger = logging.getLogger("ce_detect")
+
+BATCH = 32
+"""Inputs in the batch on which the budget is measured."""
+
+MIN_SUCCESSES = 20
+"""Successful attacks, in *fit* and *select* together, below which an attack teaches nothing."""
+
+MIN_CLEAN = 50
+"""Clean images in *fit* below which no detector is learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a calibration is asked for; see `ce_detect.DetectedModel.calibrate`."""
+
+    recipe: Recipe
+    fpr: float
+    budget: float
+    guarantee: conformal.Guarantee
+    confidence: float
+    seed: int
+    attack_seconds: float | None
+    cache: Path | None
+    jobs: int | None
+    progress: Progress | None
+
+    def __post_init__(self) -> None:
+        if not self.budget > 1:
+            raise CalibrationError(
+                f"budget = {self.budget}: a gated forward runs the model once, so it must be above 1.0; "
+                "2.0 means twice the time of the model alone"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """A gate, and plain data about how it came to be."""
+
+    gate: Gate
+    manifest: dict[str, Any]
+
+
+def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request) -> Calibrated:
+    """Make a gate for a classifier; see `ce_detect.DetectedModel.calibrate`.
+
+    Args:
+        classifier: the wrapped model.
+        bare: the model as the user runs it; its time is 1.0 in the budget.
+        images: clean images and, where known, their labels.
+        request: what is asked for.
+    """
+    inputs.checked(images.x, input_shape=classifier.input_shape, bounds=classifier.bounds)
+    recipe = request.recipe
+    parts = split_by_identity(images.x, recipe.splits, request.seed)
+    _check_sizes(parts, images, request)
+    labels = _labels(classifier, images.x)
+    _check_classes(labels, classifier.num_classes)
+    learning = {
+        name: _attack(classifier, images.x[parts[name]], labels[parts[name]], request) for name in ("fit", "select")
+    }
+    attacks = _teaching(recipe, learning)
+    table = CostTable(
+        request.cache or cache_folder(), fingerprint=classifier.fingerprint(), batch=BATCH, device=str(classifier.device)
+    )
+    meter = Meter(classifier, bare, torch.from_numpy(images.x[parts["fit"]][:BATCH]).to(classifier.device), table)
+    sets = {
+        name: learn.Sets(images.x[parts[name]], {attack: learning[name][attack] for attack in attacks})
+        for name in ("fit", "select")
+    }
+    chosen = search(classifier, sets, meter, recipe=recipe, budget=request.budget, seed=request.seed)
+    while True:
+        signature = Signature(classifier, list(chosen.interventions), sites=chosen.sites, chunk=meter.chunk)
+        head = learn.head(signature, sets, kind=recipe.head, seed=request.seed)
+        gate = _gate(signature, head, images.x[parts["calibrate"]], request)
+        cost = meter.gate(gate, chosen)
+        if cost <= request.budget or not chosen.can_shrink:
+            break
+        logger.info("measured cost %.2f is above the budget; leaving out %s", cost, chosen.last)
+        chosen = chosen.shrunk()
+    if cost > request.budget:
+        logger.warning("the free statistics alone cost %.2f, more than the budget of %.2f", cost, request.budget)
+    test = images.subset(parts["test"])
+    figures = None
+    if len(test):
+        attacked = attack_all(
+            classifier, test.x, recipe.attacks, seed=request.seed, cache=request.cache, jobs=request.jobs,
+            seconds=request.attack_seconds, progress=request.progress,
+        )  # fmt: skip
+        figures = report.evaluate(gate, test.x, test.y, attacked, target=request.fpr).to_dict()
+    manifest = _manifest(classifier, images, parts, request, attacks, chosen, gate)
+    manifest["figures"] = {"cost": round(cost, 3), "test": figures}
+    return Calibrated(gate, manifest)
+
+
+def _check_sizes(parts: dict[str, NDArray[np.int64]], images: Images, request: Request) -> None:
+    """Refuse before the attacks, which take the time."""
+    try:
+        conformal.rank(
+            len(parts["calibrate"]), request.fpr, guarantee=request.guarantee, confidence=request.confidence
+        )
+    except conformal.TooFewSamplesError as error:
+        share = request.recipe.splits["calibrate"]
+        total = math.ceil(error.needed / share) if share else error.needed
+        raise conformal.TooFewSamplesError(
+            f"{error}. Of the {len(images)} images given, the recipe keeps {share:.0%} for the threshold: {total} distinct "
+            "images in all would do",
+            needed=total,
+            given=len(images),
+        ) from None
+    if len(parts["fit"]) < MIN_CLEAN:
+        raise conformal.TooFewSamplesError(
+            f"{len(parts['fit'])} of {len(images)} images are left to learn from, at least {MIN_CLEAN} are needed",
+            needed=math.ceil(MIN_CLEAN / request.recipe.splits["fit"]),
+            given=len(images),
+        )
+
+
+def _labels(classifier: Any, x: NDArray[np.float32]) -> NDArray[np.int64]:
+    with torch.inference_mode():
+        parts = [classifier.logits(part.to(classifier.device)).argmax(1) for part in torch.from_numpy(x).split(128)]
+    return np.asarray(torch.cat(parts).cpu().numpy())
+
+
+def _check_classes(labels: NDArray[np.int64], num_classes: int) -> None:
+    if len(np.unique(labels)) < 2:
+        raise CalibrationError(
+            f"the classifier gives all {len(labels)} images the same label, {labels[0]}, of {num_classes}. Calibration needs "
+            "images of several classes; check the data, and that its pixels are scaled as the model expects"
+        )
+
+
+def _attack(
+    classifier: Any, x: NDArray[np.float32], labels: NDArray[np.int64], request: Request
+) -> dict[str, AttackedSet]:
+    """Attack a split and keep the successes: what changed the classifier's decision."""
+    if not len(x):
+        return {attack.name: AttackedSet(attack, x, np.zeros(0, np.int64)) for attack in request.recipe.attacks}
+    attacked = attack_all(
+        classifier, x, request.recipe.attacks, seed=request.seed, cache=request.cache, jobs=request.jobs,
+        seconds=request.attack_seconds, progress=request.progress,
+    )  # fmt: skip
+    successes = {}
+    for name, twins in attacked.items():
+        changed = _labels(classifier, twins.x) != labels[twins.index]
+        successes[name] = AttackedSet(twins.attack, twins.x[changed], twins.index[changed])
+    return successes
+
+
+def _teaching(recipe: Recipe, learning: dict[str, dict[str, AttackedSet]]) -> tuple[str, ...]:
+    """Names of the attacks that succeed often enough to be learned from."""
+    counts = {attack.name: sum(len(part[attack.name].x) for part in learning.values()) for attack in recipe.attacks}
+    enough = tuple(name for name, count in counts.items() if count >= MIN_SUCCESSES)
+    for name in sorted(set(counts) - set(enough)):
+        logger.warning("attack %s succeeded only %d times; nothing is learned from it", name, counts[name])
+    if recipe.attacks and not enough:
+        listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
+        raise CalibrationError(
+            f"no attack succeeded at least {MIN_SUCCESSES} times ({listed}). Raise their strength in the recipe, allow more "
+            "attack time, give more images, or use the recipe 'clean-only'"
+        )
+    return enough
+
+
+def _gate(signature: Signature, head: Any, clean: NDArray[np.float32], request: Request) -> Gate:
+    _, features = learn.features(signature, clean)
+    with torch.inference_mode():
+        scores = head(torch.from_numpy(features).to(signature.classifier.device)).cpu()
+    threshold = conformal.threshold(
+        scores.numpy(), request.fpr, guarantee=request.guarantee, confidence=request.confidence
+    )
+    gate = Gate(signature, head, clean_scores=scores, threshold=threshold, prevalence=request.recipe.prevalence)
+    return gate.eval().to(signature.classifier.device)
+
+
+def _manifest(
+    classifier: Any,
+    images: Images,
+    parts: dict[str, NDArray[np.int64]],
+    request: Request,
+    attacks: tuple[str, ...],
+    chosen: Chosen,
+    gate: Gate,
+) -> dict[str, Any]:
+    recipe = request.recipe
+    return {
+        "fpr": request.fpr,
+        "guarantee": request.guarantee,
+        "confidence": request.confidence,
+        "budget": None if math.isinf(request.budget) else request.budget,
+        "seed": request.seed,
+        "recipe": {
+            "name": recipe.name,
+            "head": recipe.head,
+            "prevalence": recipe.prevalence,
+            "splits": dict(recipe.splits),
+            "attacks": [attack.spec() for attack in recipe.attacks],
+            "learned_from": list(attacks),
+        },
+        "model": {
+            "fingerprint": classifier.fingerprint(),
+            "input_shape": list(classifier.input_shape),
+            "bounds": list(classifier.bounds),
+            "num_classes": classifier.num_classes,
+            "sites": list(classifier.sites),
+        },
+        "signature": {
+            "interventions": [intervention.spec() for intervention in chosen.interventions],
+            "names": [intervention.name for intervention in chosen.interventions],
+            "sites": list(chosen.sites),
+            "features": len(gate.signature.names),
+            "chunk": gate.signature.chunk,
+        },
+        "data": {
+            "fingerprint": hashlib.sha256(images.x.tobytes()).hexdigest(),
+            "images": len(images),
+            "splits": {name: len(part) for name, part in parts.items()},
+        },
+        "search": chosen.ledger,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("ce-detect", "torch", "adversarial-robustness-toolbox", "scikit-learn", "numpy")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}

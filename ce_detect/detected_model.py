@@ -1,0 +1,246 @@
+"""The front door: wrap a model, calibrate, gate, save, load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ce_detect import data, inputs
+from ce_detect.artifact import Artifact
+from ce_detect.calibrate import fit
+from ce_detect.calibrate.attacks import Attack
+from ce_detect.calibrate.recipe import Recipe
+from ce_detect.calibrate.sets import Progress, attack_all
+from ce_detect.classifiers import torch as torch_classifiers
+from ce_detect.detector import stored
+from ce_detect.detector.conformal import Guarantee
+from ce_detect.detector.gate import Gate, GateResult, Policy, Verdict, as_policy
+from ce_detect.errors import CalibrationError, NotCalibratedError
+from ce_detect.evaluate import report
+
+
+class DetectedModel:
+    """A classifier with a detector of adversarial examples in front of it.
+
+    >>> guard = DetectedModel(model).calibrate(x_clean, y, fpr=0.01, budget=2.0)   # doctest: +SKIP
+    >>> result = guard(x)                                                          # doctest: +SKIP
+    >>> result.is_adversarial, result.p_value                                      # doctest: +SKIP
+
+    Args:
+        model: a ``torch.nn.Module`` in eval mode that maps pixels ``(batch, channels, height, width)`` to logits
+            ``(batch, classes)``; preprocessing is inside the model. See `ce_detect.classifiers.torch.wrap`.
+        input_shape: ``(channels, height, width)``; found from the calibration images when not given.
+        bounds: smallest and largest valid pixel value; found from the calibration images when not given.
+        sites: names of the hidden tensors where interventions may happen; found in the model when not given.
+
+    Raises:
+        ModelError: the model cannot be wrapped as it is.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        input_shape: tuple[int, int, int] | None = None,
+        bounds: tuple[float, float] | None = None,
+        sites: tuple[str, ...] | None = None,
+    ) -> None:
+        self.model = torch_classifiers.unwrapped(model)
+        self._given = (input_shape, bounds, sites)
+        self._classifier: torch_classifiers.TorchClassifier | torch_classifiers.HookClassifier | None = None
+        self._calibrated: fit.Calibrated | None = None
+        if input_shape is not None and bounds is not None:
+            self._wrap(input_shape, bounds)
+
+    @property
+    def classifier(self) -> torch_classifiers.TorchClassifier | torch_classifiers.HookClassifier:
+        """The wrapped classifier.
+
+        Raises:
+            NotCalibratedError: its input shape and bounds are not known yet.
+        """
+        if self._classifier is None:
+            raise NotCalibratedError("input shape and bounds are not known yet: give both, or calibrate")
+        return self._classifier
+
+    @property
+    def gate(self) -> Gate:
+        """The gate as one ``nn.Module``, differentiable up to the score: for adaptive attacks and export.
+
+        Raises:
+            NotCalibratedError: not calibrated and not loaded.
+        """
+        return self._calibration.gate
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was calibrated, on what, how, and the figures measured then: plain data, as saved."""
+        return self._calibration.manifest
+
+    @property
+    def threshold(self) -> float:
+        """Score above which an input is flagged."""
+        return float(self.gate.threshold)
+
+    @property
+    def _calibration(self) -> fit.Calibrated:
+        if self._calibrated is None:
+            raise NotCalibratedError("not calibrated yet: call calibrate(x_clean, y), or DetectedModel.load(path, model)")
+        return self._calibrated
+
+    def calibrate(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        recipe: str | Path | Recipe = "default",
+        fpr: float = 0.01,
+        budget: float = 2.0,
+        guarantee: Guarantee = "pac",
+        confidence: float = 0.9,
+        seed: int = 0,
+        attack_time: float | None = None,
+        cache: str | Path | None = None,
+        jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Learn the signature of an attack and set the threshold on held-out clean images.
+
+        Args:
+            x: clean images ``(n, channels, height, width)`` as the model takes them, an array or an iterable of batches
+                of images or of ``(images, labels)``. Images that the classifier was *not* trained on.
+            y: labels ``(n,)``; optional, they only serve the figures in the manifest.
+            recipe: name of a recipe that ships with ce-detect, path of a TOML file, or a `Recipe`.
+            fpr: largest share of clean inputs that may be flagged, in (0, 1).
+            budget: largest cost of a gated forward relative to a bare one, as measured here; ``math.inf`` for no limit.
+            guarantee: ``"pac"``: with probability ``confidence`` over the calibration data the false-positive rate of
+                this gate is at most ``fpr``; ``"marginal"``: it is so on average over calibrations.
+            confidence: see ``guarantee``, in (0, 1).
+            seed: seed of splits, attacks and learning.
+            attack_time: seconds after which no new chunk of images is attacked; every attack gets at least one.
+            cache: folder for attacked images and measured costs, by default ``CE_DETECT_CACHE`` or the user's cache.
+            jobs: processes that make attacked images; by default as many as pay.
+            progress: called with what is being done, work done and work in all.
+
+        Returns:
+            Itself, calibrated.
+
+        Raises:
+            InputError: images that are empty, not floating point, NaN or out of bounds.
+            TooFewSamplesError: ``fpr`` cannot be promised with so few images; says how many are needed.
+            CalibrationError: a recipe, a value or data from which no detector can be made.
+            ModelError: the model cannot be wrapped as it is.
+        """
+        images = data.as_arrays(x, y)
+        recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+        shape, bounds, _ = self._given
+        if self._classifier is None:
+            found: Any = images.x.shape[1:]
+            self._wrap(shape or tuple(found), bounds or inputs.found_bounds(images.x))
+        request = fit.Request(
+            recipe=recipe, fpr=fpr, budget=budget, guarantee=guarantee, confidence=confidence, seed=seed,
+            attack_seconds=attack_time, cache=None if cache is None else Path(cache), jobs=jobs, progress=progress,
+        )  # fmt: skip
+        self._calibrated = fit.calibrate(self.classifier, self.model, images, request)
+        return self
+
+    def __call__(self, x: Any, *, policy: Policy | str | Callable[[Any], Any] = "flag") -> GateResult:
+        """Judge inputs.
+
+        Args:
+            x: NumPy array or tensor ``(batch, channels, height, width)``, floating point, within the bounds.
+            policy: what happens to the label of an adversarial input: ``"flag"`` (nothing), ``"abstain"`` (−1), a
+                callable that is asked for the labels of those inputs, or a policy object.
+
+        Returns:
+            Arrays of the caller's kind: NumPy for NumPy, tensors on the model's device for tensors.
+
+        Raises:
+            InputError: the array cannot be judged.
+            NotCalibratedError: not calibrated and not loaded.
+            AbstainedError: the policy is ``Abstain(raise_error=True)`` and an input is adversarial.
+        """
+        gate = self.gate
+        tensor = inputs.checked(x, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
+        verdicts = list(report.run(gate, tensor))
+        verdict = verdicts[0] if len(verdicts) == 1 else Verdict(*(torch.cat(parts) for parts in zip(*verdicts, strict=True)))
+        fields = verdict._asdict()
+        if not isinstance(x, Tensor):
+            fields = {name: value.cpu().numpy() for name, value in fields.items()}
+        return as_policy(policy).apply(GateResult(**fields, threshold=self.threshold), x)
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        attacks: tuple[Attack, ...] | None = None,
+        seed: int = 1,
+        cache: str | Path | None = None,
+        jobs: int | None = None,
+        attack_time: float | None = None,
+        progress: Progress | None = None,
+    ) -> report.Report:
+        """Attack images that calibration did not see and measure the gate on them and on their clean twins.
+
+        Args:
+            x: clean images, see `calibrate`; none of which was used there.
+            y: labels ``(n,)``, optional.
+            attacks: what to do, by default the attacks of the recipe.
+            seed, cache, jobs, attack_time, progress: see `calibrate`.
+        """
+        images = data.as_arrays(x, y)
+        inputs.checked(images.x, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
+        if attacks is None:
+            attacks = tuple(Attack.of(**spec) for spec in self.manifest["recipe"]["attacks"])
+        attacked = attack_all(
+            self.classifier, images.x, attacks, seed=seed, cache=None if cache is None else Path(cache), jobs=jobs,
+            seconds=attack_time, progress=progress,
+        )  # fmt: skip
+        return report.evaluate(self.gate, images.x, images.y, attacked, target=self.manifest["fpr"])
+
+    def save(self, path: str | Path) -> None:
+        """Write the calibrated detector to one safetensors file, atomically. The model itself is not in it.
+
+        Raises:
+            NotCalibratedError: nothing to save.
+            ArtifactError: the file cannot be written.
+        """
+        stored.to_artifact(self.gate, self.manifest).save(path)
+
+    @classmethod
+    def load(cls, path: str | Path, model: nn.Module, *, allow_other_model: bool = False) -> Self:
+        """Read a calibrated detector and put it in front of its model.
+
+        Args:
+            path: what `save` wrote.
+            model: the model it was calibrated for.
+            allow_other_model: accept a model with other weights; the guarantee is void then.
+
+        Raises:
+            ArtifactError: the file is missing, truncated, edited or foreign.
+            ModelMismatchError: the model has other weights, or computes something else from the same weights.
+        """
+        artifact = Artifact.load(path)
+        described = artifact.manifest["model"]
+        guard = cls(
+            model,
+            input_shape=tuple(described["input_shape"]),
+            bounds=tuple(described["bounds"]),
+            sites=tuple(described["sites"]),
+        )
+        if not allow_other_model:
+            stored.check_model(artifact, guard.classifier)
+        guard._calibrated = fit.Calibrated(stored.to_gate(artifact, guard.classifier), artifact.manifest)
+        return guard
+
+    def _wrap(self, input_shape: tuple[int, int, int], bounds: tuple[float, float]) -> None:
+        low, high = bounds
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise CalibrationError(f"bounds = {bounds} are not (smallest, largest) valid pixel values")
+        self._classifier = torch_classifiers.wrap(self.model, input_shape=input_shape, bounds=bounds, sites=self._given[2])

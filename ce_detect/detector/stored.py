@@ -1,0 +1,95 @@
+"""A gate as an artifact, and an artifact as a gate in front of its model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ce_detect.artifact import Artifact
+from ce_detect.detector.gate import Gate
+from ce_detect.detector.head import DistanceHead, Head, NetworkHead
+from ce_detect.errors import ArtifactError, CeDetectError, ModelMismatchError
+from ce_detect.interventions import from_spec
+from ce_detect.signature import Signature
+
+_CLASSIFIER = "signature.classifier."
+_PROBE = "probe_logits"
+
+
+def to_artifact(gate: Gate, manifest: dict[str, Any]) -> Artifact:
+    """Everything of a gate but its classifier."""
+    tensors = {name: _array(value) for name, value in gate.state_dict().items() if not name.startswith(_CLASSIFIER)}
+    with torch.inference_mode():
+        classifier = gate.signature.classifier
+        tensors[_PROBE] = _array(classifier.logits(classifier.probe()))
+    return Artifact(tensors, manifest)
+
+
+def to_gate(artifact: Artifact, classifier: Any) -> Gate:
+    """Make the gate again.
+
+    Raises:
+        ArtifactError: the manifest and the tensors do not belong together.
+    """
+    manifest = artifact.manifest
+    tensors = {name: torch.from_numpy(value.copy()) for name, value in artifact.tensors.items() if name != _PROBE}
+    try:
+        signature = Signature(
+            classifier,
+            [from_spec(spec) for spec in manifest["signature"]["interventions"]],
+            sites=tuple(manifest["signature"]["sites"]),
+            chunk=manifest["signature"]["chunk"],
+        )
+        gate = Gate(
+            signature,
+            _head(tensors),
+            clean_scores=tensors["clean_scores"],
+            threshold=float(tensors["threshold"]),
+            prevalence=manifest["recipe"]["prevalence"],
+        )
+        missing = gate.load_state_dict(tensors, strict=False)
+    except (KeyError, RuntimeError, TypeError, CeDetectError) as error:
+        raise ArtifactError(f"the artifact does not describe a gate for this model: {error}") from error
+    lost = [name for name in missing.missing_keys if not name.startswith(_CLASSIFIER)] + missing.unexpected_keys
+    if lost:
+        raise ArtifactError(f"the artifact's tensors do not fit its manifest: {lost[0]}")
+    return gate.eval().to(classifier.device)
+
+
+def check_model(artifact: Artifact, classifier: Any) -> None:
+    """Refuse a model that the detector was not calibrated for.
+
+    Raises:
+        ModelMismatchError: other weights, or other logits from the same weights.
+    """
+    described = artifact.manifest["model"]
+    if classifier.fingerprint() != described["fingerprint"]:
+        raise ModelMismatchError(
+            f"this detector was calibrated for a model with fingerprint {described['fingerprint'][:12]}, but the model given "
+            f"has {classifier.fingerprint()[:12]}. Calibrate again for the new weights; to go on without any guarantee, pass "
+            "allow_other_model=True"
+        )
+    with torch.inference_mode():
+        logits = _array(classifier.logits(classifier.probe()))
+    before = artifact.tensors[_PROBE]
+    if logits.shape != before.shape or not np.allclose(logits, before, rtol=1e-2, atol=1e-2 * float(np.abs(before).max())):
+        raise ModelMismatchError(
+            "the model has the weights this detector was calibrated for, but computes something else from a fixed input: "
+            "compare preprocessing (mean, standard deviation, pixel range) and the model's code with those at calibration"
+        )
+
+
+def _head(tensors: dict[str, torch.Tensor]) -> Head:
+    part = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
+    if "whitening" in part:
+        return DistanceHead(part["center"], part["scale"], part["mean"], part["whitening"])
+    depth = sum(name.startswith("weight") for name in part)
+    layers = ([part[f"{kind}{i}"] for i in range(depth)] for kind in ("weight", "bias"))
+    return NetworkHead(part["center"], part["scale"], *layers)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    return tensor.detach().cpu().contiguous().numpy()
