@@ -47,7 +47,8 @@ class Artifact:
         try:
             atomic.write(Path(path), self.to_bytes())
         except OSError as error:
-            raise ArtifactError(f"cannot write {path}: {error.strerror or error}. The file that was there is untouched") from error
+            reason = error.strerror or error
+            raise ArtifactError(f"cannot write {path}: {reason}. The file that was there is untouched") from error
 
     def to_bytes(self) -> bytes:
         """The content of the file."""
@@ -67,13 +68,17 @@ class Artifact:
         try:
             with safe_open(str(path), framework="numpy") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
         except FileNotFoundError as error:
             raise ArtifactError(f"no artifact at {path}") from error
         except (SafetensorError, OSError) as error:
-            raise ArtifactError(f"{path} is not a whole safetensors file ({error}); calibrate again or copy it again") from error
+            raise ArtifactError(
+                f"{path} is not a whole safetensors file ({error}); calibrate again or copy it again"
+            ) from error
         if _KEY not in metadata:
-            raise ArtifactError(f"{path} is a safetensors file, but not one that ce-detect wrote (no {_KEY!r} in its header)")
+            raise ArtifactError(
+                f"{path} is a safetensors file, but not one that ce-detect wrote (no {_KEY!r} in its header)"
+            )
         return cls(tensors, _checked(path, metadata[_KEY], tensors))
 
 

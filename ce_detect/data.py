@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import importlib
-import inspect
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ce_detect.errors import InputError, MissingExtraError, UsageError
+from ce_detect.factory import call_factory
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _GREY_MODES = frozenset({"1", "L", "LA"})
@@ -125,83 +121,6 @@ def as_arrays(x: object, y: object = None) -> Images:
     if labelled:
         y = np.concatenate([labels for _, labels in batches if labels is not None])
     return _images(np.concatenate([images for images, _ in batches]), y, "x")
-
-
-def call_factory(spec: str) -> object:
-    """Return what the factory named ``package.module:factory`` or ``path/to/file.py:factory`` returns.
-
-    A file is run once for each of its contents and registered in ``sys.modules``, so that its classes pickle.
-
-    Raises:
-        UsageError: there is no such module, file or factory, or it needs arguments. What the factory itself raises
-            passes through.
-    """
-    place, _, name = spec.rpartition(":")
-    if not place or not name.isidentifier():
-        raise UsageError(f"{spec!r} names no factory, expected 'package.module:factory' or 'path/to/file.py:factory'")
-    module = _module_from_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
-    factory = getattr(module, name, None)
-    if factory is None:
-        close = difflib.get_close_matches(name, vars(module)) or ["nothing like it"]
-        raise UsageError(f"{place!r} has no factory {name!r}; it has {', '.join(close)}")
-    if not callable(factory) or not _takes_no_arguments(factory):
-        raise UsageError(
-            f"{spec!r} is a {type(factory).__name__} that cannot be called without arguments, "
-            f"expected a factory that can: def {name}(): return ..."
-        )
-    result: object = factory()
-    return result
-
-
-def _takes_no_arguments(factory: Callable[..., object]) -> bool:
-    try:
-        inspect.signature(factory).bind()
-    except TypeError:
-        return False
-    except ValueError:  # a builtin without a signature: calling it will tell
-        return True
-    return True
-
-
-def _module_by_name(name: str) -> ModuleType:
-    with _importing(name):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if not f"{name}.".startswith(f"{error.name}."):
-                raise
-    raise UsageError(f"there is no module {name!r}; install it, or name its file: path/to/file.py:factory")
-
-
-def _module_from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"there is no Python file {str(path)!r}; check the path")
-    path = path.resolve()
-    source = path.read_bytes()
-    name = f"_ce_detect_{path.stem}_{hashlib.sha256(bytes(path) + source).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    module = sys.modules[name] = ModuleType(name)
-    module.__file__ = str(path)
-    try:
-        with _importing(str(path)):
-            code = compile(source, path, "exec", dont_inherit=True)  # else it inherits our __future__ imports
-            exec(code, vars(module))  # not by a loader, whose cache can outlive an edit
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-@contextmanager
-def _importing(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # a user's module may raise anything while it is imported
-        raise UsageError(
-            f"importing {what!r} raised {type(error).__name__}: {error}. "
-            "If a module of its own is missing, put that module's folder in PYTHONPATH"
-        ) from error
 
 
 def _demo(limit: int | None) -> Images:

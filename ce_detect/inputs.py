@@ -32,7 +32,9 @@ def checked(x: Any, *, input_shape: tuple[int, ...], bounds: tuple[float, float]
     floating = np.issubdtype(x.dtype, np.floating) if isinstance(x, np.ndarray) else x.is_floating_point()
     if not floating:
         low, high = bounds
-        raise InputError(f"got {x.dtype} pixels, expected floating point within [{low:g}, {high:g}]; convert and scale them first")
+        raise InputError(
+            f"got {x.dtype} pixels, expected floating point within [{low:g}, {high:g}]; convert and scale them first"
+        )
     tensor = _float32(x)
     _check_range(tensor, bounds)
     return tensor
@@ -63,8 +65,8 @@ def _check_range(x: Tensor, bounds: tuple[float, float]) -> None:
     slack = 1e-5 * (high - low)
     if least < low - slack or largest > high + slack:
         raise InputError(
-            f"pixels range from {least:g} to {largest:g}, outside the bounds [{low:g}, {high:g}]. Scale the inputs as at "
-            "calibration; preprocessing such as mean and standard deviation belongs inside the model"
+            f"pixels range from {least:g} to {largest:g}, outside the bounds [{low:g}, {high:g}]. Scale the inputs as "
+            "at calibration; preprocessing such as mean and standard deviation belongs inside the model"
         )
 
 
@@ -75,11 +77,12 @@ def found_bounds(x: np.ndarray[Any, Any]) -> tuple[float, float]:
         InputError: the pixels fit neither.
     """
     least, largest = float(x.min()), float(x.max())
-    if 0 <= least and largest <= 1:
+    if least >= 0 and largest <= 1:
         return 0.0, 1.0
-    if 0 <= least and 16 < largest <= 255:
+    if least >= 0 and 16 < largest <= 255:
         return 0.0, 255.0
     raise InputError(
-        f"pixels range from {least:g} to {largest:g}, which tells no bounds. Name them: DetectedModel(model, bounds=(low, high)). "
-        "If the images are normalised by mean and standard deviation, move that step into the model and pass pixels in [0, 1]"
+        f"pixels range from {least:g} to {largest:g}, which tells no bounds. Name them: "
+        "DetectedModel(model, bounds=(low, high)). If the images are normalised by mean and standard deviation, "
+        "move that step into the model and pass pixels in [0, 1]"
     )

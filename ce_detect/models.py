@@ -8,8 +8,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from ce_detect.data import call_factory
 from ce_detect.errors import MissingExtraError, ModelError, UsageError
+from ce_detect.factory import call_factory
 
 try:
     import safetensors.torch

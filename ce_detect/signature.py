@@ -7,12 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ce_detect.classifiers.base import INPUT
 from ce_detect.classifiers.torch import PENULTIMATE
 from ce_detect.effects import EFFECTS, effects, log_odds
+from ce_detect.errors import CalibrationError
 from ce_detect.interventions import Intervention
 
 TOP_LOGITS = 10
 """Number of largest logits that enter the signature."""
+
+MARGIN_FLOOR = 1e-3
+"""Added to the margin of the largest logit before its logarithm: minimum-norm attacks stop where it is tiny."""
 
 
 class TraceStatistics(nn.Module):
@@ -50,7 +55,8 @@ class TraceStatistics(nn.Module):
         top = z.topk(min(TOP_LOGITS, z.shape[1]), dim=1)
         odds = log_odds(z, top.indices[:, 0])
         centred = top.values - z.mean(1, keepdim=True)
-        return torch.cat([centred, odds[:, None], torch.logsumexp(z, 1)[:, None]], dim=1)
+        margin = torch.log(top.values[:, 0] - top.values[:, 1] + MARGIN_FLOOR)
+        return torch.cat([centred, torch.stack([odds, torch.logsumexp(z, 1), margin], dim=1)], dim=1)
 
     def _contributions(self, z: Tensor, penultimate: Tensor) -> Tensor:
         """What each penultimate feature adds to the winner, and to the winner over the runner-up."""
@@ -60,7 +66,8 @@ class TraceStatistics(nn.Module):
 
     def _names(self, classifier: Any) -> tuple[str, ...]:
         count = min(TOP_LOGITS, classifier.num_classes)
-        names = [f"trace.logit[{rank}]" for rank in range(count)] + ["trace.log-odds", "trace.energy"]
+        names = [f"trace.logit[{rank}]" for rank in range(count)]
+        names += ["trace.log-odds", "trace.energy", "trace.log-margin"]
         shapes = site_shapes(classifier)
         for site in self.sites:
             channels = shapes[site][0] if len(shapes[site]) != 2 else shapes[site][1]
@@ -105,6 +112,9 @@ class Signature(nn.Module):
         statistics: what the one forward pass gives for free.
         names: one name a feature.
         chunk: most rows that are resumed at a time, so that activations stay in cache; None for no limit.
+
+    Raises:
+        CalibrationError: an intervention or a statistic at a site that the classifier does not have.
     """
 
     def __init__(
@@ -116,6 +126,7 @@ class Signature(nn.Module):
         chunk: int | None = None,
     ) -> None:
         super().__init__()
+        _check_sites(classifier, [*(i.site for i in interventions), *sites])
         self.classifier = classifier
         self.interventions = nn.ModuleList(interventions)
         self.statistics = TraceStatistics(classifier, sites)
@@ -160,3 +171,8 @@ class Signature(nn.Module):
         return torch.cat([self.classifier.resume(site, part, x) for part in latent.split(step)])
 
 
+def _check_sites(classifier: Any, wanted: list[str]) -> None:
+    there = (INPUT, *classifier.sites)
+    missing = [site for site in wanted if site not in there]
+    if missing:
+        raise CalibrationError(f"no site {missing[0]!r} in this classifier; there are: {', '.join(there)}")

@@ -31,8 +31,9 @@ class AttackInfo:
         access: what the attacker sees: gradients (``white-box``), logits (``scores``) or labels (``decisions``).
         defaults: settings that a recipe may change, with their default values.
         passes: rough number of forward passes an image takes, from the settings; for time estimates only.
-        fixed: arguments that ART always gets.
         paper: where it was published.
+        fixed: arguments that ART always gets.
+        least_classes: fewest classes that the attack can do with.
     """
 
     name: str
@@ -43,12 +44,14 @@ class AttackInfo:
     passes: Callable[[Mapping[str, Setting]], float] = field(repr=False)
     paper: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    least_classes: int = 2
 
 
 def _frozen(**settings: Any) -> Mapping[str, Any]:
     return MappingProxyType(settings)
 
 
+# fmt: off
 _REGISTERED = (
     AttackInfo(
         "fgsm", "FastGradientMethod", "Linf", "white-box", _frozen(eps="8/255"), lambda s: 4,
@@ -57,7 +60,8 @@ _REGISTERED = (
     AttackInfo(
         "pgd", "ProjectedGradientDescent", "Linf", "white-box",
         _frozen(eps="8/255", eps_step="2/255", max_iter=20, num_random_init=1),
-        lambda s: 3.5 * float(s["max_iter"]), "Madry et al. 2018, arXiv 1706.06083", _frozen(norm=np.inf, verbose=False),
+        lambda s: 3.5 * float(s["max_iter"]), "Madry et al. 2018, arXiv 1706.06083",
+        _frozen(norm=np.inf, verbose=False),
     ),
     AttackInfo(
         "pgd-l2", "ProjectedGradientDescent", "L2", "white-box",
@@ -78,7 +82,7 @@ _REGISTERED = (
         "apgd-dlr", "AutoProjectedGradientDescent", "Linf", "white-box",
         _frozen(eps="8/255", eps_step="4/255", max_iter=50, nb_random_init=1),
         lambda s: 5 * float(s["max_iter"]), "Croce and Hein 2020, arXiv 2003.01690",
-        _frozen(norm=np.inf, loss_type="difference_logits_ratio", verbose=False),
+        _frozen(norm=np.inf, loss_type="difference_logits_ratio", verbose=False), least_classes=3,
     ),
     AttackInfo(
         "square", "SquareAttack", "Linf", "scores", _frozen(eps="8/255", max_iter=300, p_init=0.8),
@@ -92,6 +96,7 @@ _REGISTERED = (
         _frozen(norm=2, verbose=False),
     ),
 )
+# fmt: on
 
 ATTACKS: Mapping[str, AttackInfo] = MappingProxyType({info.name: info for info in _REGISTERED})
 """Every attack by name."""
@@ -118,7 +123,7 @@ class Attack:
         """Make an attack from the registry, with some settings changed.
 
         Raises:
-            CalibrationError: no such attack or setting, or a strength that is not a positive number or fraction.
+            CalibrationError: no such attack or setting, or a value that makes no sense.
         """
         info = ATTACKS.get(kind)
         if info is None:
@@ -127,8 +132,8 @@ class Attack:
         if unknown:
             raise CalibrationError(f"attack {kind!r} has no setting {unknown[0]!r}; it has: {', '.join(info.defaults)}")
         settings = {**info.defaults, **changes}
-        for key in _LENGTHS & set(settings):
-            _length(kind, key, settings[key])
+        for key, value in changes.items():
+            _check(kind, key, value, info.defaults[key])
         if name is None:
             name = f"{kind} {settings['eps']}" if "eps" in settings else kind
         return cls(kind, tuple(sorted(settings.items())), name)
@@ -154,14 +159,36 @@ class Attack:
             estimator: an ART classifier.
             width: pixel range, largest minus smallest valid value.
             batch_size: images attacked at a time.
+
+        Raises:
+            CalibrationError: too few classes, or settings that ART refuses.
         """
+        if estimator.nb_classes < self.info.least_classes:
+            raise CalibrationError(
+                f"attack {self.kind!r} needs at least {self.info.least_classes} classes, the classifier has "
+                f"{estimator.nb_classes}; take it out of the recipe"
+            )
         settings: dict[str, Any] = dict(self.settings)
         for key in _LENGTHS & set(settings):
             settings[key] = _length(self.kind, key, settings[key]) * width
         if "nb_grads" in settings:
             settings["nb_grads"] = min(int(settings["nb_grads"]), estimator.nb_classes)
         art = getattr(importlib.import_module("art.attacks.evasion"), self.info.art)
-        return art(estimator, batch_size=batch_size, **settings, **self.info.fixed)
+        try:
+            return art(estimator, batch_size=batch_size, **settings, **self.info.fixed)
+        except (TypeError, ValueError) as error:
+            given = dict(self.settings)
+            raise CalibrationError(f"attack {self.name!r} cannot be made with {given}: {error}") from error
+
+
+def _check(kind: str, key: str, value: Setting, default: Setting) -> None:
+    if key in _LENGTHS:
+        _length(kind, key, value)
+        return
+    wanted = (int,) if isinstance(default, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, wanted) or not value >= 0:
+        number = "whole number" if wanted == (int,) else "number"
+        raise CalibrationError(f"{key} = {value!r} of attack {kind!r} is not a {number} of at least 0")
 
 
 def _length(kind: str, key: str, value: Setting) -> float:
@@ -169,6 +196,8 @@ def _length(kind: str, key: str, value: Setting) -> float:
         length = float(Fraction(str(value)))
     except (ValueError, ZeroDivisionError):
         length = -1.0
-    if not 0 < length:
-        raise CalibrationError(f"{key} = {value!r} of attack {kind!r} is not a positive number or fraction such as '8/255'")
+    if not length > 0:
+        raise CalibrationError(
+            f"{key} = {value!r} of attack {kind!r} is not a positive number or fraction such as '8/255'"
+        )
     return length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import platform
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 
 from ce_detect import atomic
+
+logger = logging.getLogger("ce_detect")
 
 
 def ratios(
@@ -52,14 +55,11 @@ class CostTable:
     """
 
     def __init__(self, folder: Path, *, fingerprint: str, batch: int, device: str) -> None:
-        described = [
-            fingerprint, batch, device, platform.node(), platform.processor(), torch.get_num_threads(), torch.__version__,
-        ]  # fmt: skip
+        machine = [platform.node(), platform.processor(), torch.get_num_threads(), torch.__version__]
+        described = [fingerprint, batch, device, *machine]
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]
         self._path = folder / "costs" / f"{key}.json"
-        self._known: dict[str, float] = {}
-        if self._path.is_file():
-            self._known = json.loads(self._path.read_text())
+        self._known = _read(self._path) if self._path.is_file() else {}
 
     def get(self, names: list[str], measure: Callable[[list[str]], list[float]]) -> dict[str, float]:
         """Return a cost for each name, measuring those that are not known yet.
@@ -74,3 +74,11 @@ class CostTable:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write(self._path, json.dumps(self._known, sort_keys=True, indent=1).encode())
         return {name: self._known[name] for name in names}
+
+
+def _read(path: Path) -> dict[str, float]:
+    try:
+        return {str(name): float(cost) for name, cost in json.loads(path.read_bytes()).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        logger.warning("measured costs in %s cannot be read (%s); measuring again", path, error)
+        return {}

@@ -53,7 +53,9 @@ class Recipe:
             path = recipe_folder() / f"{name}.toml"
             if not path.is_file():
                 listed = ", ".join(shipped_recipes())
-                raise CalibrationError(f"no recipe {str(name)!r}; there are: {listed}; or give the path of a .toml file")
+                raise CalibrationError(
+                    f"no recipe {str(name)!r}; there are: {listed}; or give the path of a .toml file"
+                )
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -71,13 +73,15 @@ class Recipe:
         """
         unknown = sorted(set(raw) - _KEYS)
         if unknown:
-            raise CalibrationError(f"recipe {name!r} has an unknown key {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
+            known = ", ".join(sorted(_KEYS))
+            raise CalibrationError(f"recipe {name!r} has an unknown key {unknown[0]!r}; known: {known}")
         head = raw.get("head", "mlp")
-        attacks = tuple(_attack(name, table) for table in raw.get("attack", ()))
+        attacks = tuple(_attack(name, table) for table in _tables(name, "attack", raw))
         if head not in ("mlp", "logistic", "distance"):
             raise CalibrationError(f"head = {head!r} in recipe {name!r} is none of 'mlp', 'logistic', 'distance'")
         if bool(attacks) == (head == "distance"):
-            raise CalibrationError(f"recipe {name!r}: head = {head!r} {'takes no' if attacks else 'needs at least one'} attack")
+            wanted = "takes no" if attacks else "needs at least one"
+            raise CalibrationError(f"recipe {name!r}: head = {head!r} {wanted} attack")
         return cls(
             name=name,
             description=str(raw.get("description", "")),
@@ -85,7 +89,7 @@ class Recipe:
             splits=_splits(name, raw.get("splits", {})),
             head=head,
             prevalence=_share(name, "prevalence", raw.get("prevalence", 0.01)),
-            interventions=tuple(raw.get("intervention", ())),
+            interventions=_tables(name, "intervention", raw),
         )
 
 
@@ -100,6 +104,13 @@ def shipped_recipes() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in recipe_folder().glob("*.toml")))
 
 
+def _tables(recipe: str, key: str, raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    tables = raw.get(key, [])
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        raise CalibrationError(f"{key!r} in recipe {recipe!r} is {tables!r}, expected tables: [[{key}]]")
+    return tuple(tables)
+
+
 def _attack(recipe: str, table: Mapping[str, Any]) -> Attack:
     settings = dict(table)
     kind = settings.pop("kind", None)
@@ -108,12 +119,15 @@ def _attack(recipe: str, table: Mapping[str, Any]) -> Attack:
     return Attack.of(str(kind), name=settings.pop("name", None), **settings)
 
 
-def _splits(recipe: str, table: Mapping[str, Any]) -> Mapping[str, float]:
+def _splits(recipe: str, table: Any) -> Mapping[str, float]:
+    if not isinstance(table, Mapping):
+        raise CalibrationError(f"'splits' in recipe {recipe!r} is {table!r}, expected a table: [splits]")
     shares = {"fit": 0.40, "select": 0.15, "calibrate": 0.30, "test": 0.15, **table}
     unknown = sorted(set(shares) - set(SPLITS))
     if unknown:
         raise CalibrationError(f"recipe {recipe!r} has a split {unknown[0]!r}; there are: {', '.join(SPLITS)}")
-    if any(not isinstance(v, int | float) or v < 0 for v in shares.values()) or not math.isclose(sum(shares.values()), 1):
+    numbers = all(isinstance(share, int | float) and share >= 0 for share in shares.values())
+    if not numbers or not math.isclose(sum(shares.values()), 1):
         raise CalibrationError(f"the splits of recipe {recipe!r} must be shares that sum to 1, got {shares}")
     return {name: float(shares[name]) for name in SPLITS}
 

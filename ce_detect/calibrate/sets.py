@@ -53,7 +53,8 @@ def split_by_identity(x: Floats, fractions: Mapping[str, float], seed: int) -> d
     Returns:
         Indices into ``x`` for each split, ascending.
     """
-    _, identity = np.unique([hashlib.sha256(image.tobytes()).digest() for image in x], return_inverse=True)
+    digests = [hashlib.sha256((image + 0.0).tobytes()).digest() for image in x]  # -0.0 equals 0.0, in other bits
+    _, identity = np.unique(digests, return_inverse=True)
     distinct = int(identity.max()) + 1
     order = np.random.default_rng(seed).permutation(distinct)
     ends = np.round(np.cumsum(list(fractions.values())) * distinct).astype(int)[:-1]
@@ -120,7 +121,8 @@ def attack_all(
     """
     names = [attack.name for attack in attacks]
     if len(set(names)) < len(names):
-        raise CalibrationError(f"two attacks are both called {max(names, key=names.count)!r}; give them different names")
+        twice = max(names, key=names.count)
+        raise CalibrationError(f"two attacks are both called {twice!r}; give them different names")
     folder = (cache or cache_folder()) / "attacks"
     chunks = [np.arange(start, min(start + CHUNK, len(x))) for start in range(0, len(x), CHUNK)]
     tasks = [
@@ -133,8 +135,8 @@ def attack_all(
         _finish(classifier, tasks, jobs, seconds, progress)
     except OSError as error:
         raise CalibrationError(
-            f"cannot keep attacked images in {folder}: {error}. Free some space, or name another folder in CE_DETECT_CACHE. "
-            "What is done so far is kept"
+            f"cannot keep attacked images in {folder}: {error}. Free some space, or name another folder in "
+            "CE_DETECT_CACHE. What is done so far is kept"
         ) from error
     return _collected(attacks, chunks, tasks)
 
@@ -194,9 +196,7 @@ def _workers(classifier: Classifier, missing: list[_Task], jobs: int | None) -> 
     return (os.cpu_count() or 1) if on_cpu and worth else 1
 
 
-def _executed(
-    classifier: Classifier, tasks: list[_Task], workers: int, deadline: float | None
-) -> Iterator[_Task]:
+def _executed(classifier: Classifier, tasks: list[_Task], workers: int, deadline: float | None) -> Iterator[_Task]:
     """Run the tasks, yielding each as it ends. The attacks run in processes: ART draws from global generators."""
     if workers > 1 and (shipped := _shippable(classifier)) is not None:
         from joblib import Parallel, delayed
@@ -230,7 +230,7 @@ def _run(classifier: Classifier, task: _Task, deadline: float | None) -> _Task:
     from ce_detect.calibrate._estimator import Estimator
 
     low, high = classifier.bounds
-    with _seeded(task.seed), np.errstate(all="ignore"):
+    with _seeded(task.seed), _kept_trainable(classifier), np.errstate(all="ignore"):
         attack = task.attack.build(Estimator(classifier), width=high - low, batch_size=CHUNK)
         attacked = np.clip(np.asarray(attack.generate(x=task.x), dtype=np.float32), low, high)
     atomic.write(task.path, save({"x": np.ascontiguousarray(attacked)}))
@@ -243,7 +243,7 @@ def _seeded(seed: int) -> Iterator[None]:
     before = (random.getstate(), np.random.get_state(), torch.random.get_rng_state())
     random.seed(seed)
     np.random.seed(seed)
-    torch.random.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:
@@ -252,16 +252,32 @@ def _seeded(seed: int) -> Iterator[None]:
         torch.random.set_rng_state(before[2])
 
 
+@contextlib.contextmanager
+def _kept_trainable(classifier: Classifier) -> Iterator[None]:
+    """Undo what the estimator does to the weights, which the user's model shares: it stops their gradients."""
+    parameters = list(classifier.parameters()) if isinstance(classifier, torch.nn.Module) else []
+    before = [parameter.requires_grad for parameter in parameters]
+    try:
+        yield
+    finally:
+        for parameter, trainable in zip(parameters, before, strict=True):
+            parameter.requires_grad_(trainable)
+
+
 def _stored(task: _Task) -> Floats | None:
     """The finished chunk, or None where there is none or it is not what it should be."""
     if not task.path.exists():
         return None
     try:
         x: Any = load(task.path.read_bytes())["x"]
-    except (KeyError, ValueError, Exception) as error:  # noqa: BLE001  safetensors raises a bare Exception subclass
-        logger.warning("attacked images in %s cannot be read (%s); making them again", task.path, error)
-        return None
-    return x if x.shape == task.x.shape and x.dtype == np.float32 else None
+    except Exception as error:  # noqa: BLE001  safetensors raises a bare Exception subclass
+        problem = repr(error)
+    else:
+        if x.shape == task.x.shape and x.dtype == np.float32:
+            return np.asarray(x)
+        problem = f"{x.dtype} of shape {x.shape}"
+    logger.warning("attacked images in %s cannot be read (%s); making them again", task.path, problem)
+    return None
 
 
 def _collected(attacks: tuple[Attack, ...], chunks: list[Index], tasks: list[_Task]) -> dict[str, AttackedSet]:
@@ -276,4 +292,3 @@ def _collected(attacks: tuple[Attack, ...], chunks: list[Index], tasks: list[_Ta
 
 
 __all__ = ["AttackedSet", "Progress", "attack_all", "cache_folder", "split_by_identity"]
-

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import operator
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +19,7 @@ _ATEN = torch.ops.aten
 _BATCH_NORM = _ATEN._native_batch_norm_legit_no_training.default
 _CONVOLUTIONS = (_ATEN.conv2d.default, _ATEN.conv2d.padding)
 _PARAMETRIC = (*_CONVOLUTIONS, _ATEN.convolution.default, _ATEN.linear.default, _ATEN.addmm.default)
+_RELAYS = (_ATEN.cat, _ATEN.div, _ATEN.neg, _ATEN.slice, _ATEN.squeeze, _ATEN.unsqueeze, _ATEN.view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +58,24 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
 
 
 def _export(model: nn.Module, example: Tensor, free: dict[int, object]) -> fx.GraphModule:
-    with warnings.catch_warnings():  # torch.export warns about its own deprecated internals
-        warnings.simplefilter("ignore")
+    with _quiet():
         program = torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False)
         module = program.run_decompositions({}).module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     return module
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch.export from warning about its own internals and from printing the graphs that it cannot capture."""
+    shapes = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    before, shapes.disabled = shapes.disabled, True
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        shapes.disabled = before
 
 
 def _fold_batch_norms(graph_module: fx.GraphModule) -> None:
@@ -133,7 +150,10 @@ def _shape_at_export(node: fx.Node) -> tuple[int, ...]:
 
 
 def _is_batch_size(node: fx.Node) -> bool:
-    return node.target is _ATEN.sym_size.int and node.args[0].op == "placeholder" and node.args[1] == 0
+    if node.target is not _ATEN.sym_size.int:
+        return False
+    source, *dimension = node.args
+    return isinstance(source, fx.Node) and source.op == "placeholder" and dimension == [0]
 
 
 def _is_latent(node: fx.Node) -> bool:
@@ -203,7 +223,7 @@ def _between(start: fx.Node, stop: fx.Node) -> set[fx.Node]:
 
 
 def linear_head(graph_module: fx.GraphModule) -> tuple[str, Tensor] | None:
-    """Return the module path of the last hidden tensor and the weight ``(classes, features)`` of a linear last layer."""
+    """Return the module path of the last hidden tensor and the weight ``(classes, features)`` of a linear head."""
     (last,) = next(n for n in graph_module.graph.nodes if n.op == "output").all_input_nodes
     if last.target is not _ATEN.linear.default or last.args[1].op != "get_attr":
         return None
@@ -212,6 +232,8 @@ def linear_head(graph_module: fx.GraphModule) -> tuple[str, Tensor] | None:
 
 
 def ends_in_probabilities(graph_module: fx.GraphModule) -> bool:
-    """Whether the last operation is a softmax or a sigmoid."""
+    """Whether the last operation, but for those that only rearrange or scale, is a softmax or a sigmoid."""
     (last,) = next(n for n in graph_module.graph.nodes if n.op == "output").all_input_nodes
+    while getattr(last.target, "overloadpacket", None) in _RELAYS:
+        last = last.all_input_nodes[0]
     return any(word in str(last.target) for word in ("softmax", "sigmoid")) and "log" not in str(last.target)

@@ -47,11 +47,13 @@ def wrap(
     try:
         with torch.no_grad():
             graph = _graph.capture(model, example)
-            expected, got = model(example), graph(example)
+            expected, got = model(example.clone()), graph(example.clone())  # some models write into their input
     except Exception as error:  # noqa: BLE001  torch.export raises many types; the fallback below is correct for all
-        logger.warning("cannot cut %s into segments (%s); every resume costs a whole forward", _name(model), _line(error))
+        logger.warning(
+            "cannot cut %s into segments (%s); every resume costs a whole forward", _name(model), _line(error)
+        )
         return HookClassifier(model, input_shape=input_shape, bounds=bounds, sites=sites)
-    if not torch.allclose(expected, got, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
+    if not _agree(expected, got):
         logger.warning("the traced graph of %s disagrees with it; every resume costs a whole forward", _name(model))
         return HookClassifier(model, input_shape=input_shape, bounds=bounds, sites=sites)
     if _graph.ends_in_probabilities(graph):
@@ -63,6 +65,8 @@ class _TorchBase(nn.Module):
     """What both kinds of PyTorch classifier share."""
 
     num_classes: int
+    input_shape: tuple[int, ...]
+    bounds: tuple[float, float]
     sites: tuple[str, ...]
     elastic: bool
     head_weight: Tensor | None
@@ -116,7 +120,7 @@ class TorchClassifier(_TorchBase):
         self.sites = tuple(name for name in names if name in chosen)
         self.segments = nn.ModuleList(_graph.segments(graph, [names[name] for name in self.sites]))
         self.head_weight = head[1] if head is not None and PENULTIMATE in self.sites else None
-        self.elastic = self._runs_at_other_sizes()
+        self.elastic = self._agrees_at_another_size(model)
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits ``(batch, classes)``."""
@@ -143,16 +147,15 @@ class TorchClassifier(_TorchBase):
             latent = segment(latent)
         return latent
 
-    def _runs_at_other_sizes(self) -> bool:
+    def _agrees_at_another_size(self, model: nn.Module) -> bool:
+        """Whether smaller inputs give what the model gives for them: a graph may have the traced size in it."""
         channels, height, width = self.input_shape
-        other = (2, channels, height * 3 // 4, width * 3 // 4)
-        low, high = self.bounds
+        probe = _probe(model, (channels, height * 3 // 4, width * 3 // 4), self.bounds, count=2)
         try:
             with torch.no_grad():
-                z = self.logits(torch.full(other, (low + high) / 2, device=self.device))
-        except RuntimeError:
+                return _agree(model(probe.clone()), self.logits(probe))
+        except Exception:  # noqa: BLE001  models refuse a size with errors of many types
             return False
-        return z.shape == (2, self.num_classes) and bool(torch.isfinite(z).all())
 
 
 class HookClassifier(_TorchBase):
@@ -197,7 +200,7 @@ class HookClassifier(_TorchBase):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits ``(batch, classes)``."""
-        z: Tensor = self.model(x)
+        z: Tensor = self.model(x.clone())  # some models write into their input
         return z
 
     forward = logits
@@ -208,25 +211,25 @@ class HookClassifier(_TorchBase):
 
         def recorder(name: str) -> Any:
             def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-                latents[name] = output
+                latents[name] = output.clone()  # what follows may work in place
 
             return hook
 
         wanted = self.sites if sites is None else sites
         hooks = [self.model.get_submodule(site).register_forward_hook(recorder(site)) for site in wanted]
         try:
-            z = self.model(x)
+            z = self.logits(x)
         finally:
             for hook in hooks:
                 hook.remove()
         return Trace(z, latents)
 
     def resume(self, site: str, latent: Tensor, x: Tensor) -> Tensor:
-        """Return the logits ``(draws * batch, classes)`` that follow from ``latent``, at the cost of a whole forward."""
+        """Return the logits ``(draws * batch, classes)`` that follow from ``latent``, for a whole forward."""
         if site == INPUT:
             return self.logits(latent)
         repeated = x.repeat(latent.shape[0] // x.shape[0], 1, 1, 1)
-        hook = self.model.get_submodule(site).register_forward_hook(lambda *_: latent)
+        hook = self.model.get_submodule(site).register_forward_hook(lambda *_: latent.clone())
         try:
             return self.logits(repeated)
         finally:
@@ -259,14 +262,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"expected a torch.nn.Module, got {type(model).__name__}")
-    model = getattr(model, "_orig_mod", model)  # torch.compile
-    if isinstance(model, nn.DataParallel):
-        model = model.module
+    while isinstance(model, nn.DataParallel) or hasattr(model, "_orig_mod"):  # the latter by torch.compile
+        inner: Any = model
+        model = inner.module if isinstance(model, nn.DataParallel) else inner._orig_mod
     training = [name or "the model itself" for name, m in model.named_modules() if m.training]
     if training:
         raise ModelError(
-            f"{_name(model)} is in training mode ({training[0]}): dropout and batch statistics would change its answers. "
-            "Call model.eval() before wrapping it"
+            f"{_name(model)} is in training mode ({training[0]}): dropout and batch statistics would change its "
+            "answers. Call model.eval() before wrapping it"
         )
     return model
 
@@ -278,7 +281,7 @@ def _as_logits(model: nn.Module, input_shape: tuple[int, int, int], bounds: tupl
     try:
         with torch.no_grad():
             z = model(probe)
-    except RuntimeError as error:
+    except Exception as error:  # models refuse a shape with errors of many types
         shape = ("batch", *input_shape)
         raise ModelError(
             f"{_name(model)} fails on an input of shape {shape}: {_line(error)}. "
@@ -292,7 +295,8 @@ def _as_logits(model: nn.Module, input_shape: tuple[int, int, int], bounds: tupl
     if z.shape in {(count,), (count, 1)}:
         return _TwoLogits(model).eval()
     if z.ndim != 2 or z.shape[0] != count:
-        raise ModelError(f"{_name(model)} returns shape {tuple(z.shape)} for {count} inputs, expected ({count}, classes)")
+        returned = tuple(z.shape)
+        raise ModelError(f"{_name(model)} returns shape {returned} for {count} inputs, expected ({count}, classes)")
     if not z.is_floating_point() or not bool(torch.isfinite(z).all()):
         raise ModelError(f"{_name(model)} returns {z.dtype} values that are not finite logits")
     if bool((z >= 0).all()) and torch.allclose(z.sum(1), torch.ones_like(z.sum(1)), atol=1e-4):
@@ -300,7 +304,7 @@ def _as_logits(model: nn.Module, input_shape: tuple[int, int, int], bounds: tupl
     return model
 
 
-def _probe(model: nn.Module, input_shape: tuple[int, int, int], bounds: tuple[float, float], count: int) -> Tensor:
+def _probe(model: nn.Module, input_shape: tuple[int, ...], bounds: tuple[float, float], count: int) -> Tensor:
     """Smooth waves within the bounds: the same pixels on every machine and in every version."""
     channels, height, width = input_shape
     low, high = bounds
@@ -309,6 +313,12 @@ def _probe(model: nn.Module, input_shape: tuple[int, int, int], bounds: tuple[fl
     wave = torch.sin(6.28 * ((n + 1) * rows + (c + 2) * columns)) * torch.cos(12.56 * rows * columns + n)
     tensor = next(model.parameters(), next(model.buffers(), torch.empty(0)))
     return (low + (high - low) * (wave + 1) / 2).to(tensor.device, torch.float32)
+
+
+def _agree(expected: Tensor, got: Tensor) -> bool:
+    """Whether logits are equal but for rounding."""
+    slack = 1e-3 * float(expected.abs().max())
+    return expected.shape == got.shape and torch.allclose(expected, got, rtol=1e-3, atol=slack)
 
 
 def _stage_ends(found: dict[str, _graph.Cut]) -> set[str]:
@@ -333,7 +343,8 @@ def _ends_of_runs(shapes: dict[str, tuple[int, ...]]) -> set[str]:
 def _named(sites: tuple[str, ...], available: tuple[str, ...]) -> set[str]:
     missing = [site for site in sites if site not in available]
     if missing:
-        raise ModelError(f"no site {missing[0]!r} in this model; it can be cut at: {', '.join(available) or 'no place'}")
+        listed = ", ".join(available) or "no place"
+        raise ModelError(f"no site {missing[0]!r} in this model; it can be cut at: {listed}")
     return set(sites)
 
 

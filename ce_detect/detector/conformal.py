@@ -53,15 +53,15 @@ def rank(n: int, fpr: float, *, guarantee: Guarantee = "pac", confidence: float 
     if n < needed:
         promise = f" with confidence {confidence:g}" if guarantee == "pac" else ""
         raise TooFewSamplesError(
-            f"a false-positive rate of {fpr:g} ({guarantee}{promise}) needs at least {needed} clean samples to calibrate "
-            f"on, but there are {n}. Give more clean data or ask for a higher rate",
+            f"a false-positive rate of {fpr:g} ({guarantee}{promise}) needs at least {needed} clean samples to "
+            f"calibrate on, but there are {n}. Give more clean data or ask for a higher rate",
             needed=needed,
             given=n,
         )
     if guarantee == "marginal":
         return min(n, math.ceil((n + 1) * (1 - fpr) - 1e-9))
     ranks = np.arange(1, n + 1)
-    holds = _beta().sf(1 - fpr, ranks, n + 1 - ranks) >= confidence
+    holds = _beta().sf(1 - fpr, ranks, n + 1 - ranks) >= confidence - 1e-9  # or rounding refuses the n-th rank
     return int(ranks[np.argmax(holds)])
 
 

@@ -85,7 +85,7 @@ class Gate(nn.Module):
         at_least = (self.clean_scores >= score[:, None]).sum(1)
         p_value = (1 + at_least) / (self.clean_scores.shape[0] + 1)
         probability = torch.sigmoid(self.head.log_likelihood_ratio(score) + self.prior)
-        return Verdict(logits, logits.argmax(1), score, p_value, probability, score > self.threshold)
+        return Verdict(logits, logits.argmax(1), score, p_value, probability, ~(score <= self.threshold))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,39 +47,68 @@ class Head(nn.Module):
 
 
 class NetworkHead(Head):
-    """The mean of the log-odds of several small networks; one without hidden layers is a logistic regression.
+    """The mean of a linear model's log-odds and those of an ensemble of small networks.
+
+    The networks fit the attacks that were seen more closely; the linear model carries over better to others.
 
     Attributes:
-        layers: for each layer, weights ``(members, in, out)`` and biases ``(members, 1, out)``.
+        weight, bias: the linear model, ``(features,)`` and ``()``.
+        weight0, bias0, ...: for each layer of the networks, ``(members, in, out)`` and ``(members, 1, out)``; absent
+            where the head is the linear model alone.
     """
 
-    def __init__(self, center: Tensor, scale: Tensor, weights: list[Tensor], biases: list[Tensor]) -> None:
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(
+        self, center: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, layers: list[tuple[Tensor, Tensor]]
+    ) -> None:
         super().__init__(center, scale)
-        self.depth = len(weights)
-        for position, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            self.register_buffer(f"weight{position}", weight.float())
-            self.register_buffer(f"bias{position}", bias.float())
+        self.register_buffer("weight", weight.float())
+        self.register_buffer("bias", bias.float())
+        self.depth = len(layers)
+        for position, (weights, biases) in enumerate(layers):
+            self.register_buffer(f"weight{position}", weights.float())
+            self.register_buffer(f"bias{position}", biases.float())
 
     @classmethod
-    def from_estimators(cls, center: Tensor, scale: Tensor, estimators: list[Any]) -> Self:
-        """Take the weights of fitted scikit-learn ``MLPClassifier`` (ReLU) or ``LogisticRegression`` estimators.
+    def from_estimators(cls, center: Tensor, scale: Tensor, linear: Any, networks: list[Any]) -> Self:
+        """Take the weights of fitted scikit-learn estimators.
+
+        Args:
+            center: see `Head`.
+            scale: see `Head`.
+            linear: a binary ``LogisticRegression``.
+            networks: binary ``MLPClassifier`` estimators with ReLU and equal layer sizes; may be empty.
 
         Raises:
             CalibrationError: an estimator of another kind.
         """
-        members = [_layers(estimator) for estimator in estimators]
-        weights = [torch.stack([m[0][i] for m in members]) for i in range(len(members[0][0]))]
-        biases = [torch.stack([m[1][i] for m in members]) for i in range(len(members[0][1]))]
-        return cls(center, scale, weights, biases)
+        _check(linear, "LogisticRegression")
+        for network in networks:
+            _check(network, "MLPClassifier")
+        depth = len(networks[0].coefs_) if networks else 0
+        layers = [
+            (
+                torch.from_numpy(np.stack([network.coefs_[i] for network in networks])),
+                torch.from_numpy(np.stack([network.intercepts_[i][None] for network in networks])),
+            )
+            for i in range(depth)
+        ]
+        return cls(center, scale, torch.from_numpy(linear.coef_[0].copy()), torch.tensor(linear.intercept_[0]), layers)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return log-odds ``(batch,)`` from a signature ``(batch, features)``."""
-        h = self.squash(features).expand(self.get_buffer("weight0").shape[0], -1, -1)
+        squashed = self.squash(features)
+        linear = squashed @ self.weight + self.bias
+        if not self.depth:
+            return linear
+        h = squashed.expand(self.get_buffer("weight0").shape[0], -1, -1)
         for position in range(self.depth):
             h = torch.baddbmm(self.get_buffer(f"bias{position}"), h, self.get_buffer(f"weight{position}"))
             if position < self.depth - 1:
                 h = torch.relu(h)
-        return h.squeeze(-1).mean(0)
+        return (linear + h.squeeze(-1).mean(0)) / 2
 
 
 class DistanceHead(Head):
@@ -101,7 +130,8 @@ class DistanceHead(Head):
     def forward(self, features: Tensor) -> Tensor:
         """Return distances ``(batch,)`` from a signature ``(batch, features)``."""
         whitened = (self.squash(features) - self.mean) @ self.whitening
-        return torch.linalg.vector_norm(whitened, dim=1)
+        distance: Tensor = torch.linalg.vector_norm(whitened, dim=1)
+        return distance
 
 
 def squashing(clean: NDArray[Any]) -> tuple[Tensor, Tensor]:
@@ -112,11 +142,9 @@ def squashing(clean: NDArray[Any]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(middle), torch.from_numpy(np.where(spread > 1e-3 * fallback, spread, fallback))
 
 
-def _layers(estimator: Any) -> tuple[list[Tensor], list[Tensor]]:
-    kind = type(estimator).__name__
-    if kind == "LogisticRegression":
-        return [torch.from_numpy(estimator.coef_.T.copy())], [torch.from_numpy(estimator.intercept_[None].copy())]
-    if kind == "MLPClassifier" and estimator.activation == "relu":
-        weights = [torch.from_numpy(np.array(w)) for w in estimator.coefs_]
-        return weights, [torch.from_numpy(np.array(b)[None]) for b in estimator.intercepts_]
-    raise CalibrationError(f"a {kind} cannot become tensors; use LogisticRegression or MLPClassifier with relu")
+def _check(estimator: Any, kind: str) -> None:
+    found = type(estimator).__name__
+    if found != kind or getattr(estimator, "activation", "relu") != "relu":
+        raise CalibrationError(
+            f"a {found} cannot become tensors here; expected a fitted {kind} (with activation 'relu')"
+        )

@@ -86,9 +86,9 @@ def _head(tensors: dict[str, torch.Tensor]) -> Head:
     part = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
     if "whitening" in part:
         return DistanceHead(part["center"], part["scale"], part["mean"], part["whitening"])
-    depth = sum(name.startswith("weight") for name in part)
-    layers = ([part[f"{kind}{i}"] for i in range(depth)] for kind in ("weight", "bias"))
-    return NetworkHead(part["center"], part["scale"], *layers)
+    depth = sum(name.startswith("weight") for name in part) - 1
+    layers = [(part[f"weight{i}"], part[f"bias{i}"]) for i in range(depth)]
+    return NetworkHead(part["center"], part["scale"], part["weight"], part["bias"], layers)
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:

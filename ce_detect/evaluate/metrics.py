@@ -32,4 +32,6 @@ def tpr_at(clean: NDArray[Any], attacked: NDArray[Any], fpr: float) -> float:
         return float("nan")
     ordered = np.sort(clean)
     allowed = int(np.floor(fpr * len(ordered) + 1e-9))
+    if allowed >= len(ordered):
+        return share_above(attacked, -np.inf)
     return share_above(attacked, float(ordered[len(ordered) - 1 - allowed]))

@@ -48,7 +48,8 @@ class Intervention(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        _KINDS[cls.__name__] = cls
+        if not cls.__name__.startswith("_"):  # a base that kinds share is none itself
+            _KINDS[cls.__name__] = cls
 
     @property
     def name(self) -> str:

@@ -35,7 +35,7 @@ class Clip(Intervention):
     def forward(self, h: Tensor) -> Tensor:
         """Limit, see `Intervention.forward`."""
         mean = h.mean(dim=(2, 3), keepdim=True)
-        reach = float(self.settings["spread"]) * h.std(dim=(2, 3), keepdim=True)
+        reach = float(self.settings["spread"]) * h.std(dim=(2, 3), correction=0, keepdim=True)
         return torch.minimum(torch.maximum(h, mean - reach), mean + reach)
 
 

@@ -1,4 +1,4 @@
-"""do(hide part of the picture): cells of a grid or smooth random masks, and their reverse, which keep only that part."""
+"""do(hide part of the picture): cells of a grid or smooth random masks; their reverse keeps only that part."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ class _Mask(Intervention):
             return mean.expand_as(h)
         if self.settings["baseline"] == "blur":
             return F.avg_pool2d(F.pad(h, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
-        spread = h.std(dim=(2, 3), keepdim=True)
+        spread = h.std(dim=(2, 3), correction=0, keepdim=True)
         pattern = F.interpolate(self.noise.to(h.dtype), size=h.shape[-2:], mode="nearest")
-        return torch.clamp(mean + spread * pattern, min=h.amin(dim=(1, 2, 3), keepdim=True), max=h.amax())
+        least, largest = h.amin(dim=(1, 2, 3), keepdim=True), h.amax(dim=(1, 2, 3), keepdim=True)
+        return torch.clamp(mean + spread * pattern, min=least, max=largest)
 
 
 class GridMask(_Mask):
@@ -68,7 +69,7 @@ class GridMask(_Mask):
 
 
 class RandomMask(_Mask):
-    """Hide smooth random regions: ``draws`` coarse binary grids, each cell shown with probability ``keep``, enlarged."""
+    """Hide smooth random regions: ``draws`` coarse grids, enlarged, each cell shown with probability ``keep``."""
 
     deterministic = False
     paper = "Petsiuk et al. 2018, RISE, arXiv 1806.07421"
@@ -79,9 +80,7 @@ class RandomMask(_Mask):
         self, *, site: str = INPUT, draws: int = 2, cells: int = 4, keep: float = 0.7, reverse: bool = False,
         baseline: str = "mean", seed: int = 0,
     ) -> None:  # fmt: skip
-        super().__init__(
-            site=site, draws=draws, cells=cells, keep=keep, reverse=reverse, baseline=baseline, seed=seed
-        )
+        super().__init__(site=site, draws=draws, cells=cells, keep=keep, reverse=reverse, baseline=baseline, seed=seed)
         self.settings["draws"] = draws
         self._check(baseline, seed)
         generator = torch.Generator().manual_seed(seed)

@@ -13,8 +13,8 @@ class GaussianNoise(Intervention):
     """Add ``draws`` fixed Gaussian patterns of standard deviation ``sigma`` times the pixel range.
 
     The patterns come from ``seed`` when the intervention is made, so a verdict can be reproduced and the artifact
-    holds them; a deployment may keep them secret. Patterns are drawn for ``height`` by ``width`` and cropped or tiled to
-    the tensor at hand.
+    holds them; a deployment may keep them secret. Patterns are drawn for ``side`` by ``side`` pixels and cropped or
+    tiled to the tensor at hand. ``width`` is the pixel range.
     """
 
     family = "noise"
@@ -24,8 +24,8 @@ class GaussianNoise(Intervention):
     pattern: Tensor
 
     def __init__(
-        self, *, site: str = INPUT, sigma: float = 0.05, draws: int = 1, seed: int = 0, channels: int = 3, side: int = 32,
-        width: float = 1.0,
+        self, *, site: str = INPUT, sigma: float = 0.05, draws: int = 1, seed: int = 0, channels: int = 3,
+        side: int = 32, width: float = 1.0,
     ) -> None:  # fmt: skip
         super().__init__(site=site, draws=draws, sigma=sigma, seed=seed, channels=channels, side=side, width=width)
         self.settings["draws"] = draws

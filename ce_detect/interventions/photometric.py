@@ -8,23 +8,29 @@ from torch import Tensor
 
 from ce_detect.classifiers.base import INPUT
 from ce_detect.interventions.base import Intervention
+from ce_detect.interventions.resolution import resize
 
 
 class BitDepth(Intervention):
-    """Round pixels to ``2 ** bits`` levels between the bounds. The gradient passes straight through."""
+    """Round pixels to ``2 ** bits`` levels between the bounds, then shrink to ``scale`` of the resolution.
+
+    The gradient passes straight through the rounding.
+    """
 
     family = "photometric"
     paper = "Xu et al. 2018, Feature Squeezing, arXiv 1704.01155"
 
-    def __init__(self, *, site: str = INPUT, bits: int = 4, low: float = 0.0, high: float = 1.0) -> None:
-        super().__init__(site=site, bits=bits, low=low, high=high)
+    def __init__(
+        self, *, site: str = INPUT, bits: int = 4, low: float = 0.0, high: float = 1.0, scale: float = 1.0
+    ) -> None:
+        super().__init__(site=site, bits=bits, low=low, high=high, scale=scale)
 
     def forward(self, h: Tensor) -> Tensor:
         """Round, see `Intervention.forward`."""
         low, high = float(self.settings["low"]), float(self.settings["high"])
         levels = 2 ** int(self.settings["bits"]) - 1
         rounded = torch.round((h - low) / (high - low) * levels) / levels * (high - low) + low
-        return h + (rounded - h).detach()
+        return resize(h + (rounded - h).detach(), float(self.settings["scale"]))
 
 
 class Median(Intervention):

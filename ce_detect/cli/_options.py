@@ -1,0 +1,146 @@
+"""Options that several commands share, and the configuration file that stands in for any of them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ce_detect.errors import UsageError
+
+Function = Callable[..., Any]
+Decorator = Callable[[Function], Function]
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+COUNT = click.IntRange(min=1)
+
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Duration(click.ParamType[float]):
+    """A time such as ``90``, ``90s``, ``5m`` or ``1h``, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh]?)", str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a time such as 90, 90s, 5m or 1h", param, ctx)
+        return float(match[1]) * _SECONDS[match[2]]
+
+
+def _stacked(*decorators: Decorator) -> Decorator:
+    def decorate(function: Function) -> Function:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def every_command(*, seed: int) -> Decorator:
+    """``--seed``, ``--json`` (as ``as_json``) and ``--config``.
+
+    Args:
+        seed: default of ``--seed``.
+    """
+    return _stacked(
+        click.option(
+            "--seed", type=click.IntRange(min=0), default=seed, show_default=True, help="Seed of all that is random."
+        ),
+        click.option("--json", "as_json", is_flag=True, help="JSON on stdout, everything else on stderr."),
+        click.option(
+            "--config",
+            type=FILE,
+            is_eager=True,
+            expose_value=False,
+            callback=_read_config,
+            help="TOML file with the flags as keys; flags on the command line win.",
+        ),
+    )
+
+
+def model_options() -> Decorator:
+    """``--model`` and ``--weights``."""
+    return _stacked(
+        click.option(
+            "--model",
+            required=True,
+            metavar="SPEC",
+            help="'demo', 'package.module:factory' or 'path/to/file.py:factory'.",
+        ),
+        click.option("--weights", type=FILE, help="State dict of the model: .safetensors, .pt or .pth."),
+    )
+
+
+def data_options() -> Decorator:
+    """``--data``, ``--split`` and ``--limit``."""
+    return _stacked(
+        click.option(
+            "--data",
+            required=True,
+            metavar="SPEC",
+            help="Folder of class folders, .npz, .npy, 'package.module:factory', 'path/to/file.py:factory' or 'demo'.",
+        ),
+        click.option("--split", help="Which split of an .npz file to take, such as 'train'."),
+        click.option("--limit", type=COUNT, help="Take only the first so many images."),
+    )
+
+
+def attack_options() -> Decorator:
+    """``--attack-time``, ``--cache`` and ``--jobs``."""
+    return _stacked(
+        click.option("--attack-time", type=Duration(), help="Start no new attack after this time: 90, 90s, 5m, 1h."),
+        click.option("--cache", type=FOLDER, help="Where attacked images and costs are kept."),
+        click.option("--jobs", type=COUNT, help="Processes that attack; by default as many as pay."),
+    )
+
+
+def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        context.default_map = {**(context.default_map or {}), **_config(context.command, path)}
+
+
+def _config(command: click.Command, path: Path) -> dict[str, Any]:
+    """Values by name of the parameter, spelled as on a command line, so that both are checked alike."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"config {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"config {path} is not valid TOML: {error}") from error
+    names = _names(command)
+    values = {}
+    for key, value in raw.items():
+        name = names.get(key.replace("_", "-"))
+        if name is None:
+            raise UsageError(
+                f"config {path} has an unknown key {key!r}; {command.name} knows: {', '.join(sorted(names))}"
+            )
+        values[name] = _spelled(path, key, value)
+    return values
+
+
+def _names(command: click.Command) -> dict[str, str]:
+    """Name of the parameter by flag, without its dashes."""
+    named = {}
+    for parameter in command.params:
+        flag = next((flag for flag in parameter.opts if flag.startswith("--")), parameter.name or "")
+        if flag != "--config":
+            named[flag.removeprefix("--")] = parameter.name or ""
+    return named
+
+
+def _spelled(path: Path, key: str, value: Any) -> str | list[str]:
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    if isinstance(value, dict):
+        raise UsageError(f"config {path}: {key!r} is a table, expected a value")
+    return str(value)

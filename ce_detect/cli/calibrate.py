@@ -1,0 +1,86 @@
+"""``ce-detect calibrate``: from a model and clean images to an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ce_detect.cli import _options as options
+from ce_detect.cli._figures import print_gate, print_report
+from ce_detect.cli._files import check_writable
+from ce_detect.cli._output import print_json
+from ce_detect.cli._progress import shown_progress
+
+
+@click.command("calibrate")
+@options.model_options()
+@options.data_options()
+@click.option("--recipe", default="default", show_default=True, help="Name of a shipped recipe, or a .toml file.")
+@click.option(
+    "--fpr",
+    type=options.SHARE,
+    default=0.01,
+    show_default=True,
+    help="Largest share of clean inputs that may be flagged.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=1, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Largest cost of a gated forward, the model alone being 1.0; 'inf' for no limit.",
+)
+@click.option(
+    "--guarantee",
+    type=click.Choice(["pac", "marginal"]),
+    default="pac",
+    show_default=True,
+    help="Whether --fpr holds for this very gate (pac) or on average over calibrations (marginal).",
+)
+@click.option("--confidence", type=options.SHARE, default=0.9, show_default=True, help="Probability that pac holds.")
+@click.option(
+    "--bounds",
+    nargs=2,
+    type=float,
+    default=None,
+    metavar="LOW HIGH",
+    help="Valid pixel range; by default found in the data.",
+)
+@options.attack_options()
+@click.option(
+    "--output", type=options.FILE, default=Path("guard.safetensors"), show_default=True, help="The artifact to write."
+)
+@options.every_command(seed=0)
+def command(
+    model: str,
+    weights: Path | None,
+    data: str,
+    split: str | None,
+    limit: int | None,
+    bounds: tuple[float, float] | None,
+    output: Path,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Make a detector for a model from clean images.
+
+    The images are ones that the model was not trained on. They are attacked as the recipe says; finished work is
+    kept in the cache, so an interrupted calibration goes on where it stopped.
+    """
+    check_writable(output)
+    from ce_detect import DetectedModel, Recipe, load_data, load_model
+
+    recipe = Recipe.load(settings.pop("recipe"))
+    images = load_data(data, split=split, limit=limit)
+    guard = DetectedModel(load_model(model, weights), bounds=bounds or images.bounds)
+    with shown_progress() as progress:
+        guard.calibrate(images.x, images.y, recipe=recipe, progress=progress, **settings)
+    guard.save(output)
+    if as_json:
+        print_json({"output": str(output), "manifest": guard.manifest})
+        return
+    print_gate(f"Calibrated: {output}", guard.manifest, guard.threshold)
+    if guard.manifest["figures"]["test"] is not None:
+        print_report("Test split", guard.manifest["figures"]["test"])

@@ -1,0 +1,211 @@
+"""``ce-detect doctor``: what is installed, what is missing and where things are kept; needs the light core alone."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+import ce_detect
+from ce_detect.cli import _options as options
+from ce_detect.cli._output import ABSENT, print_json, print_listing, print_pairs
+
+DEPENDENCIES: Mapping[str, str | None] = {
+    "numpy": None,
+    "safetensors": None,
+    "click": None,
+    "rich": None,
+    "torch": "calibrate",
+    "adversarial-robustness-toolbox": "calibrate",
+    "packaging": "calibrate",
+    "scikit-learn": "calibrate",
+    "scipy": "calibrate",
+    "joblib": "calibrate",
+    "pillow": "calibrate",
+    "matplotlib": "report",
+}
+"""Every dependency and the extra that brings it; None for what always comes along."""
+
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+"""Distributions that write the same import package."""
+
+_CLASH = (
+    "onnxruntime and onnxruntime-gpu are both installed: they write the same files, and whichever came last hides the "
+    "other. Mend it: pip uninstall onnxruntime onnxruntime-gpu, then install the one you want"
+)
+
+
+@click.command("doctor")
+@click.option("--attacks", is_flag=True, help="List the attacks that a recipe can name.")
+@click.option("--interventions", is_flag=True, help="List the kinds of intervention and what they claim.")
+@options.every_command(seed=0)
+@click.pass_context
+def command(context: click.Context, /, attacks: bool, interventions: bool, as_json: bool, seed: int) -> None:
+    """Say what is installed, what is missing and where things are kept.
+
+    Exits with 1 where something that calibration needs is missing.
+    """
+    found = examination()
+    if attacks:
+        found["attacks"] = attack_rows()
+    if interventions:
+        found["interventions"] = intervention_rows()
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    context.exit(1 if found["problems"] else 0)
+
+
+def examination() -> dict[str, Any]:
+    """Everything but the listings, as plain data; ``problems`` is empty where calibration can run."""
+    packages = [{"name": name, "version": installed(name), "extra": extra} for name, extra in DEPENDENCIES.items()]
+    missing = [str(p["name"]) for p in packages if p["version"] is None and p["extra"] in (None, "calibrate")]
+    devices, broken = _devices() if installed("torch") else ([], None)
+    from ce_detect.calibrate.recipe import shipped_recipes
+
+    return {
+        "ce-detect": ce_detect.__version__,
+        "python": platform.python_version(),
+        "packages": packages,
+        "devices": devices,
+        "cores": os.cpu_count(),
+        "cache": _cache(),
+        "recipes": list(shipped_recipes()),
+        "problems": _problems(missing, broken),
+    }
+
+
+def installed(distribution: str) -> str | None:
+    """Version of an installed distribution, None where it is absent."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def attack_rows() -> list[dict[str, Any]]:
+    """The registry of attacks as plain data."""
+    from ce_detect import ATTACKS, Attack
+
+    return [
+        {
+            "name": name,
+            "norm": info.norm,
+            "access": info.access,
+            "passes": Attack.of(name).passes,
+            "settings": dict(info.defaults),
+            "paper": info.paper,
+        }
+        for name, info in ATTACKS.items()
+    ]
+
+
+def intervention_rows() -> list[dict[str, Any]] | None:
+    """The kinds of intervention with their claims as plain data; None without torch."""
+    if installed("torch") is None:
+        return None
+    from ce_detect.interventions import kinds
+
+    claims = ("family", "label_preserving", "deterministic", "exportable", "latents", "paper")
+    public = {name: kind for name, kind in kinds().items() if not name.startswith("_")}
+    return [{"name": name, **{claim: getattr(kind, claim) for claim in claims}} for name, kind in public.items()]
+
+
+def _problems(missing: list[str], broken: str | None) -> list[str]:
+    problems = []
+    if missing:
+        problems.append(f"calibration needs {', '.join(missing)}: pip install 'ce-detect[calibrate]'")
+    if broken is not None:
+        problems.append(f"torch is installed but cannot be imported: {broken}")
+    if all(installed(name) for name in RUNTIMES):
+        problems.append(_CLASH)
+    cache = _cache()
+    if not cache["writable"]:
+        problems.append(f"the cache folder {cache['folder']} cannot be written; name another in CE_DETECT_CACHE")
+    return problems
+
+
+def _devices() -> tuple[list[str], str | None]:
+    """Devices that torch can use, or why it cannot be imported."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # a shared library that is absent or of another platform
+        return [], str(error)
+    graphics = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        graphics.append("mps")
+    return [f"cpu ({torch.get_num_threads()} threads)", *graphics], None
+
+
+def cache_folder() -> Path:
+    """The folder of `ce_detect.calibrate.sets.cache_folder`, whose module needs torch."""
+    named = os.environ.get("CE_DETECT_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named) if named else Path(base) / "ce-detect"
+
+
+def _cache() -> dict[str, Any]:
+    folder = cache_folder()
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return {
+        "folder": str(folder),
+        "bytes": size,
+        "writable": existing.is_dir() and os.access(existing, os.W_OK | os.X_OK),
+    }
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    packages = [
+        (p["name"], p["version"] or "absent", "core" if p["extra"] is None else f"extra {p['extra']}")
+        for p in found["packages"]
+    ]
+    print_listing(f"ce-detect {found['ce-detect']}, Python {found['python']}", ("package", "version", "from"), packages)
+    cache = found["cache"]
+    print_pairs(
+        "Here",
+        {
+            "devices": ", ".join(found["devices"]) or ABSENT,
+            "cores": str(found["cores"]),
+            "cache": f"{cache['folder']}, {cache['bytes'] / 1e6:.1f} MB, {'' if cache['writable'] else 'not '}writable",
+            "recipes": ", ".join(found["recipes"]),
+        },
+    )
+    if "attacks" in found:
+        _print_attacks(found["attacks"])
+    if "interventions" in found:
+        _print_interventions(found["interventions"])
+    for problem in found["problems"]:
+        click.echo(f"problem: {problem}")
+    if not found["problems"]:
+        click.echo("all that calibration needs is here")
+
+
+def _print_attacks(attacks: list[dict[str, Any]]) -> None:
+    header = ("attack", "norm", "access", "forward passes", "paper")
+    print_listing(
+        "Attacks", header, [(a["name"], a["norm"], a["access"], f"about {a['passes']:g}", a["paper"]) for a in attacks]
+    )
+
+
+def _print_interventions(rows: list[dict[str, Any]] | None) -> None:
+    if rows is None:
+        click.echo("interventions: listing them needs torch, from the extra calibrate\n")
+        return
+    claims = ("label_preserving", "deterministic", "exportable", "latents")
+    header = ("intervention", "family", *(claim.replace("_", " ") for claim in claims), "paper")
+    marks = {True: "yes", False: "no"}
+    print_listing(
+        "Interventions",
+        header,
+        [
+            (row["name"], row["family"], *(marks[row[claim]] for claim in claims), row["paper"] or ABSENT)
+            for row in rows
+        ],
+    )
