@@ -2,8 +2,8 @@
 
     CE_DETECT_DATA=... python benchmarks/detection.py
 
-The first 2,800 test images calibrate with the default recipe (which splits them by identity), the last 1,200 are attacked
-and judged. Every clean image counts, also the misclassified. Writes ``results/detection.json`` and ``results/detection.png``.
+The first 2,800 test images calibrate with the default recipe (which splits them by identity), the last 1,200 are
+attacked and judged. Every clean image counts, also the misclassified. Writes ``results/detection.json`` and ``.png``.
 Attacked images are cached, so a second run takes minutes instead of an hour.
 """
 
@@ -71,7 +71,10 @@ def main() -> None:
         guard.calibrate(first.x, first.y, fpr=FPR, budget=budget, seed=options.seed, progress=progress)
         seconds = time.perf_counter() - start
         rows.append(row(guard, model, budget, first, fresh, attacked, recipe, seconds))
-        print(f"\nbudget {budget}: " + ", ".join(f"{key} {value}" for key, value in rows[-1]["summary"].items()), flush=True)
+        print(
+            f"\nbudget {budget}: " + ", ".join(f"{key} {value}" for key, value in rows[-1]["summary"].items()),
+            flush=True,
+        )
     outcome = {
         "what": "CIFAR-10, ResNet-20; AUROC and TPR over successful attacks against all clean images",
         "environment": environment(),
@@ -147,8 +150,8 @@ def costs(guard: DetectedModel, model: torch.nn.Module, fresh: Images) -> dict[s
 def resplits(guard: DetectedModel, first: Images, fresh: Images, fpr: float) -> dict[str, Any]:
     """Redraw which of the clean images that no head was fitted on set the threshold; judge the rest, 50 times.
 
-    Both parts are finite, so the realised rate scatters about the true one: a promise about the true rate that holds with
-    90 % leaves the realised rate above the target somewhat more often than in 10 % of the draws.
+    Both parts are finite, so the realised rate scatters about the true one: a promise about the true rate that holds
+    with 90 % leaves the realised rate above the target somewhat more often than in 10 % of the draws.
     """
     parts = split_by_identity(first.x, guard.manifest["recipe"]["splits"], guard.manifest["seed"])
     held_out = np.concatenate([first.x[parts["calibrate"]], first.x[parts["test"]], fresh.x])
@@ -221,7 +224,14 @@ def table(rows: list[dict[str, Any]]) -> None:
     print("|---|---|---|---|---|---|---|")
     for r in rows:
         s: dict[str, float] = r["summary"]
-        cells = [s["cost"], s["auroc_seen"], s["auroc_unseen"], s["auroc_cw"], s["tpr_at_5_seen"], s["false_positive_rate"]]
+        cells = [
+            s["cost"],
+            s["auroc_seen"],
+            s["auroc_unseen"],
+            s["auroc_cw"],
+            s["tpr_at_5_seen"],
+            s["false_positive_rate"],
+        ]
         print("| " + " | ".join(str(cell) for cell in [r["budget"], *cells]) + " |")
 
 

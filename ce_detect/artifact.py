@@ -52,7 +52,7 @@ class Artifact:
 
     def to_bytes(self) -> bytes:
         """The content of the file."""
-        tensors = {name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}
+        tensors = {name: np.asarray(self.tensors[name], order="C") for name in sorted(self.tensors)}
         manifest = {**self.manifest, "format": FORMAT, "sha256": _digest(tensors)}
         metadata = {_KEY: json.dumps({**manifest, "seal": _seal(manifest)}, sort_keys=True, allow_nan=False)}
         content: bytes = save(tensors, metadata=metadata)

@@ -90,7 +90,9 @@ class DetectedModel:
     @property
     def _calibration(self) -> fit.Calibrated:
         if self._calibrated is None:
-            raise NotCalibratedError("not calibrated yet: call calibrate(x_clean, y), or DetectedModel.load(path, model)")
+            raise NotCalibratedError(
+                "not calibrated yet: call calibrate(x_clean, y), or DetectedModel.load(path, model)"
+            )
         return self._calibrated
 
     def calibrate(
@@ -168,7 +170,9 @@ class DetectedModel:
         gate = self.gate
         tensor = inputs.checked(x, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
         verdicts = list(report.run(gate, tensor))
-        verdict = verdicts[0] if len(verdicts) == 1 else Verdict(*(torch.cat(parts) for parts in zip(*verdicts, strict=True)))
+        verdict = (
+            verdicts[0] if len(verdicts) == 1 else Verdict(*(torch.cat(parts) for parts in zip(*verdicts, strict=True)))
+        )
         fields = verdict._asdict()
         if not isinstance(x, Tensor):
             fields = {name: value.cpu().numpy() for name, value in fields.items()}
@@ -192,7 +196,11 @@ class DetectedModel:
             x: clean images, see `calibrate`; none of which was used there.
             y: labels ``(n,)``, optional.
             attacks: what to do, by default the attacks of the recipe.
-            seed, cache, jobs, attack_time, progress: see `calibrate`.
+            seed: seed of the attacks.
+            cache: see `calibrate`.
+            jobs: see `calibrate`.
+            attack_time: see `calibrate`.
+            progress: see `calibrate`.
         """
         images = data.as_arrays(x, y)
         inputs.checked(images.x, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
@@ -228,6 +236,8 @@ class DetectedModel:
         """
         artifact = Artifact.load(path)
         described = artifact.manifest["model"]
+        if not allow_other_model:
+            stored.check_weights(artifact, torch_classifiers.unwrapped(model))
         guard = cls(
             model,
             input_shape=tuple(described["input_shape"]),
@@ -235,7 +245,7 @@ class DetectedModel:
             sites=tuple(described["sites"]),
         )
         if not allow_other_model:
-            stored.check_model(artifact, guard.classifier)
+            stored.check_logits(artifact, guard.classifier)
         guard._calibrated = fit.Calibrated(stored.to_gate(artifact, guard.classifier), artifact.manifest)
         return guard
 
@@ -243,4 +253,6 @@ class DetectedModel:
         low, high = bounds
         if not (np.isfinite([low, high]).all() and low < high):
             raise CalibrationError(f"bounds = {bounds} are not (smallest, largest) valid pixel values")
-        self._classifier = torch_classifiers.wrap(self.model, input_shape=input_shape, bounds=bounds, sites=self._given[2])
+        self._classifier = torch_classifiers.wrap(
+            self.model, input_shape=input_shape, bounds=bounds, sites=self._given[2]
+        )

@@ -91,7 +91,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
     folder = tmp_path_factory.mktemp("cli")
     (folder / "tiny.toml").write_text(RECIPE)
     config = folder / "config.toml"
-    given = f'model = "demo"\ndata = "demo"\nlimit = 400\nbudget = inf\nfpr = 0.5\nattack-time = "5m"\n'
+    given = 'model = "demo"\ndata = "demo"\nlimit = 400\nbudget = inf\nfpr = 0.5\nattack-time = "5m"\n'
     config.write_text(f'{given}cache = "{folder / "cache"}"')
     guard = folder / "guard.safetensors"
     recipe = ("--recipe", folder / "tiny.toml", "--fpr", 0.05)
@@ -444,16 +444,6 @@ def test_absent_package_is_one_line() -> None:
     assert done.code == 2
     assert done.err.startswith("error: ")
     assert "pip install 'ce-detect[calibrate]'" in done.err
-
-
-def test_doctor_and_library_agree_on_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The folder that doctor shows is the folder that calibration uses."""
-    from ce_detect.calibrate.sets import cache_folder
-
-    assert doctor.cache_folder() == cache_folder()
-    monkeypatch.delenv("CE_DETECT_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert doctor.cache_folder() == cache_folder() == tmp_path / "ce-detect"
 
 
 # ---- progress and words

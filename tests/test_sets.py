@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from strategies import images_with_twins
 
 from ce_detect import atomic
+from ce_detect.cache import cache_folder
 from ce_detect.calibrate import sets
 from ce_detect.calibrate.attacks import Attack
-from ce_detect.calibrate.sets import AttackedSet, attack_all, cache_folder, split_by_identity
+from ce_detect.calibrate.sets import AttackedSet, attack_all, split_by_identity
 from ce_detect.classifiers.torch import wrap
 from ce_detect.errors import CalibrationError
 

@@ -16,16 +16,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+import ce_detect
 from ce_detect import inputs
+from ce_detect.cache import cache_folder
 from ce_detect.calibrate import learn
 from ce_detect.calibrate.cost import CostTable
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.search import Chosen, Meter, search
-from ce_detect.calibrate.sets import AttackedSet, Progress, attack_all, cache_folder, split_by_identity
+from ce_detect.calibrate.sets import AttackedSet, Progress, attack_all, split_by_identity
 from ce_detect.data import Images
 from ce_detect.detector import conformal
 from ce_detect.detector.gate import Gate
-from ce_detect.errors import CalibrationError
+from ce_detect.errors import CalibrationError, TooFewSamplesError
 from ce_detect.evaluate import report
 from ce_detect.signature import Signature
 
@@ -92,25 +94,25 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     }
     attacks = _teaching(recipe, learning)
     table = CostTable(
-        request.cache or cache_folder(), fingerprint=classifier.fingerprint(), batch=BATCH, device=str(classifier.device)
+        request.cache or cache_folder(),
+        fingerprint=classifier.fingerprint(),
+        batch=BATCH,
+        device=str(classifier.device),
     )
     meter = Meter(classifier, bare, torch.from_numpy(images.x[parts["fit"]][:BATCH]).to(classifier.device), table)
     sets = {
         name: learn.Sets(images.x[parts[name]], {attack: learning[name][attack] for attack in attacks})
         for name in ("fit", "select")
     }
-    chosen = search(classifier, sets, meter, recipe=recipe, budget=request.budget, seed=request.seed)
-    while True:
-        signature = Signature(classifier, list(chosen.interventions), sites=chosen.sites, chunk=meter.chunk)
-        head = learn.head(signature, sets, kind=recipe.head, seed=request.seed)
-        gate = _gate(signature, head, images.x[parts["calibrate"]], request)
-        cost = meter.gate(gate, chosen)
-        if cost <= request.budget or not chosen.can_shrink:
-            break
-        logger.info("measured cost %.2f is above the budget; leaving out %s", cost, chosen.last)
-        chosen = chosen.shrunk()
-    if cost > request.budget:
-        logger.warning("the free statistics alone cost %.2f, more than the budget of %.2f", cost, request.budget)
+    chosen, cost = _affordable(
+        classifier,
+        meter,
+        search(classifier, sets, meter, recipe=recipe, budget=request.budget, seed=request.seed),
+        request.budget,
+    )
+    signature = meter.signature(list(chosen.items))
+    head = learn.head(signature, sets, kind=recipe.head, seed=request.seed)
+    gate = _gate(signature, head, images.x[parts["calibrate"]], request)
     test = images.subset(parts["test"])
     figures = None
     if len(test):
@@ -124,23 +126,35 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     return Calibrated(gate, manifest)
 
 
+def _affordable(classifier: Any, meter: Meter, chosen: Chosen, budget: float) -> tuple[Chosen, float]:
+    """Leave out the last items until the whole gate, measured in one piece, keeps the budget.
+
+    A gate costs the same whatever its weights are, so this needs no training.
+    """
+    while (cost := meter.gate(chosen)) > budget and chosen.items:
+        logger.info("measured cost %.2f is above the budget; leaving out %s", cost, chosen.items[-1].name)
+        chosen = chosen.shrunk()
+    if cost > budget:
+        logger.warning("the free statistics alone cost %.2f, more than the budget of %.2f", cost, budget)
+    return chosen, cost
+
+
 def _check_sizes(parts: dict[str, NDArray[np.int64]], images: Images, request: Request) -> None:
     """Refuse before the attacks, which take the time."""
     try:
-        conformal.rank(
-            len(parts["calibrate"]), request.fpr, guarantee=request.guarantee, confidence=request.confidence
-        )
-    except conformal.TooFewSamplesError as error:
+        conformal.rank(len(parts["calibrate"]), request.fpr, guarantee=request.guarantee, confidence=request.confidence)
+    except TooFewSamplesError as error:
         share = request.recipe.splits["calibrate"]
         total = math.ceil(error.needed / share) if share else error.needed
-        raise conformal.TooFewSamplesError(
-            f"{error}. Of the {len(images)} images given, the recipe keeps {share:.0%} for the threshold: {total} distinct "
+        raise TooFewSamplesError(
+            f"{error}. Of the {len(images)} images given, the recipe keeps {share:.0%} for the "
+            f"threshold: {total} distinct "
             "images in all would do",
             needed=total,
             given=len(images),
         ) from None
     if len(parts["fit"]) < MIN_CLEAN:
-        raise conformal.TooFewSamplesError(
+        raise TooFewSamplesError(
             f"{len(parts['fit'])} of {len(images)} images are left to learn from, at least {MIN_CLEAN} are needed",
             needed=math.ceil(MIN_CLEAN / request.recipe.splits["fit"]),
             given=len(images),
@@ -156,7 +170,8 @@ def _labels(classifier: Any, x: NDArray[np.float32]) -> NDArray[np.int64]:
 def _check_classes(labels: NDArray[np.int64], num_classes: int) -> None:
     if len(np.unique(labels)) < 2:
         raise CalibrationError(
-            f"the classifier gives all {len(labels)} images the same label, {labels[0]}, of {num_classes}. Calibration needs "
+            f"the classifier gives all {len(labels)} images the same label, {labels[0]}, of "
+            f"{num_classes}. Calibration needs "
             "images of several classes; check the data, and that its pixels are scaled as the model expects"
         )
 
@@ -187,7 +202,8 @@ def _teaching(recipe: Recipe, learning: dict[str, dict[str, AttackedSet]]) -> tu
     if recipe.attacks and not enough:
         listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
         raise CalibrationError(
-            f"no attack succeeded at least {MIN_SUCCESSES} times ({listed}). Raise their strength in the recipe, allow more "
+            f"no attack succeeded at least {MIN_SUCCESSES} times ({listed}). Raise their strength in "
+            "the recipe, allow more "
             "attack time, give more images, or use the recipe 'clean-only'"
         )
     return enough
@@ -253,5 +269,9 @@ def _manifest(
 
 
 def _versions() -> dict[str, str]:
-    packages = ("ce-detect", "torch", "adversarial-robustness-toolbox", "scikit-learn", "numpy")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    packages = ("torch", "adversarial-robustness-toolbox", "scikit-learn", "numpy")
+    return {
+        "python": platform.python_version(),
+        "ce-detect": ce_detect.__version__,
+        **{name: importlib.metadata.version(name) for name in packages},
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,9 @@ Floats = NDArray[np.float32]
 
 MEMBERS = 4
 """Networks in the ensemble of the ``mlp`` head."""
+
+WIDTH = 64
+"""Hidden units of each network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,17 @@ def features(signature: Signature, x: Floats) -> tuple[Floats, Floats]:
     with torch.inference_mode():
         parts = [signature(part.to(device)) for part in torch.from_numpy(x).split(size)]
     if not parts:
-        return np.zeros((0, signature.classifier.num_classes), np.float32), np.zeros((0, len(signature.names)), np.float32)
+        return np.zeros((0, signature.classifier.num_classes), np.float32), np.zeros(
+            (0, len(signature.names)), np.float32
+        )
     return tuple(np.concatenate([part[i].cpu().numpy() for part in parts]) for i in range(2))  # type: ignore[return-value]
 
 
 def table(signature: Signature, sets: Sets) -> Table:
     """Signatures of everything in a split."""
     return Table(
-        features(signature, sets.clean)[1], {name: features(signature, twins.x)[1] for name, twins in sets.attacked.items()}
+        features(signature, sets.clean)[1],
+        {name: features(signature, twins.x)[1] for name, twins in sets.attacked.items()},
     )
 
 
@@ -100,6 +105,14 @@ def head(signature: Signature, sets: dict[str, Sets], *, kind: HeadKind, seed: i
     return fitted
 
 
+def untrained(features: int) -> NetworkHead:
+    """A head of the usual size with zero weights, for timing."""
+    hidden = torch.zeros(MEMBERS, features, WIDTH), torch.zeros(MEMBERS, 1, WIDTH)
+    last = torch.zeros(MEMBERS, WIDTH, 1), torch.zeros(MEMBERS, 1, 1)
+    zero, one = torch.zeros(features), torch.ones(features)
+    return NetworkHead(zero, one, zero, torch.tensor(0.0), [hidden, last])
+
+
 def _distance(center: torch.Tensor, scale: torch.Tensor, clean: Floats) -> DistanceHead:
     squashed = Head(center, scale).squash(torch.from_numpy(clean)).numpy()
     shrunk = LedoitWolf().fit(squashed)
@@ -113,7 +126,7 @@ def _network(center: torch.Tensor, scale: torch.Tensor, rows: Table, kind: HeadK
     squashed = Head(center, scale).squash(torch.from_numpy(x)).numpy()
     linear = LogisticRegression(C=0.1, max_iter=1000).fit(squashed, target, sample_weight=weights)
     networks = [
-        MLPClassifier((64,), alpha=1.0, max_iter=60, batch_size=128, random_state=seed + member)
+        MLPClassifier((WIDTH,), alpha=1.0, max_iter=60, batch_size=128, random_state=seed + member)
         for member in range(MEMBERS if kind == "mlp" else 0)
     ]
     with warnings.catch_warnings():  # the networks train for a fixed number of epochs on purpose

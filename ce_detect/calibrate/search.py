@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,8 +26,8 @@ from ce_detect.interventions import (
     Downscale,
     Flip,
     GaussianNoise,
-    GridMask,
     Grey,
+    GridMask,
     Intervention,
     Median,
     Pool,
@@ -54,6 +53,9 @@ _ROWS = {"fit": (600, 180), "select": (300, 120)}
 """Clean images, and attacked images of each attack, on which candidates are compared."""
 
 _CHUNKS = (16, 32, 64, 128)
+
+_TOGETHER = 8
+"""Signatures that are timed in turns with each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +95,6 @@ class Chosen:
         """Sites where channel moments are taken."""
         return tuple(item.site for item in self.items if item.intervention is None)
 
-    @property
-    def last(self) -> str:
-        """Name of what would be left out first."""
-        return self.items[-1].name
-
-    @property
-    def can_shrink(self) -> bool:
-        """Whether anything can be left out."""
-        return bool(self.items)
-
     def shrunk(self) -> Chosen:
         """The same without its last item."""
         kept = self.items[:-1]
@@ -128,29 +120,43 @@ class Meter:
         by_name = {item.name: item for item in items}
 
         def measure(names: list[str]) -> list[float]:
-            signatures = [_signature(self._classifier, [by_name[name]], self.chunk) for name in names]
-            empty = _signature(self._classifier, [], self.chunk)
             costs = []
-            for signature in signatures:
-                whole, nothing = self._ratios([lambda s=signature: s(self._x), lambda: empty(self._x)])  # type: ignore[misc]
-                costs.append(round(max(whole - nothing, 0.0), 3))
+            for start in range(0, len(names), _TOGETHER):
+                signatures = [self.signature([by_name[name]]) for name in names[start : start + _TOGETHER]]
+                nothing, *whole = self._ratios([self.signature([]), *signatures])
+                costs += [round(max(cost - nothing, 0.0), 3) for cost in whole]
             return costs
 
         return self._table.get([item.name for item in items], measure)
 
     def free(self) -> float:
         """Cost of a signature without interventions or moments, the model's forward included."""
-        empty = _signature(self._classifier, [], self.chunk)
-        return self._table.get(["free"], lambda _: [round(self._ratios([lambda: empty(self._x)])[0], 3)])["free"]
+        return self._table.get(["free"], lambda _: [round(self._ratios([self.signature([])])[0], 3)])["free"]
 
-    def gate(self, gate: Gate, chosen: Chosen) -> float:
-        """Cost of the whole gate."""
-        name = "gate: " + "; ".join(sorted(item.name for item in chosen.items))
-        return self._table.get([name], lambda _: [round(self._ratios([lambda: gate(self._x)], rounds=31)[0], 3)])[name]
+    def gate(self, chosen: Chosen) -> float:
+        """Cost of a whole gate with these items; its weights do not matter."""
+        name = "gate: " + "; ".join(item.name for item in chosen.items)
 
-    def _ratios(self, functions: list[Callable[[], Any]], rounds: int = 11) -> list[float]:
+        def measure(_: list[str]) -> list[float]:
+            signature = self.signature(list(chosen.items))
+            gate = Gate(
+                signature,
+                learn.untrained(len(signature.names)),
+                clean_scores=torch.zeros(1000),
+                threshold=0.0,
+                prevalence=0.5,
+            )
+            return [round(self._ratios([gate.to(self._x.device)], rounds=41)[0], 3)]
+
+        return self._table.get([name], measure)[name]
+
+    def signature(self, items: list[Item]) -> Signature:
+        """The signature of these items, run in the chunk that is fastest here."""
+        return _signature(self._classifier, items, self.chunk)
+
+    def _ratios(self, modules: list[nn.Module], rounds: int = 11) -> list[float]:
         with torch.inference_mode():
-            return ratios(lambda: self._bare(self._x), functions, rounds=rounds)
+            return ratios(lambda: self._bare(self._x), [lambda m=m: m(self._x) for m in modules], rounds=rounds)
 
     def _best_chunk(self) -> int | None:
         if self._x.device.type != "cpu":
@@ -163,7 +169,9 @@ class Meter:
                 for part in rows.split(size):
                     self._classifier.logits(part)
 
-            return [round(c, 3) for c in self._ratios([lambda s=size: in_chunks(s) for size in _CHUNKS])]  # type: ignore[misc]
+            with torch.inference_mode():
+                found = ratios(lambda: self._bare(rows), [lambda s=size: in_chunks(s) for size in _CHUNKS], rounds=11)
+            return [round(cost, 3) for cost in found]
 
         costs = self._table.get([f"chunk {size}" for size in _CHUNKS], measure)
         return min(_CHUNKS, key=lambda size: costs[f"chunk {size}"])
@@ -174,7 +182,7 @@ def search(
 ) -> Chosen:
     """Choose interventions and sites for moments.
 
-    Two greedy searches, by gain and by gain for cost, add one item at a time while the budget lasts; the better one wins.
+    Two greedy searches, by gain and by gain for cost, add one item at a time while the budget lasts; the better wins.
     A recipe that names its interventions is taken at its word. Without attacks there is nothing to compare by, and the
     candidates are taken in the order of `candidates`.
 
@@ -204,15 +212,18 @@ def search(
 def candidates(classifier: Any, seed: int) -> list[Item]:
     """Everything that the search considers for a classifier, the usually best first."""
     low, high = classifier.bounds
-    small = {"scale": 0.75} if classifier.elastic else {}
+    small = 0.75 if classifier.elastic else 1.0
     channels, height, width = classifier.input_shape
     noise = {"seed": seed, "channels": channels, "side": max(height, width), "width": high - low}
     at_input: list[Intervention] = [
-        Flip(**small), BitDepth(bits=4, low=low, high=high, **small), Flip(), BitDepth(bits=4, low=low, high=high),
-        Shift(dx=1, dy=0), Shift(dx=0, dy=1), Shift(dx=-1, dy=-1), Shift(dx=1, dy=1, **small),
+        Flip(scale=small), BitDepth(bits=4, low=low, high=high, scale=small), Flip(),
+        BitDepth(bits=4, low=low, high=high),
+        Shift(dx=1, dy=0), Shift(dx=0, dy=1), Shift(dx=-1, dy=-1), Shift(dx=1, dy=1, scale=small),
         Downscale(scale=0.75, restore=not classifier.elastic), Downscale(scale=0.5, restore=not classifier.elastic),
-        BitDepth(bits=3, low=low, high=high), GaussianNoise(sigma=0.02, **noise), GaussianNoise(sigma=0.05, draws=2, **noise),
-        Blur(sigma=0.5), Blur(sigma=0.8), Median(size=2), Contrast(factor=0.7), Grey(), Rotate(degrees=-10), Zoom(factor=0.9),
+        BitDepth(bits=3, low=low, high=high), GaussianNoise(sigma=0.02, **noise),
+        GaussianNoise(sigma=0.05, draws=2, **noise),
+        Blur(sigma=0.5), Blur(sigma=0.8), Median(size=2), Contrast(factor=0.7), Grey(), Rotate(degrees=-10),
+        Zoom(factor=0.9),
         GridMask(cells=2), GridMask(cells=2, reverse=True), RandomMask(draws=2, seed=seed),
     ]  # fmt: skip
     if classifier.elastic:
@@ -251,7 +262,8 @@ def _table(
 ) -> learn.Table:
     clean, attacked = rows
     some = {
-        name: AttackedSet(twins.attack, twins.x[:attacked], twins.index[:attacked]) for name, twins in sets.attacked.items()
+        name: AttackedSet(twins.attack, twins.x[:attacked], twins.index[:attacked])
+        for name, twins in sets.attacked.items()
     }
     return learn.table(_signature(classifier, items, chunk), learn.Sets(sets.clean[:clean], some))
 
@@ -263,7 +275,11 @@ def _columns(classifier: Any, items: list[Item]) -> dict[str, NDArray[np.int64]]
     columns = {}
     for item in items:
         if item.intervention is None:
-            own = [i for i, name in enumerate(names) if name.startswith(("trace.mean[", "trace.deviation[")) and f"[{item.site}]" in name]
+            own = [
+                i
+                for i, name in enumerate(names)
+                if name.startswith(("trace.mean[", "trace.deviation[")) and f"[{item.site}]" in name
+            ]
         else:
             own = [position[name] for name in feature_names(item.intervention)]
         columns[item.name] = np.array(own)
@@ -283,7 +299,9 @@ def _greedy(
 ) -> Chosen:
     used, value = columns[""], objective(columns[""])
     start = value
-    left, chosen, ledger, considered = list(items), [], [], {}
+    left, ledger = list(items), []
+    chosen: list[Item] = []
+    considered: dict[str, float] = {}
     while left and sum(item.intervention is not None for item in chosen) < MOST_INTERVENTIONS:
         left = [item for item in left if costs[item.name] <= room]
         gains = {item.name: objective(np.concatenate([used, columns[item.name]])) - value for item in left}
@@ -310,7 +328,7 @@ def _greedy(
 
 
 def _in_order(items: list[Item], costs: dict[str, float], room: float) -> Chosen:
-    chosen = []
+    chosen: list[Item] = []
     limit = MOST_INTERVENTIONS if math.isinf(room) else len(items)
     for item in items:
         if item.intervention is not None and costs[item.name] <= room and len(chosen) < min(limit, 4):

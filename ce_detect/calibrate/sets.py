@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from ce_detect import atomic
+from ce_detect.cache import cache_folder
 from ce_detect.calibrate.attacks import Attack
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.torch import TorchClassifier
@@ -78,13 +79,6 @@ class AttackedSet:
     attack: Attack
     x: Floats
     index: Index
-
-
-def cache_folder() -> Path:
-    """``CE_DETECT_CACHE``, or ``ce-detect`` in the user's cache folder."""
-    named = os.environ.get("CE_DETECT_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(base) / "ce-detect"
 
 
 def attack_all(
@@ -291,4 +285,4 @@ def _collected(attacks: tuple[Attack, ...], chunks: list[Index], tasks: list[_Ta
     return sets
 
 
-__all__ = ["AttackedSet", "Progress", "attack_all", "cache_folder", "split_by_identity"]
+__all__ = ["AttackedSet", "Progress", "attack_all", "split_by_identity"]

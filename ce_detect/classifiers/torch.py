@@ -77,7 +77,7 @@ class _TorchBase(nn.Module):
         self.bounds = bounds
         with torch.no_grad():
             self.num_classes = int(model(_probe(model, input_shape, bounds, count=2)).shape[1])
-        self._fingerprint = _digest(model)
+        self._fingerprint = fingerprint(model)
 
     @property
     def device(self) -> torch.device:
@@ -86,7 +86,7 @@ class _TorchBase(nn.Module):
         return tensor.device if tensor is not None else torch.device("cpu")
 
     def fingerprint(self) -> str:
-        """SHA-256 of the names, shapes, types and bytes of the model's state dict at the time of wrapping."""
+        """`fingerprint` of the model at the time of wrapping."""
         return self._fingerprint
 
     def probe(self) -> Tensor:
@@ -348,7 +348,9 @@ def _named(sites: tuple[str, ...], available: tuple[str, ...]) -> set[str]:
     return set(sites)
 
 
-def _digest(model: nn.Module) -> str:
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 of the names, shapes, types and bytes of a model's state dict."""
+    model = model.model if isinstance(model, _TwoLogits) else model
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.detach().cpu().contiguous()
@@ -365,4 +367,4 @@ def _line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-__all__ = ["PENULTIMATE", "Classifier", "HookClassifier", "TorchClassifier", "unwrapped", "wrap"]
+__all__ = ["PENULTIMATE", "Classifier", "HookClassifier", "TorchClassifier", "fingerprint", "unwrapped", "wrap"]

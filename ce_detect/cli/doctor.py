@@ -6,12 +6,12 @@ import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import click
 
 import ce_detect
+from ce_detect.cache import cache_folder
 from ce_detect.cli import _options as options
 from ce_detect.cli._output import ABSENT, print_json, print_listing, print_pairs
 
@@ -113,8 +113,7 @@ def intervention_rows() -> list[dict[str, Any]] | None:
     from ce_detect.interventions import kinds
 
     claims = ("family", "label_preserving", "deterministic", "exportable", "latents", "paper")
-    public = {name: kind for name, kind in kinds().items() if not name.startswith("_")}
-    return [{"name": name, **{claim: getattr(kind, claim) for claim in claims}} for name, kind in public.items()]
+    return [{"name": name, **{claim: getattr(kind, claim) for claim in claims}} for name, kind in kinds().items()]
 
 
 def _problems(missing: list[str], broken: str | None) -> list[str]:
@@ -141,13 +140,6 @@ def _devices() -> tuple[list[str], str | None]:
     if torch.backends.mps.is_available():
         graphics.append("mps")
     return [f"cpu ({torch.get_num_threads()} threads)", *graphics], None
-
-
-def cache_folder() -> Path:
-    """The folder of `ce_detect.calibrate.sets.cache_folder`, whose module needs torch."""
-    named = os.environ.get("CE_DETECT_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(base) / "ce-detect"
 
 
 def _cache() -> dict[str, Any]:

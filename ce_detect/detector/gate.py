@@ -160,12 +160,16 @@ def as_policy(policy: Policy | str | Callable[[Any], Any]) -> Policy:
 
 
 def _positions(result: GateResult) -> tuple[int, ...]:
-    return tuple(int(i) for i in result.is_adversarial.nonzero()[0 if isinstance(result.score, np.ndarray) else slice(None)])
+    return tuple(
+        int(i) for i in result.is_adversarial.nonzero()[0 if isinstance(result.score, np.ndarray) else slice(None)]
+    )
 
 
 def _relabelled(result: GateResult, positions: tuple[int, ...], label: Any) -> GateResult:
     labels = result.label.copy() if isinstance(result.label, np.ndarray) else result.label.clone()
     if positions:
         index = list(positions)
-        labels[index] = label if isinstance(labels, np.ndarray) else torch.as_tensor(label, device=labels.device).to(labels.dtype)
+        labels[index] = (
+            label if isinstance(labels, np.ndarray) else torch.as_tensor(label, device=labels.device).to(labels.dtype)
+        )
     return replace(result, label=labels)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from ce_detect.artifact import Artifact
+from ce_detect.classifiers.torch import fingerprint
 from ce_detect.detector.gate import Gate
 from ce_detect.detector.head import DistanceHead, Head, NetworkHead
 from ce_detect.errors import ArtifactError, CeDetectError, ModelMismatchError
@@ -59,26 +61,38 @@ def to_gate(artifact: Artifact, classifier: Any) -> Gate:
     return gate.eval().to(classifier.device)
 
 
-def check_model(artifact: Artifact, classifier: Any) -> None:
-    """Refuse a model that the detector was not calibrated for.
+def check_weights(artifact: Artifact, model: nn.Module) -> None:
+    """Refuse a model with other weights than those the detector was calibrated for.
 
     Raises:
-        ModelMismatchError: other weights, or other logits from the same weights.
+        ModelMismatchError: the weights differ.
     """
-    described = artifact.manifest["model"]
-    if classifier.fingerprint() != described["fingerprint"]:
+    expected, found = artifact.manifest["model"]["fingerprint"], fingerprint(model)
+    if found != expected:
         raise ModelMismatchError(
-            f"this detector was calibrated for a model with fingerprint {described['fingerprint'][:12]}, but the model given "
-            f"has {classifier.fingerprint()[:12]}. Calibrate again for the new weights; to go on without any guarantee, pass "
+            f"this detector was calibrated for a model with fingerprint {expected[:12]}, but the model given has "
+            f"{found[:12]}. Calibrate again for the new weights; to go on without any guarantee, pass "
             "allow_other_model=True"
         )
+
+
+def check_logits(artifact: Artifact, classifier: Any) -> None:
+    """Refuse a model that computes something else from the same weights.
+
+    Raises:
+        ModelMismatchError: the logits of a fixed input differ.
+    """
     with torch.inference_mode():
         logits = _array(classifier.logits(classifier.probe()))
     before = artifact.tensors[_PROBE]
-    if logits.shape != before.shape or not np.allclose(logits, before, rtol=1e-2, atol=1e-2 * float(np.abs(before).max())):
+    if logits.shape != before.shape or not np.allclose(
+        logits, before, rtol=1e-2, atol=1e-2 * float(np.abs(before).max())
+    ):
         raise ModelMismatchError(
-            "the model has the weights this detector was calibrated for, but computes something else from a fixed input: "
-            "compare preprocessing (mean, standard deviation, pixel range) and the model's code with those at calibration"
+            "the model has the weights this detector was calibrated for, but computes something else "
+            "from a fixed input: "
+            "compare preprocessing (mean, standard deviation, pixel range) and the model's code with "
+            "those at calibration"
         )
 
 

@@ -88,7 +88,12 @@ class Report:
 
 
 def evaluate(
-    gate: Gate, x: NDArray[np.float32], y: NDArray[np.int64] | None, attacked: Mapping[str, AttackedSet], *, target: float
+    gate: Gate,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64] | None,
+    attacked: Mapping[str, AttackedSet],
+    *,
+    target: float,
 ) -> Report:
     """Measure a gate.
 
