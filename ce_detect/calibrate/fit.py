@@ -104,12 +104,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
         name: learn.Sets(images.x[parts[name]], {attack: learning[name][attack] for attack in attacks})
         for name in ("fit", "select")
     }
-    chosen, cost = _affordable(
-        classifier,
-        meter,
-        search(classifier, sets, meter, recipe=recipe, budget=request.budget, seed=request.seed),
-        request.budget,
-    )
+    chosen, cost = search(classifier, sets, meter, recipe=recipe, budget=request.budget, seed=request.seed)
     signature = meter.signature(list(chosen.items))
     head = learn.head(signature, sets, kind=recipe.head, seed=request.seed)
     gate = _gate(signature, head, images.x[parts["calibrate"]], request)
@@ -124,19 +119,6 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     manifest = _manifest(classifier, images, parts, request, attacks, chosen, gate)
     manifest["figures"] = {"cost": round(cost, 3), "test": figures}
     return Calibrated(gate, manifest)
-
-
-def _affordable(classifier: Any, meter: Meter, chosen: Chosen, budget: float) -> tuple[Chosen, float]:
-    """Leave out the last items until the whole gate, measured in one piece, keeps the budget.
-
-    A gate costs the same whatever its weights are, so this needs no training.
-    """
-    while (cost := meter.gate(chosen)) > budget and chosen.items:
-        logger.info("measured cost %.2f is above the budget; leaving out %s", cost, chosen.items[-1].name)
-        chosen = chosen.shrunk()
-    if cost > budget:
-        logger.warning("the free statistics alone cost %.2f, more than the budget of %.2f", cost, budget)
-    return chosen, cost
 
 
 def _check_sizes(parts: dict[str, NDArray[np.int64]], images: Images, request: Request) -> None:

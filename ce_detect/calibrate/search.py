@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +43,8 @@ from ce_detect.interventions import (
 )
 from ce_detect.signature import Signature, feature_names, site_shapes
 
+logger = logging.getLogger("ce_detect")
+
 MOST_INTERVENTIONS = 12
 """Interventions in a signature, at most, however large the budget."""
 
@@ -53,6 +58,9 @@ _ROWS = {"fit": (600, 180), "select": (300, 120)}
 """Clean images, and attacked images of each attack, on which candidates are compared."""
 
 _CHUNKS = (16, 32, 64, 128)
+
+_TRIES = 5
+"""Gates that are measured whole, at most, in a search."""
 
 _TOGETHER = 8
 """Signatures that are timed in turns with each other."""
@@ -156,7 +164,7 @@ class Meter:
 
     def _ratios(self, modules: list[nn.Module], rounds: int = 11) -> list[float]:
         with torch.inference_mode():
-            return ratios(lambda: self._bare(self._x), [lambda m=m: m(self._x) for m in modules], rounds=rounds)
+            return ratios(lambda: self._bare(self._x), [partial(m, self._x) for m in modules], rounds=rounds)
 
     def _best_chunk(self) -> int | None:
         if self._x.device.type != "cpu":
@@ -170,7 +178,7 @@ class Meter:
                     self._classifier.logits(part)
 
             with torch.inference_mode():
-                found = ratios(lambda: self._bare(rows), [lambda s=size: in_chunks(s) for size in _CHUNKS], rounds=11)
+                found = ratios(lambda: self._bare(rows), [partial(in_chunks, size) for size in _CHUNKS], rounds=11)
             return [round(cost, 3) for cost in found]
 
         costs = self._table.get([f"chunk {size}" for size in _CHUNKS], measure)
@@ -179,12 +187,13 @@ class Meter:
 
 def search(
     classifier: Any, sets: dict[str, learn.Sets], meter: Meter, *, recipe: Recipe, budget: float, seed: int
-) -> Chosen:
-    """Choose interventions and sites for moments.
+) -> tuple[Chosen, float]:
+    """Choose interventions and sites for moments, and measure what the gate with them costs.
 
     Two greedy searches, by gain and by gain for cost, add one item at a time while the budget lasts; the better wins.
-    A recipe that names its interventions is taken at its word. Without attacks there is nothing to compare by, and the
-    candidates are taken in the order of `candidates`.
+    Costs do not simply add up, so the gate is then measured whole, and the search is repeated with more or less room.
+    A recipe that names its interventions is taken at its word, as far as the budget goes. Without attacks there is
+    nothing to compare by, and the candidates are taken in the order of `candidates`.
 
     Args:
         classifier: what is wrapped.
@@ -193,20 +202,58 @@ def search(
         recipe: may name interventions.
         budget: largest cost of a gated forward; may be infinite.
         seed: seed of random interventions.
+
+    Returns:
+        What was chosen, and its measured cost.
     """
     if recipe.interventions:
         named = [Item(i.name, i, "") for i in (from_spec(dict(spec)) for spec in recipe.interventions)]
-        return Chosen(tuple(named), {"chosen": [{"name": item.name} for item in named], "considered": []})
+        ledger = {"chosen": [{"name": item.name} for item in named], "considered": []}
+        return _shrunk(Chosen(tuple(named), ledger), meter, budget)
     items = candidates(classifier, seed)
     costs = meter.items(items)
-    room = budget * (1 - MARGIN) - meter.free()
     if not recipe.attacks:
-        return _in_order(items, costs, room)
+        return _within(lambda room: _in_order(items, costs, room), meter, budget)
     tables = {name: _table(classifier, items, part, _ROWS[name], meter.chunk) for name, part in sets.items()}
     columns = _columns(classifier, items)
     objective = Objective(tables["fit"], tables["select"])
-    runs = [_greedy(items, costs, room, columns, objective, per_cost=per_cost) for per_cost in (True, False)]
-    return max(runs, key=lambda run: run.ledger["objective"])
+
+    def choose(room: float) -> Chosen:
+        runs = [_greedy(items, costs, room, columns, objective, per_cost=per_cost) for per_cost in (True, False)]
+        return max(runs, key=lambda run: run.ledger["objective"])
+
+    return _within(choose, meter, budget)
+
+
+def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> tuple[Chosen, float]:
+    """Repeat a choice with the room corrected by what the whole gate was measured to cost; keep the best that fits."""
+    aim = budget * (1 - MARGIN)
+    room = aim - meter.free()
+    fitting: list[tuple[Chosen, float]] = []
+    seen: set[tuple[str, ...]] = set()
+    chosen = choose(room)
+    while len(seen) < _TRIES and (names := tuple(item.name for item in chosen.items)) not in seen:
+        seen.add(names)
+        cost = meter.gate(chosen)
+        if cost <= aim + (budget - aim) / 2:
+            fitting.append((chosen, cost))
+        if math.isinf(budget):
+            break
+        room += aim - cost
+        chosen = choose(room)
+    if fitting:
+        return max(fitting, key=lambda found: (found[0].ledger.get("objective", 0.0), found[1]))
+    return _shrunk(chosen, meter, budget)
+
+
+def _shrunk(chosen: Chosen, meter: Meter, budget: float) -> tuple[Chosen, float]:
+    """Leave out the last items until the whole gate keeps the budget."""
+    while (cost := meter.gate(chosen)) > budget and chosen.items:
+        logger.info("measured cost %.2f is above the budget; leaving out %s", cost, chosen.items[-1].name)
+        chosen = chosen.shrunk()
+    if cost > budget:
+        logger.warning("the free statistics alone cost %.2f, more than the budget of %.2f", cost, budget)
+    return chosen, cost
 
 
 def candidates(classifier: Any, seed: int) -> list[Item]:
