@@ -124,6 +124,7 @@ def row(
             "false_positive_rate": round(figures.clean.false_positive_rate, 4),
         },
         "cost_by_batch": cost,
+        "cost_against_folded_model": folded(guard, fresh),
         "interventions": guard.manifest["signature"]["names"],
         "sites": guard.manifest["signature"]["sites"],
         "search": guard.manifest["search"],
@@ -147,11 +148,18 @@ def costs(guard: DetectedModel, model: torch.nn.Module, fresh: Images) -> dict[s
     return found
 
 
+def folded(guard: DetectedModel, fresh: Images) -> float:
+    """The same at batch 32 against the model with its batch norms folded, as the gate runs it."""
+    x = torch.from_numpy(fresh.x[:32])
+    with torch.inference_mode():
+        return round(ratios(lambda: guard.classifier.logits(x), [lambda: guard.gate(x)], rounds=41)[0], 3)
+
+
 def resplits(guard: DetectedModel, first: Images, fresh: Images, fpr: float) -> dict[str, Any]:
     """Redraw which of the clean images that no head was fitted on set the threshold; judge the rest, 50 times.
 
     Both parts are finite, so the realised rate scatters about the true one: a promise about the true rate that holds
-    with 90 % leaves the realised rate above the target somewhat more often than in 10 % of the draws.
+    with 95 % leaves the realised rate above the target somewhat more often than in 5 % of the draws.
     """
     parts = split_by_identity(first.x, guard.manifest["recipe"]["splits"], guard.manifest["seed"])
     held_out = np.concatenate([first.x[parts["calibrate"]], first.x[parts["test"]], fresh.x])

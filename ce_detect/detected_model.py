@@ -104,7 +104,7 @@ class DetectedModel:
         fpr: float = 0.01,
         budget: float = 2.0,
         guarantee: Guarantee = "pac",
-        confidence: float = 0.9,
+        confidence: float = 0.95,
         seed: int = 0,
         attack_time: float | None = None,
         cache: str | Path | None = None,

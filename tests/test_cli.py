@@ -303,7 +303,7 @@ def test_inspect_in_words(calibrated: Calibrated) -> None:
     """People read the promise, the cost and the figures of the attacks."""
     done = call("inspect", calibrated.guard)
     assert done.code == 0
-    assert "at most 5 % of clean inputs flagged, with confidence 90 %" in done.out
+    assert "at most 5 % of clean inputs flagged, with confidence 95 %" in done.out
     assert "fgsm 8/255" in done.out
 
 
@@ -311,7 +311,7 @@ def test_inspect_needs_no_extra(calibrated: Calibrated) -> None:
     """An artifact can be read where only the light core is installed."""
     done = call_without(("torch", "sklearn", "scipy", "art"), "inspect", calibrated.guard)
     assert done.code == 0, done.err
-    assert "with confidence 90 %" in done.out
+    assert "with confidence 95 %" in done.out
 
 
 def test_evaluate_prints_figures(calibrated: Calibrated, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def ratios(
         warm_up: runs before the clock starts.
 
     Returns:
-        For each function the median over the rounds of its time divided by the median time of ``bare``.
+        For each function the median over the rounds of its time divided by that of ``bare`` in the same round.
     """
     everything = [bare, *functions]
     for function in everything * warm_up:
@@ -44,8 +44,7 @@ def ratios(
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             seconds[turn, position] = time.perf_counter() - start
-    medians = np.median(seconds, axis=0)
-    return [float(m / medians[0]) for m in medians[1:]]
+    return [float(ratio) for ratio in np.median(seconds[:, 1:] / seconds[:, :1], axis=0)]
 
 
 class CostTable:

@@ -51,7 +51,7 @@ MOST_INTERVENTIONS = 12
 WORTH = 3e-4
 """Gain in the objective below which an addition is not worth its cost."""
 
-MARGIN = 0.03
+MARGIN = 0.04
 """Share of the budget that the search leaves for the head and for costs that do not simply add up."""
 
 _ROWS = {"fit": (600, 180), "select": (300, 120)}

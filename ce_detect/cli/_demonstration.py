@@ -34,7 +34,7 @@ class Sizes:
         attacked: how many of those are attacked.
     """
 
-    calibration: int = 1400
+    calibration: int = 1200
     held_out: int = 600
     attacked: int = 200
 

@@ -39,7 +39,7 @@ from ce_detect.cli._progress import shown_progress
     show_default=True,
     help="Whether --fpr holds for this very gate (pac) or on average over calibrations (marginal).",
 )
-@click.option("--confidence", type=options.SHARE, default=0.9, show_default=True, help="Probability that pac holds.")
+@click.option("--confidence", type=options.SHARE, default=0.95, show_default=True, help="Probability that pac holds.")
 @click.option(
     "--bounds",
     nargs=2,

@@ -21,7 +21,7 @@ from ce_detect.errors import CalibrationError, MissingExtraError, TooFewSamplesE
 Guarantee = Literal["pac", "marginal"]
 
 
-def needed_samples(fpr: float, *, guarantee: Guarantee = "pac", confidence: float = 0.9) -> int:
+def needed_samples(fpr: float, *, guarantee: Guarantee = "pac", confidence: float = 0.95) -> int:
     """Smallest number of clean samples with which ``fpr`` can be promised.
 
     Args:
@@ -35,7 +35,7 @@ def needed_samples(fpr: float, *, guarantee: Guarantee = "pac", confidence: floa
     return math.ceil(math.log(1 - confidence) / math.log1p(-fpr) - 1e-9)
 
 
-def rank(n: int, fpr: float, *, guarantee: Guarantee = "pac", confidence: float = 0.9) -> int:
+def rank(n: int, fpr: float, *, guarantee: Guarantee = "pac", confidence: float = 0.95) -> int:
     """Rank ``k`` of the clean score that is the threshold: inputs above the k-th smallest are flagged.
 
     Args:
@@ -65,7 +65,7 @@ def rank(n: int, fpr: float, *, guarantee: Guarantee = "pac", confidence: float 
     return int(ranks[np.argmax(holds)])
 
 
-def threshold(scores: NDArray[Any], fpr: float, *, guarantee: Guarantee = "pac", confidence: float = 0.9) -> float:
+def threshold(scores: NDArray[Any], fpr: float, *, guarantee: Guarantee = "pac", confidence: float = 0.95) -> float:
     """Threshold above which an input is flagged, from clean scores ``(n,)``; see `rank`.
 
     Raises:
