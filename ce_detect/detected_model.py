@@ -141,9 +141,8 @@ class DetectedModel:
         images = data.as_arrays(x, y)
         recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
         shape, bounds, _ = self._given
-        if self._classifier is None:
-            found: Any = images.x.shape[1:]
-            self._wrap(shape or tuple(found), bounds or inputs.found_bounds(images.x))
+        found: Any = images.x.shape[1:]
+        self._wrap(shape or tuple(found), bounds or inputs.found_bounds(images.x))  # anew: weights may have changed
         request = fit.Request(
             recipe=recipe, fpr=fpr, budget=budget, guarantee=guarantee, confidence=confidence, seed=seed,
             attack_seconds=attack_time, cache=None if cache is None else Path(cache), jobs=jobs, progress=progress,
@@ -165,9 +164,10 @@ class DetectedModel:
         Raises:
             InputError: the array cannot be judged.
             NotCalibratedError: not calibrated and not loaded.
+            UsageError: no such policy.
             AbstainedError: the policy is ``Abstain(raise_error=True)`` and an input is adversarial.
         """
-        gate = self.gate
+        gate, chosen_policy = self.gate, as_policy(policy)
         tensor = inputs.checked(x, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
         verdicts = list(report.run(gate, tensor))
         verdict = (
@@ -176,7 +176,7 @@ class DetectedModel:
         fields = verdict._asdict()
         if not isinstance(x, Tensor):
             fields = {name: value.cpu().numpy() for name, value in fields.items()}
-        return as_policy(policy).apply(GateResult(**fields, threshold=self.threshold), x)
+        return chosen_policy.apply(GateResult(**fields, threshold=self.threshold), x)
 
     def evaluate(
         self,

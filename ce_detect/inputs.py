@@ -77,6 +77,8 @@ def found_bounds(x: np.ndarray[Any, Any]) -> tuple[float, float]:
         InputError: the pixels fit neither.
     """
     least, largest = float(x.min()), float(x.max())
+    if not (np.isfinite(least) and np.isfinite(largest)):
+        raise InputError("NaN or infinite pixels among the images; remove those images before calibration")
     if least >= 0 and largest <= 1:
         return 0.0, 1.0
     if least >= 0 and 16 < largest <= 255:

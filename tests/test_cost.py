@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,7 +39,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def table(folder: Path, **changes: object) -> CostTable:
     """A table of one model on one machine."""
-    return CostTable(folder, **{"fingerprint": "abc", "batch": 32, "device": "cpu", **changes})
+    described = {"fingerprint": "abc", "input_shape": (3, 32, 32), "sites": ("a",), "device": "cpu", **changes}
+    batch = described.pop("batch", 32)
+    digest = described.pop("fingerprint")
+    return CostTable(folder, SimpleNamespace(fingerprint=lambda: digest, **described), batch=batch)
 
 
 def test_costs_are_relative_to_the_bare_model(clock: Clock) -> None:
@@ -87,7 +91,9 @@ def test_known_costs_are_not_measured_again(tmp_path: Path) -> None:
     assert asked == [["a", "bb"], ["ccc"]]
 
 
-@pytest.mark.parametrize("change", [{"fingerprint": "abd"}, {"batch": 1}, {"device": "cuda"}])
+@pytest.mark.parametrize(
+    "change", [{"fingerprint": "abd"}, {"batch": 1}, {"device": "cuda"}, {"input_shape": (3, 64, 64)}, {"sites": ()}]
+)
 def test_another_model_batch_or_device_is_measured_anew(tmp_path: Path, change: dict[str, object]) -> None:
     """Costs of one environment say nothing about another."""
     table(tmp_path).get(["a"], lambda _: [1.0])

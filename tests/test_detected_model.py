@@ -242,7 +242,7 @@ def test_images_of_one_class_are_refused(images: Images, tmp_path: Path) -> None
 def test_attacks_that_never_succeed_are_refused(images: Images, tmp_path: Path) -> None:
     """An attack too weak to fool the classifier leaves nothing to learn from; the error counts its successes."""
     weak = Recipe.parse("weak", {**SMALL, "attack": [{"kind": "fgsm", "eps": "1/25500"}]})
-    with pytest.raises(CalibrationError, match="fgsm 1/25500: 0"):
+    with pytest.raises(CalibrationError, match="fgsm 1/25500: 0 and 0"):
         calibrated(images, tmp_path, recipe=weak)
 
 

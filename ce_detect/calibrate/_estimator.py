@@ -22,16 +22,15 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
     """
 
     def __init__(self, classifier: Classifier) -> None:
-        module = classifier if isinstance(classifier, nn.Module) else _Logits(classifier)
         super().__init__(
-            model=_Float32(module),
+            model=_Logits(classifier),
             loss=nn.CrossEntropyLoss(),
             input_shape=classifier.input_shape,
             nb_classes=classifier.num_classes,
             clip_values=classifier.bounds,
-            device_type="gpu" if _device(module).type == "cuda" else "cpu",
+            device_type="gpu" if classifier.device.type == "cuda" else "cpu",
         )
-        for parameter in module.parameters():
+        for parameter in self._model.parameters():
             parameter.requires_grad_(False)
 
     def predict(
@@ -66,24 +65,10 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
         return torch.as_tensor(np.ascontiguousarray(x, dtype=np.float32), device=self._device)
 
 
-class _Float32(nn.Module):
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.module(x.float())
-
-
 class _Logits(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier.logits(x)
-
-
-def _device(module: nn.Module) -> torch.device:
-    tensor = next(module.parameters(), next(module.buffers(), None))
-    return tensor.device if tensor is not None else torch.device("cpu")
+        return self.classifier.logits(x.float())

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+import ce_detect
 from ce_detect import atomic
+from ce_detect.classifiers.base import Classifier
 
 logger = logging.getLogger("ce_detect")
 
@@ -53,9 +55,10 @@ class CostTable:
     One table holds the costs of one model in one environment: machine, number of threads, torch version, batch size.
     """
 
-    def __init__(self, folder: Path, *, fingerprint: str, batch: int, device: str) -> None:
+    def __init__(self, folder: Path, classifier: Classifier, *, batch: int) -> None:
         machine = [platform.node(), platform.processor(), torch.get_num_threads(), torch.__version__]
-        described = [fingerprint, batch, device, *machine]
+        cut = [type(classifier).__name__, classifier.input_shape, classifier.sites, str(classifier.device)]
+        described = [ce_detect.__version__, classifier.fingerprint(), cut, batch, *machine]
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]
         self._path = folder / "costs" / f"{key}.json"
         self._known = _read(self._path) if self._path.is_file() else {}

@@ -23,7 +23,7 @@ from ce_detect.calibrate import learn
 from ce_detect.calibrate.cost import CostTable
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.search import Chosen, Meter, search
-from ce_detect.calibrate.sets import AttackedSet, Progress, attack_all, split_by_identity
+from ce_detect.calibrate.sets import AttackedSet, Progress, attack_all, distinct, split_by_identity
 from ce_detect.data import Images
 from ce_detect.detector import conformal
 from ce_detect.detector.gate import Gate
@@ -36,8 +36,8 @@ logger = logging.getLogger("ce_detect")
 BATCH = 32
 """Inputs in the batch on which the budget is measured."""
 
-MIN_SUCCESSES = 20
-"""Successful attacks, in *fit* and *select* together, below which an attack teaches nothing."""
+MIN_FIT, MIN_SELECT = 16, 4
+"""Successes in the *fit* and the *select* split below which an attack teaches nothing."""
 
 MIN_CLEAN = 50
 """Clean images in *fit* below which no detector is learned."""
@@ -84,22 +84,18 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
         request: what is asked for.
     """
     inputs.checked(images.x, input_shape=classifier.input_shape, bounds=classifier.bounds)
+    images = images.subset(distinct(images.x))
     recipe = request.recipe
     parts = split_by_identity(images.x, recipe.splits, request.seed)
     _check_sizes(parts, images, request)
     labels = _labels(classifier, images.x)
     _check_classes(labels, classifier.num_classes)
-    learning = {
-        name: _attack(classifier, images.x[parts[name]], labels[parts[name]], request) for name in ("fit", "select")
-    }
+    attacked = _attacked(classifier, images, parts, request)
+    learning = {name: _successes(classifier, attacked[name], labels[parts[name]]) for name in ("fit", "select")}
     attacks = _teaching(recipe, learning)
-    table = CostTable(
-        request.cache or cache_folder(),
-        fingerprint=classifier.fingerprint(),
-        batch=BATCH,
-        device=str(classifier.device),
-    )
-    meter = Meter(classifier, bare, torch.from_numpy(images.x[parts["fit"]][:BATCH]).to(classifier.device), table)
+    table = CostTable(request.cache or cache_folder(), classifier, batch=BATCH)
+    sample = torch.from_numpy(images.x[parts["fit"]][:BATCH]).to(classifier.device)
+    meter = Meter(classifier, bare, sample, table, recipe.head)
     sets = {
         name: learn.Sets(images.x[parts[name]], {attack: learning[name][attack] for attack in attacks})
         for name in ("fit", "select")
@@ -111,11 +107,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     test = images.subset(parts["test"])
     figures = None
     if len(test):
-        attacked = attack_all(
-            classifier, test.x, recipe.attacks, seed=request.seed, cache=request.cache, jobs=request.jobs,
-            seconds=request.attack_seconds, progress=request.progress,
-        )  # fmt: skip
-        figures = report.evaluate(gate, test.x, test.y, attacked, target=request.fpr).to_dict()
+        figures = report.evaluate(gate, test.x, test.y, attacked["test"], target=request.fpr).to_dict()
     manifest = _manifest(classifier, images, parts, request, attacks, chosen, gate)
     manifest["figures"] = {"cost": round(cost, 3), "test": figures}
     return Calibrated(gate, manifest)
@@ -158,16 +150,23 @@ def _check_classes(labels: NDArray[np.int64], num_classes: int) -> None:
         )
 
 
-def _attack(
-    classifier: Any, x: NDArray[np.float32], labels: NDArray[np.int64], request: Request
-) -> dict[str, AttackedSet]:
-    """Attack a split and keep the successes: what changed the classifier's decision."""
-    if not len(x):
-        return {attack.name: AttackedSet(attack, x, np.zeros(0, np.int64)) for attack in request.recipe.attacks}
-    attacked = attack_all(
-        classifier, x, request.recipe.attacks, seed=request.seed, cache=request.cache, jobs=request.jobs,
-        seconds=request.attack_seconds, progress=request.progress,
-    )  # fmt: skip
+def _attacked(
+    classifier: Any, images: Images, parts: dict[str, NDArray[np.int64]], request: Request
+) -> dict[str, dict[str, AttackedSet]]:
+    """Attack the splits that need it; each gets its share of the attack time."""
+    sizes = {name: len(parts[name]) for name in ("fit", "select", "test")}
+    attacked = {}
+    for name, size in sizes.items():
+        seconds = None if request.attack_seconds is None else request.attack_seconds * size / sum(sizes.values())
+        attacked[name] = {} if not size else attack_all(
+            classifier, images.x[parts[name]], request.recipe.attacks, seed=request.seed, cache=request.cache,
+            jobs=request.jobs, seconds=seconds, progress=request.progress,
+        )  # fmt: skip
+    return attacked
+
+
+def _successes(classifier: Any, attacked: dict[str, AttackedSet], labels: NDArray[np.int64]) -> dict[str, AttackedSet]:
+    """Keep what changed the classifier's decision."""
     successes = {}
     for name, twins in attacked.items():
         changed = _labels(classifier, twins.x) != labels[twins.index]
@@ -176,22 +175,23 @@ def _attack(
 
 
 def _teaching(recipe: Recipe, learning: dict[str, dict[str, AttackedSet]]) -> tuple[str, ...]:
-    """Names of the attacks that succeed often enough to be learned from."""
-    counts = {attack.name: sum(len(part[attack.name].x) for part in learning.values()) for attack in recipe.attacks}
-    enough = tuple(name for name, count in counts.items() if count >= MIN_SUCCESSES)
+    """Names of the attacks that succeed often enough to be learned from, in each of *fit* and *select*."""
+    counts = {attack.name: tuple(len(part[attack.name].x) for part in learning.values()) for attack in recipe.attacks}
+    enough = tuple(name for name, (fit, select) in counts.items() if fit >= MIN_FIT and select >= MIN_SELECT)
     for name in sorted(set(counts) - set(enough)):
-        logger.warning("attack %s succeeded only %d times; nothing is learned from it", name, counts[name])
+        logger.warning("attack %s succeeded only %d times; nothing is learned from it", name, sum(counts[name]))
     if recipe.attacks and not enough:
-        listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
+        listed = ", ".join(f"{name}: {fit} and {select}" for name, (fit, select) in counts.items())
         raise CalibrationError(
-            f"no attack succeeded at least {MIN_SUCCESSES} times ({listed}). Raise their strength in "
-            "the recipe, allow more "
-            "attack time, give more images, or use the recipe 'clean-only'"
+            f"no attack succeeded at least {MIN_FIT} times in the fit split and {MIN_SELECT} times in the select split "
+            f"({listed}). Raise their strength in the recipe, allow more attack time, give more images, or use the "
+            "recipe 'clean-only'"
         )
     return enough
 
 
 def _gate(signature: Signature, head: Any, clean: NDArray[np.float32], request: Request) -> Gate:
+    head = head.to(signature.classifier.device)
     _, features = learn.features(signature, clean)
     with torch.inference_mode():
         scores = head(torch.from_numpy(features).to(signature.classifier.device)).cpu()

@@ -105,11 +105,15 @@ def head(signature: Signature, sets: dict[str, Sets], *, kind: HeadKind, seed: i
     return fitted
 
 
-def untrained(features: int) -> NetworkHead:
+def untrained(features: int, kind: HeadKind) -> Head:
     """A head of the usual size with zero weights, for timing."""
+    zero, one = torch.zeros(features), torch.ones(features)
+    if kind == "distance":
+        return DistanceHead(zero, one, zero, torch.zeros(features, features))
+    if kind == "logistic":
+        return NetworkHead(zero, one, zero, torch.tensor(0.0), [])
     hidden = torch.zeros(MEMBERS, features, WIDTH), torch.zeros(MEMBERS, 1, WIDTH)
     last = torch.zeros(MEMBERS, WIDTH, 1), torch.zeros(MEMBERS, 1, 1)
-    zero, one = torch.zeros(features), torch.ones(features)
     return NetworkHead(zero, one, zero, torch.tensor(0.0), [hidden, last])
 
 

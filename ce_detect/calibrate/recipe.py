@@ -129,6 +129,8 @@ def _splits(recipe: str, table: Any) -> Mapping[str, float]:
     numbers = all(isinstance(share, int | float) and share >= 0 for share in shares.values())
     if not numbers or not math.isclose(sum(shares.values()), 1):
         raise CalibrationError(f"the splits of recipe {recipe!r} must be shares that sum to 1, got {shares}")
+    if not shares["fit"] or not shares["calibrate"]:
+        raise CalibrationError(f"recipe {recipe!r} leaves no images to fit on or to calibrate on: {shares}")
     return {name: float(shares[name]) for name in SPLITS}
 
 

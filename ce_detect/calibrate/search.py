@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from ce_detect.calibrate import learn
 from ce_detect.calibrate._objective import Objective
 from ce_detect.calibrate.cost import CostTable, ratios
-from ce_detect.calibrate.recipe import Recipe
+from ce_detect.calibrate.recipe import HeadKind, Recipe
 from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.classifiers.torch import PENULTIMATE
 from ce_detect.detector.gate import Gate
 from ce_detect.interventions import (
     AblateChannels,
@@ -116,11 +117,12 @@ class Meter:
         chunk: rows that are fastest to run at a time.
     """
 
-    def __init__(self, classifier: Any, bare: nn.Module, x: Tensor, table: CostTable) -> None:
+    def __init__(self, classifier: Any, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind) -> None:
         self._classifier = classifier
         self._bare = bare
         self._x = x
         self._table = table
+        self._head = head
         self.chunk = self._best_chunk()
 
     def items(self, items: list[Item]) -> dict[str, float]:
@@ -143,13 +145,13 @@ class Meter:
 
     def gate(self, chosen: Chosen) -> float:
         """Cost of a whole gate with these items; its weights do not matter."""
-        name = "gate: " + "; ".join(item.name for item in chosen.items)
+        name = f"gate {self._head}: " + "; ".join(item.name for item in chosen.items)
 
         def measure(_: list[str]) -> list[float]:
             signature = self.signature(list(chosen.items))
             gate = Gate(
                 signature,
-                learn.untrained(len(signature.names)),
+                learn.untrained(len(signature.names), self._head),
                 clean_scores=torch.zeros(1000),
                 threshold=0.0,
                 prevalence=0.5,
@@ -235,7 +237,7 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> t
     while len(seen) < _TRIES and (names := tuple(item.name for item in chosen.items)) not in seen:
         seen.add(names)
         cost = meter.gate(chosen)
-        if cost <= aim + (budget - aim) / 2:
+        if cost <= budget * (1 - MARGIN / 2):
             fitting.append((chosen, cost))
         if math.isinf(budget):
             break
@@ -277,25 +279,29 @@ def candidates(classifier: Any, seed: int) -> list[Item]:
         at_input.append(Downscale(scale=0.875))
     items = {item.name: item for item in (Item(i.name, i, "") for i in at_input)}
     shapes = site_shapes(classifier)
-    for site in _spatial(shapes)[:-1]:  # after the last feature map there is only pooling: nothing to move or blur
-        for intervention in _at_latent(site, shapes[site], classifier):
+    for site in _movable(shapes):
+        for intervention in _at_latent(site, shapes[site], classifier, seed):
             items[intervention.name] = Item(intervention.name, intervention, "")
     moments = [Item(f"moments@{site}", None, site) for site in shapes if len(shapes[site]) > 1]
     return [*moments, *items.values()]
 
 
-def _at_latent(site: str, shape: tuple[int, ...], classifier: Any) -> list[Intervention]:
+def _at_latent(site: str, shape: tuple[int, ...], classifier: Any, seed: int) -> list[Intervention]:
     found: list[Intervention] = [
         Shift(site=site, dx=1, dy=0), Shift(site=site, dx=0, dy=1), Blur(site=site, sigma=0.7),
         Scale(site=site, factor=0.5), Clip(site=site, spread=1.5), AblateChannels(site=site, groups=2),
+        Flip(site=site), RandomMask(site=site, draws=2, seed=seed),
+        GaussianNoise(site=site, sigma=0.3, seed=seed, channels=shape[0], side=max(shape[1:]), relative=True),
     ]  # fmt: skip
     if classifier.elastic and min(shape[1:]) >= 4:
         found.append(Pool(site=site, size=2))
     return found
 
 
-def _spatial(shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    return [site for site, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1]
+def _movable(shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """Feature maps where moving or blurring shows: all but the last before a pooled penultimate layer."""
+    maps = [site for site, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1]
+    return maps[:-1] if PENULTIMATE in shapes and len(maps) > 1 else maps
 
 
 def _signature(classifier: Any, items: list[Item], chunk: int | None) -> Signature:

@@ -43,6 +43,12 @@ _WORTH_A_POOL = 60_000.0
 _FORMAT = "1"
 
 
+def distinct(x: Floats) -> Index:
+    """Positions of the first of each group of equal images, ascending; copies carry no new evidence."""
+    _, first = np.unique(_identities(x), return_index=True)
+    return np.sort(first).astype(np.int64)
+
+
 def split_by_identity(x: Floats, fractions: Mapping[str, float], seed: int) -> dict[str, Index]:
     """Split images so that equal images, and so also their attacked twins, stay on one side.
 
@@ -54,16 +60,19 @@ def split_by_identity(x: Floats, fractions: Mapping[str, float], seed: int) -> d
     Returns:
         Indices into ``x`` for each split, ascending.
     """
-    digests = [hashlib.sha256((image + 0.0).tobytes()).digest() for image in x]  # -0.0 equals 0.0, in other bits
-    _, identity = np.unique(digests, return_inverse=True)
-    distinct = int(identity.max()) + 1
-    order = np.random.default_rng(seed).permutation(distinct)
-    ends = np.round(np.cumsum(list(fractions.values())) * distinct).astype(int)[:-1]
+    _, identity = np.unique(_identities(x), return_inverse=True)
+    count = int(identity.max()) + 1
+    order = np.random.default_rng(seed).permutation(count)
+    ends = np.round(np.cumsum(list(fractions.values())) * count).astype(int)[:-1]
     parts = np.split(order, ends)
     return {
         name: np.flatnonzero(np.isin(identity, part)).astype(np.int64)
         for name, part in zip(fractions, parts, strict=True)
     }
+
+
+def _identities(x: Floats) -> list[bytes]:
+    return [hashlib.sha256((image + 0.0).tobytes()).digest() for image in x]  # -0.0 equals 0.0, in other bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +128,10 @@ def attack_all(
         raise CalibrationError(f"two attacks are both called {twice!r}; give them different names")
     folder = (cache or cache_folder()) / "attacks"
     chunks = [np.arange(start, min(start + CHUNK, len(x))) for start in range(0, len(x), CHUNK)]
+    with torch.no_grad():  # equal weights behind another preprocessing are another model
+        probe = classifier.logits(classifier.probe()).cpu().numpy()
     tasks = [
-        _Task(attack, x[chunk], _key(classifier, x[chunk], attack, seed), folder, first=position == 0)
+        _Task(attack, x[chunk], _key(classifier, probe, x[chunk], attack, seed), folder, first=position == 0)
         for position, chunk in enumerate(chunks)
         for attack in attacks
     ]
@@ -156,10 +167,10 @@ class _Task:
         return self.attack.passes * len(self.x)
 
 
-def _key(classifier: Classifier, x: Floats, attack: Attack, seed: int) -> str:
+def _key(classifier: Classifier, probe: Floats, x: Floats, attack: Attack, seed: int) -> str:
     described = {
         "format": _FORMAT,
-        "model": classifier.fingerprint(),
+        "model": [classifier.fingerprint(), np.round(probe, 2).tolist()],
         "bounds": classifier.bounds,
         "attack": [attack.kind, attack.settings],
         "seed": seed,
@@ -285,4 +296,4 @@ def _collected(attacks: tuple[Attack, ...], chunks: list[Index], tasks: list[_Ta
     return sets
 
 
-__all__ = ["AttackedSet", "Progress", "attack_all", "split_by_identity"]
+__all__ = ["AttackedSet", "Progress", "attack_all", "distinct", "split_by_identity"]

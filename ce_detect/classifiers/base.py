@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 INPUT = "input"
@@ -33,6 +34,7 @@ class Classifier(Protocol):
         bounds: smallest and largest valid pixel value; preprocessing is inside the model.
         sites: names of the hidden tensors where one may intervene, in the order of computation.
         elastic: whether inputs of another height and width than ``input_shape`` are accepted.
+        head_weight: ``(classes, features)`` of a linear last layer that reads the site ``"penultimate"``, or None.
     """
 
     num_classes: int
@@ -40,6 +42,16 @@ class Classifier(Protocol):
     bounds: tuple[float, float]
     sites: tuple[str, ...]
     elastic: bool
+    head_weight: Tensor | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def probe(self) -> Tensor:
+        """Return a fixed input ``(1, channels, height, width)``, to tell whether two classifiers compute the same."""
+        ...
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits ``(batch, classes)`` of inputs ``(batch, channels, height, width)``."""
@@ -61,5 +73,5 @@ class Classifier(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """Return a digest of the weights: equal digests mean the same classifier."""
+        """Return a digest of parameters and buffers: equal digests mean the same weights, not the same code."""
         ...

@@ -161,7 +161,7 @@ class TorchClassifier(_TorchBase):
 class HookClassifier(_TorchBase):
     """A classifier that cannot be cut: a hook overrides a module's output and the whole model runs again."""
 
-    head_weight: None = None
+    head_weight: Tensor | None = None
 
     def __init__(
         self,
@@ -349,10 +349,10 @@ def _named(sites: tuple[str, ...], available: tuple[str, ...]) -> set[str]:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """SHA-256 of the names, shapes, types and bytes of a model's state dict."""
+    """SHA-256 of the names, shapes, types and bytes of a model's parameters and buffers, saved with it or not."""
     model = model.model if isinstance(model, _TwoLogits) else model
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted({**dict(model.named_buffers()), **model.state_dict()}.items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
         digest.update(values.flatten().view(torch.uint8).numpy().tobytes())

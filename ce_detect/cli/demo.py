@@ -79,5 +79,5 @@ def in_words(judged: Judged) -> str:
     verdict = "it is flagged as adversarial" if judged.is_adversarial else "it passes"
     return (
         f"{image} ({judged.true_class}): the classifier says {judged.decision}, and {verdict}. "
-        f"At most {percent(judged.p_value)} of clean images look as adversarial as that (p-value {judged.p_value:.3f})."
+        f"About {percent(judged.p_value)} of clean images look at least as adversarial (p-value {judged.p_value:.3f})."
     )

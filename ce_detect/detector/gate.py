@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ce_detect.detector.head import Head
-from ce_detect.errors import AbstainedError
+from ce_detect.errors import AbstainedError, UsageError
 from ce_detect.signature import Signature
 
 ABSTAINED = -1
@@ -146,7 +146,7 @@ def as_policy(policy: Policy | str | Callable[[Any], Any]) -> Policy:
     """Read ``"flag"``, ``"abstain"`` or a callable as a policy.
 
     Raises:
-        ValueError: none of these.
+        UsageError: none of these.
     """
     if isinstance(policy, Flag | Abstain | FallBack):
         return policy
@@ -156,7 +156,7 @@ def as_policy(policy: Policy | str | Callable[[Any], Any]) -> Policy:
         return Abstain()
     if callable(policy):
         return FallBack(policy)
-    raise ValueError(f"policy {policy!r} is none of 'flag', 'abstain' or a callable")
+    raise UsageError(f"policy {policy!r} is none of 'flag', 'abstain' or a callable")
 
 
 def _positions(result: GateResult) -> tuple[int, ...]:

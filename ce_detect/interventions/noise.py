@@ -14,7 +14,8 @@ class GaussianNoise(Intervention):
 
     The patterns come from ``seed`` when the intervention is made, so a verdict can be reproduced and the artifact
     holds them; a deployment may keep them secret. Patterns are drawn for ``side`` by ``side`` pixels and cropped or
-    tiled to the tensor at hand. ``width`` is the pixel range.
+    tiled to the tensor at hand. ``width`` is the pixel range. At a hidden layer
+    use ``relative``: standard deviations of the tensor itself instead of pixel ranges.
     """
 
     family = "noise"
@@ -25,9 +26,11 @@ class GaussianNoise(Intervention):
 
     def __init__(
         self, *, site: str = INPUT, sigma: float = 0.05, draws: int = 1, seed: int = 0, channels: int = 3,
-        side: int = 32, width: float = 1.0,
+        side: int = 32, width: float = 1.0, relative: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(site=site, draws=draws, sigma=sigma, seed=seed, channels=channels, side=side, width=width)
+        super().__init__(
+            site=site, draws=draws, sigma=sigma, seed=seed, channels=channels, side=side, width=width, relative=relative
+        )
         self.settings["draws"] = draws
         generator = torch.Generator().manual_seed(seed)
         pattern = torch.randn(draws, 1, channels, side, side, generator=generator)
@@ -39,4 +42,5 @@ class GaussianNoise(Intervention):
         side = self.pattern.shape[-1]
         repeats = (-(-height // side), -(-width // side))
         pattern = self.pattern.repeat(1, 1, 1, *repeats)[..., :height, :width]
-        return (h.unsqueeze(0) + pattern).flatten(0, 1)
+        spread = h.std(dim=(1, 2, 3), keepdim=True) if self.settings["relative"] else 1.0
+        return (h.unsqueeze(0) + pattern * spread).flatten(0, 1)
