@@ -164,7 +164,9 @@ def folded(guard: DetectedModel, fresh: Images) -> float:
         return round(ratios(lambda: guard.classifier.logits(x), [lambda: guard.gate(x)], rounds=41)[0], 3)
 
 
-def resplits(guard: DetectedModel, first: Images, fresh: Images, fpr: float) -> dict[str, Any]:
+def resplits(
+    guard: DetectedModel, first: Images, fresh: Images, fpr: float, calibration_images: int | None = None
+) -> dict[str, Any]:
     """Redraw which of the clean images that no head was fitted on set the threshold; judge the rest, 50 times.
 
     Both parts are finite, so the realised rate scatters about the true one: a promise about the true rate that holds
@@ -173,7 +175,7 @@ def resplits(guard: DetectedModel, first: Images, fresh: Images, fpr: float) -> 
     parts = split_by_identity(first.x, guard.manifest["recipe"]["splits"], guard.manifest["seed"])
     held_out = np.concatenate([first.x[parts["calibrate"]], first.x[parts["test"]], fresh.x])
     scores = report.judge(guard.gate, held_out).score
-    n = len(parts["calibrate"])
+    n = calibration_images or len(parts["calibrate"])
     realised = []
     for draw in range(RESPLITS):
         order = np.random.default_rng(draw).permutation(len(scores))
@@ -250,7 +252,7 @@ def table(rows: list[dict[str, Any]]) -> None:
             s["tpr_at_5_seen"],
             s["false_positive_rate"],
         ]
-        print("| " + " | ".join(str(cell) for cell in [r["budget"], *cells]) + " |")
+        print("| " + " | ".join(str(cell) for cell in [r["budget"] or "none", *cells]) + " |")
 
 
 _last: NDArray[np.float64] = np.zeros(1)

@@ -111,10 +111,12 @@ class Signature(nn.Module):
         interventions: what is done, in the order of their features.
         statistics: what the one forward pass gives for free.
         names: one name a feature.
-        chunk: most rows that are resumed at a time, so that activations stay in cache; None for no limit.
+        chunk: rows that are resumed at a time (whole draws, one at least), so that activations stay in cache; None for
+            no limit.
 
     Raises:
-        CalibrationError: an intervention or a statistic at a site that the classifier does not have.
+        CalibrationError: an intervention or a statistic at a site that the classifier does not have, or that is no
+            feature map ``(batch, channels, height, width)`` for an intervention.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class Signature(nn.Module):
     ) -> None:
         super().__init__()
         _check_sites(classifier, [*(i.site for i in interventions), *sites])
+        _check_latents(classifier, interventions)
         self.classifier = classifier
         self.interventions = nn.ModuleList(interventions)
         self.statistics = TraceStatistics(classifier, sites)
@@ -169,6 +172,17 @@ class Signature(nn.Module):
             return z
         step = max(1, self.chunk // x.shape[0]) * x.shape[0]  # whole draws, as a hooked classifier needs
         return torch.cat([self.classifier.resume(site, part, x) for part in latent.split(step)])
+
+
+def _check_latents(classifier: Any, interventions: list[Intervention]) -> None:
+    at_latents = [i for i in interventions if i.site != INPUT]
+    shapes = site_shapes(classifier) if at_latents else {}
+    for intervention in at_latents:
+        if len(shapes[intervention.site]) != 3:
+            raise CalibrationError(
+                f"{intervention.name} needs a feature map (channels, height, width), but the latent at "
+                f"{intervention.site!r} has shape {shapes[intervention.site]}"
+            )
 
 
 def _check_sites(classifier: Any, wanted: list[str]) -> None:

@@ -328,3 +328,61 @@ def test_splits_keep_twins_together_and_calibrate_clean(guard: DetectedModel) ->
     splits = guard.manifest["data"]["splits"]
     assert sum(splits.values()) == 600
     assert len(guard.gate.clean_scores) == splits["calibrate"]
+
+
+def test_copies_of_images_are_no_evidence(images: Images, tmp_path: Path) -> None:
+    """A promise needs distinct images, however often they are repeated."""
+    few = np.repeat(images.x[:40], 30, axis=0)
+    with pytest.raises(TooFewSamplesError) as caught:
+        DetectedModel(fashion_cnn()).calibrate(few, recipe="clean-only", fpr=0.1, cache=tmp_path)
+    assert caught.value.given == 40
+
+
+def test_splits_that_cannot_teach_are_refused(images: Images, tmp_path: Path) -> None:
+    """Attacks need successes in both splits that learn from them; nothing crashes half-way."""
+    no_select = Recipe.parse("s", {**SMALL, "splits": {"fit": 0.6, "select": 0.0, "calibrate": 0.3, "test": 0.1}})
+    with pytest.raises(CalibrationError, match="select split"):
+        calibrated(images, tmp_path, recipe=no_select)
+    with pytest.raises(CalibrationError, match="no images to fit on"):
+        Recipe.parse("s", {**SMALL, "splits": {"fit": 0.0, "select": 0.6, "calibrate": 0.3, "test": 0.1}})
+
+
+def test_attack_time_limits_all_splits_together(images: Images, tmp_path: Path) -> None:
+    """With no time at all, every split still gets the first chunk of each attack, and no more."""
+    calibrated(images, tmp_path, attack_time=0.0)
+    chunks = len(list((tmp_path / "attacks").glob("*.safetensors")))
+    assert chunks == 2 * 3  # attacks, splits
+
+
+def test_an_unbounded_search_uses_more_than_a_tight_one(images: Images, cache: Path) -> None:
+    """Budgets order what the search may choose: 1.1 keeps to cheap statistics, no limit takes all that is worth it."""
+    plain = Recipe.parse("search", {key: value for key, value in SMALL.items() if key != "intervention"})
+    free = calibrated(images, cache, recipe=plain, budget=math.inf).manifest
+    tight = calibrated(images, cache, recipe=plain, budget=1.1).manifest
+    assert free["search"]["objective"] > tight["search"]["free"]
+    assert len(free["signature"]["interventions"]) >= len(tight["signature"]["interventions"])
+    assert free["budget"] is None
+    assert free["figures"]["cost"] > tight["figures"]["cost"]
+
+
+def test_recalibration_follows_new_weights(images: Images, cache: Path) -> None:
+    """Weights that changed after wrapping are the ones that are calibrated and fingerprinted."""
+    guard = calibrated(images, cache)
+    with torch.no_grad():
+        for parameter in guard.model.parameters():
+            parameter.mul_(1.001)
+    before = guard.manifest["model"]["fingerprint"]
+    first = images.subset(np.arange(600))
+    guard.calibrate(first.x, first.y, recipe="clean-only", fpr=0.1, budget=5.0, cache=cache)
+    assert guard.manifest["model"]["fingerprint"] != before
+    with torch.inference_mode():
+        expected = guard.model(torch.from_numpy(first.x[:8])).numpy()
+    np.testing.assert_allclose(guard(first.x[:8]).logits, expected, atol=1e-3)
+
+
+def test_nan_among_calibration_images_is_named(images: Images, tmp_path: Path) -> None:
+    """The error speaks of NaN, not of bounds."""
+    bad = images.x[:600].copy()
+    bad[3, 0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        DetectedModel(fashion_cnn()).calibrate(bad, recipe="clean-only", fpr=0.1, cache=tmp_path)

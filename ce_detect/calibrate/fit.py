@@ -27,6 +27,7 @@ from ce_detect.calibrate.sets import AttackedSet, Progress, attack_all, distinct
 from ce_detect.data import Images
 from ce_detect.detector import conformal
 from ce_detect.detector.gate import Gate
+from ce_detect.detector.stored import probe_logits
 from ce_detect.errors import CalibrationError, TooFewSamplesError
 from ce_detect.evaluate import report
 from ce_detect.signature import Signature
@@ -176,7 +177,10 @@ def _successes(classifier: Any, attacked: dict[str, AttackedSet], labels: NDArra
 
 def _teaching(recipe: Recipe, learning: dict[str, dict[str, AttackedSet]]) -> tuple[str, ...]:
     """Names of the attacks that succeed often enough to be learned from, in each of *fit* and *select*."""
-    counts = {attack.name: tuple(len(part[attack.name].x) for part in learning.values()) for attack in recipe.attacks}
+    counts = {
+        attack.name: tuple(len(part[attack.name].x) if attack.name in part else 0 for part in learning.values())
+        for attack in recipe.attacks
+    }
     enough = tuple(name for name, (fit, select) in counts.items() if fit >= MIN_FIT and select >= MIN_SELECT)
     for name in sorted(set(counts) - set(enough)):
         logger.warning("attack %s succeeded only %d times; nothing is learned from it", name, sum(counts[name]))
@@ -228,6 +232,7 @@ def _manifest(
         },
         "model": {
             "fingerprint": classifier.fingerprint(),
+            "probe_logits": probe_logits(classifier),
             "input_shape": list(classifier.input_shape),
             "bounds": list(classifier.bounds),
             "num_classes": classifier.num_classes,

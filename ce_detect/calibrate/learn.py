@@ -62,14 +62,14 @@ class Table:
 
 def features(signature: Signature, x: Floats) -> tuple[Floats, Floats]:
     """Logits ``(n, classes)`` and signatures ``(n, features)`` of many images, in batches."""
+    if not len(x):
+        return np.zeros((0, signature.classifier.num_classes), np.float32), np.zeros(
+            (0, len(signature.names)), np.float32
+        )
     device = signature.classifier.device
     size = signature.chunk or 128
     with torch.inference_mode():
         parts = [signature(part.to(device)) for part in torch.from_numpy(x).split(size)]
-    if not parts:
-        return np.zeros((0, signature.classifier.num_classes), np.float32), np.zeros(
-            (0, len(signature.names)), np.float32
-        )
     return tuple(np.concatenate([part[i].cpu().numpy() for part in parts]) for i in range(2))  # type: ignore[return-value]
 
 

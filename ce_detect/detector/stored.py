@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from ce_detect.artifact import Artifact
+from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.torch import fingerprint
 from ce_detect.detector.gate import Gate
 from ce_detect.detector.head import DistanceHead, Head, NetworkHead
@@ -18,16 +18,12 @@ from ce_detect.interventions import from_spec
 from ce_detect.signature import Signature
 
 _CLASSIFIER = "signature.classifier."
-_PROBE = "probe_logits"
 
 
 def to_artifact(gate: Gate, manifest: dict[str, Any]) -> Artifact:
     """Everything of a gate but its classifier."""
-    tensors = {name: _array(value) for name, value in gate.state_dict().items() if not name.startswith(_CLASSIFIER)}
-    with torch.inference_mode():
-        classifier = gate.signature.classifier
-        tensors[_PROBE] = _array(classifier.logits(classifier.probe()))
-    return Artifact(tensors, manifest)
+    own = {name: value for name, value in gate.state_dict().items() if not name.startswith(_CLASSIFIER)}
+    return Artifact({name: value.detach().cpu().contiguous().numpy() for name, value in own.items()}, manifest)
 
 
 def to_gate(artifact: Artifact, classifier: Any) -> Gate:
@@ -37,7 +33,7 @@ def to_gate(artifact: Artifact, classifier: Any) -> Gate:
         ArtifactError: the manifest and the tensors do not belong together.
     """
     manifest = artifact.manifest
-    tensors = {name: torch.from_numpy(value.copy()) for name, value in artifact.tensors.items() if name != _PROBE}
+    tensors = {name: torch.from_numpy(value.copy()) for name, value in artifact.tensors.items()}
     try:
         signature = Signature(
             classifier,
@@ -76,18 +72,22 @@ def check_weights(artifact: Artifact, model: nn.Module) -> None:
         )
 
 
+def probe_logits(classifier: Classifier) -> list[float]:
+    """Logits of the classifier's fixed input, which the manifest keeps."""
+    with torch.inference_mode():
+        logits: list[float] = classifier.logits(classifier.probe())[0].cpu().tolist()
+    return logits
+
+
 def check_logits(artifact: Artifact, classifier: Any) -> None:
     """Refuse a model that computes something else from the same weights.
 
     Raises:
         ModelMismatchError: the logits of a fixed input differ.
     """
-    with torch.inference_mode():
-        logits = _array(classifier.logits(classifier.probe()))
-    before = artifact.tensors[_PROBE]
-    if logits.shape != before.shape or not np.allclose(
-        logits, before, rtol=1e-2, atol=1e-2 * float(np.abs(before).max())
-    ):
+    logits, before = probe_logits(classifier), artifact.manifest["model"]["probe_logits"]
+    slack = 1e-2 * float(np.abs(before).max())
+    if len(logits) != len(before) or not np.allclose(logits, before, rtol=1e-2, atol=slack):
         raise ModelMismatchError(
             "the model has the weights this detector was calibrated for, but computes something else "
             "from a fixed input: "
@@ -103,7 +103,3 @@ def _head(tensors: dict[str, torch.Tensor]) -> Head:
     depth = sum(name.startswith("weight") for name in part) - 1
     layers = [(part[f"weight{i}"], part[f"bias{i}"]) for i in range(depth)]
     return NetworkHead(part["center"], part["scale"], part["weight"], part["bias"], layers)
-
-
-def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().contiguous().numpy()
