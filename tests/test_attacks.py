@@ -233,6 +233,12 @@ class Foreign:
     """A classifier that is no torch module: the protocol and nothing else."""
 
     num_classes, input_shape, bounds, sites, elastic = 3, (1, 4, 4), (0.0, 1.0), (), False
+    head_weight = None
+    device = torch.device("cpu")
+
+    def probe(self) -> Tensor:
+        """A grey image."""
+        return torch.full((1, *self.input_shape), 0.5)
 
     def logits(self, x: Tensor) -> Tensor:
         """Means of three parts of the image."""
