@@ -39,7 +39,7 @@ def command(fresh: bool, output: Path | None, as_json: bool, seed: int) -> None:
     shown = next(attack for attack in reversed(recipe.attacks) if attack.kind == "pgd")
     with shown_progress() as progress, _cache(fresh) as cache:
         found = demonstrate(
-            sizes=Sizes(), recipe=recipe, fpr=0.05, budget=2.0, unseen=Attack.of("apgd-dlr"), shown=shown, seed=seed,
+            sizes=Sizes(), recipe=recipe, fpr=0.05, budget=3.0, unseen=Attack.of("apgd-dlr"), shown=shown, seed=seed,
             cache=cache, progress=progress, output=output,
         )  # fmt: skip
     if as_json:
