@@ -40,7 +40,8 @@ class Cut:
 def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
     """Export ``model`` to a functional graph whose batch size, and where possible height and width, are free.
 
-    Batch norms that follow a convolution are folded into it. Parameters are shared with ``model``.
+    Batch norms that follow a convolution are folded into it, and on a CPU the weights of convolutions are laid out
+    channels-last, which runs up to twice as fast there. All other parameters are shared with ``model``.
 
     Args:
         model: module in eval mode that maps one tensor to one tensor.
@@ -54,6 +55,7 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
     elastic, rigid = graphs
     chosen = elastic if len(cuts(elastic)) >= len(cuts(rigid)) else rigid
     _fold_batch_norms(chosen)
+    _lay_channels_last(chosen)
     return chosen
 
 
@@ -104,6 +106,19 @@ def _fold_batch_norms(graph_module: fx.GraphModule) -> None:
         graph.erase_node(norm)
     graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
+
+
+def _lay_channels_last(graph_module: fx.GraphModule) -> None:
+    """Lay the weights of convolutions on a CPU out channels-last; activations follow the weights."""
+    for conv in [n for n in graph_module.graph.nodes if n.target in _CONVOLUTIONS and n.args[1].op == "get_attr"]:
+        weight = _constant(graph_module, conv.args[1])
+        if weight.device.type == "cpu" and weight.shape[2:] != (1, 1):
+            name = f"{conv.name}_channels_last_weight"
+            graph_module.register_buffer(name, weight.detach().contiguous(memory_format=torch.channels_last))
+            with graph_module.graph.inserting_before(conv):
+                conv.args = (conv.args[0], graph_module.graph.get_attr(name), *conv.args[2:])
+    graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
 
 
