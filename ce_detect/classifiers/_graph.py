@@ -19,7 +19,7 @@ _ATEN = torch.ops.aten
 _BATCH_NORM = _ATEN._native_batch_norm_legit_no_training.default
 _CONVOLUTIONS = (_ATEN.conv2d.default, _ATEN.conv2d.padding)
 _PARAMETRIC = (*_CONVOLUTIONS, _ATEN.convolution.default, _ATEN.linear.default, _ATEN.addmm.default)
-_RELAYS = (_ATEN.cat, _ATEN.div, _ATEN.neg, _ATEN.slice, _ATEN.squeeze, _ATEN.unsqueeze, _ATEN.view)
+_RELAYS = (_ATEN.cat, _ATEN.div, _ATEN.neg, _ATEN.slice, _ATEN.squeeze, _ATEN.unsqueeze, _ATEN.view, _ATEN.reshape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,8 @@ def _lay_channels_last(graph_module: fx.GraphModule) -> None:
             graph_module.register_buffer(name, weight.detach().contiguous(memory_format=torch.channels_last))
             with graph_module.graph.inserting_before(conv):
                 conv.args = (conv.args[0], graph_module.graph.get_attr(name), *conv.args[2:])
+    for view in [n for n in graph_module.graph.nodes if n.target is _ATEN.view.default]:
+        view.target = _ATEN.reshape.default  # a view that also takes another layout
     graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
 
