@@ -1,10 +1,12 @@
-"""Detection on CIFAR-10 with ResNet-20, at several budgets, on attacks that calibration saw and on others.
+"""Detection at several budgets, on attacks that calibration saw and on others.
 
-    CE_DETECT_DATA=... python benchmarks/detection.py
+    CE_DETECT_DATA=... python benchmarks/detection.py                  # CIFAR-10, ResNet-20
+    CE_DETECT_DATA=... python benchmarks/detection.py --suite full     # every subject of subjects.py
+    CE_DETECT_DATA=... python benchmarks/detection.py --only fashion pneumonia
 
-The first 2,800 test images calibrate with the default recipe (which splits them by identity), the last 1,200 are
-attacked and judged. Every clean image counts, also the misclassified. Writes ``results/detection.json`` and ``.png``.
-Attacked images are cached, so a second run takes minutes instead of an hour.
+The first images of a subject calibrate with its recipe (which splits them by identity), others are attacked and judged.
+Every clean image counts, also the misclassified. Writes ``results/detection-<subject>.json`` and, when more than one
+subject is there, ``results/detection.png``. Attacked images are cached: the first run takes hours, a second minutes.
 """
 
 from __future__ import annotations
@@ -28,89 +30,93 @@ import torch
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))
-from networks import cifar10_resnet20, data_folder
+from subjects import SEED, SUBJECTS, Subject
 
-from ce_detect import Attack, DetectedModel, Recipe, load_data
+from ce_detect import DetectedModel, Recipe
+from ce_detect.calibrate import learn
 from ce_detect.calibrate.cost import ratios
-from ce_detect.calibrate.sets import CHUNK, AttackedSet, attack_all, split_by_identity
-from ce_detect.data import Images
+from ce_detect.calibrate.identity import split_by_identity
+from ce_detect.calibrate.sets import CHUNK, AttackedSet, attack_all
+from ce_detect.data import Images, rows
 from ce_detect.detector import conformal
 from ce_detect.evaluate import report
+from ce_detect.evaluate.intervals import Scores, interval
+from ce_detect.evaluate.matrix import matrix
+from ce_detect.evaluate.metrics import auroc, tpr_at
 
 RESULTS = Path(__file__).parent / "results"
-CALIBRATION_IMAGES = 2800
 FPR = 0.05
-BUDGETS = (1.1, 2.0, 4.5, math.inf)
-UNSEEN = (
-    (Attack.of("deepfool"), 384),
-    (Attack.of("apgd-dlr"), 384),
-    (Attack.of("square"), 384),
-    (Attack.of("hopskipjump"), 192),
-)
+BUDGETS = (1.1, 1.5, 2.0, 4.5)
+MATRIX_BUDGET = 2.0
 RESPLITS = 50
 BATCHES = (1, 8, 32)
+DRAWS = 1000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", choices=("cifar10", "full"), default="cifar10")
+    parser.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", help="these subjects, whatever the suite")
     parser.add_argument("--budgets", type=float, nargs="+", default=list(BUDGETS))
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="art")
     logging.basicConfig(level=logging.WARNING)
-    images = load_data(str(data_folder() / "cifar10.npz"), split="test")
-    first = images.subset(np.arange(CALIBRATION_IMAGES))
-    fresh = images.subset(np.arange(CALIBRATION_IMAGES, len(images)))
-    model = cifar10_resnet20()
-    guard = DetectedModel(model, input_shape=(3, 32, 32), bounds=(0.0, 1.0))
-    recipe = Recipe.load("default")
-    attacked = attack(guard, fresh, recipe, options.seed)
-    warm(guard, first, recipe, options.seed)
-    attacking = attack_seconds(guard, first, recipe, options.seed)
-    rows = []
-    for budget in options.budgets:
+    RESULTS.mkdir(exist_ok=True)
+    names = options.only or (tuple(SUBJECTS) if options.suite == "full" else ("cifar10-resnet20",))
+    for name in names:
+        outcome = measured(SUBJECTS[name], options.budgets)
+        path(name).write_text(json.dumps(outcome, indent=1) + "\n")
+        table(outcome)
+    outcomes = [json.loads(path(name).read_text()) for name in SUBJECTS if path(name).exists()]
+    picture(outcomes, RESULTS / "detection.png")
+
+
+def path(name: str) -> Path:
+    """Where the outcome of a subject is written."""
+    return RESULTS / f"detection-{name}.json"
+
+
+def measured(subject: Subject, budgets: list[float]) -> dict[str, Any]:
+    """Everything measured on one subject."""
+    first, fresh = subject.split()
+    guard = subject.guard(first.pixels.shape[1:])
+    recipe = Recipe.load(subject.recipe)
+    attacked = subject.attack(guard, fresh, progress)
+    warm(guard, first, recipe)
+    attacking = attack_seconds(guard, first, recipe)
+    budget_rows = []
+    for budget in budgets:
         start = time.perf_counter()
-        guard.calibrate(first.x, first.y, fpr=FPR, budget=budget, seed=options.seed, progress=progress)
+        guard.calibrate(first, recipe=subject.recipe, fpr=FPR, budget=budget, seed=SEED, progress=progress)
         seconds = time.perf_counter() - start
         share = round(seconds / (seconds + attacking["whole_calibration"]), 3)
         times = {"calibration_with_attacks_cached": round(seconds, 1), "share_of_calibration": share}
-        rows.append({**row(guard, model, budget, first, fresh, attacked, recipe), "seconds": times})
-        print(
-            f"\nbudget {budget}: " + ", ".join(f"{key} {value}" for key, value in rows[-1]["summary"].items()),
-            flush=True,
-        )
-    outcome = {
-        "what": "CIFAR-10, ResNet-20; AUROC and TPR over successful attacks against all clean images",
+        found = row(guard, budget, first, fresh, attacked, recipe)
+        budget_rows.append({**found, "seconds": times})
+        subject.artifact(budget).parent.mkdir(parents=True, exist_ok=True)
+        guard.save(subject.artifact(budget))
+        print(f"\n{subject.title}, budget {budget}: {found['summary']}", flush=True)
+    return {
+        "what": f"{subject.title}; AUROC and TPR over successful attacks against all clean images",
+        "subject": subject.name,
         "environment": environment(),
-        "seed": options.seed,
-        "n": {"calibration": len(first), "clean": len(fresh), **{name: len(s.x) for name, s in attacked.items()}},
+        "seed": SEED,
+        "n": {"calibration": len(first), "clean": len(fresh), **{name: len(s) for name, s in attacked.items()}},
         "attack_seconds": attacking,
-        "budgets": rows,
+        "budgets": budget_rows,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "detection.json").write_text(json.dumps(outcome, indent=1) + "\n")
-    picture(rows, RESULTS / "detection.png")
-    table(rows)
 
 
-def attack(guard: DetectedModel, fresh: Images, recipe: Recipe, seed: int) -> dict[str, AttackedSet]:
-    """Attack the fresh images with the attacks of the recipe, and some of them with those it does not contain."""
-    attacked = attack_all(guard.classifier, fresh.x, recipe.attacks, seed=seed, progress=progress)
-    for unseen, count in UNSEEN:
-        attacked.update(attack_all(guard.classifier, fresh.x[:count], (unseen,), seed=seed, progress=progress))
-    return attacked
-
-
-def warm(guard: DetectedModel, first: Images, recipe: Recipe, seed: int) -> None:
+def warm(guard: DetectedModel, first: Images, recipe: Recipe) -> None:
     """Make the attacked images of the calibration, so that its other steps can be timed alone."""
-    parts = split_by_identity(first.x, recipe.splits, seed)
+    parts = split_by_identity(first.pixels, recipe.splits, SEED)
     for name in ("fit", "select", "test"):
-        attack_all(guard.classifier, first.x[parts[name]], recipe.attacks, seed=seed, progress=progress)
+        if len(parts[name]):
+            attack_all(guard.classifier, rows(first.pixels, parts[name]), recipe.attacks, seed=SEED, progress=progress)
 
 
 def row(
     guard: DetectedModel,
-    model: torch.nn.Module,
     budget: float,
     first: Images,
     fresh: Images,
@@ -118,50 +124,116 @@ def row(
     recipe: Recipe,
 ) -> dict[str, Any]:
     """Everything measured at one budget."""
-    figures = report.evaluate(guard.gate, fresh.x, fresh.y, attacked, target=FPR)
-    seen = [figures.attacks[a.name] for a in recipe.attacks]
-    unseen = [figures.attacks[a.name] for a, _ in UNSEEN]
-    cost = costs(guard, model, fresh)
-    return {
+    figures = report.evaluate(guard.gate, fresh.pixels, fresh.y, attacked, target=FPR)
+    groups = {"seen": [attack.name for attack in recipe.attacks]}
+    groups["unseen"] = [name for name in attacked if name not in groups["seen"]]
+    scores = successes(guard, fresh, attacked)
+    cost = costs(guard, fresh)
+    summary: dict[str, Any] = {"cost": cost["32"], "false_positive_rate": round(figures.clean.false_positive_rate, 4)}
+    for group, names in groups.items():
+        some = [figures.attacks[name] for name in names]
+        summary |= {
+            f"auroc_{group}": mean(f.auroc_successes for f in some),
+            f"tpr_at_1_{group}": mean(f.tpr_at_1 for f in some),
+            f"tpr_at_5_{group}": mean(f.tpr_at_5 for f in some),
+            f"auroc_{group}_clean_only": mean(f.clean_only.auroc_successes for f in some if f.clean_only is not None),
+            f"worst_{group}": min(names, key=lambda name: figures.attacks[name].auroc_successes),
+        }
+    summary["auroc_cw"] = round(figures.attacks["cw-l2"].auroc_successes, 4)
+    found: dict[str, Any] = {
         "budget": None if math.isinf(budget) else budget,
-        "summary": {
-            "cost": cost["32"],
-            "auroc_seen": mean(f.auroc_successes for f in seen),
-            "auroc_unseen": mean(f.auroc_successes for f in unseen),
-            "auroc_cw": round(figures.attacks["cw-l2"].auroc_successes, 4),
-            "tpr_at_5_seen": mean(f.tpr_at_5 for f in seen),
-            "tpr_at_5_unseen": mean(f.tpr_at_5 for f in unseen),
-            "false_positive_rate": round(figures.clean.false_positive_rate, 4),
-        },
+        "summary": summary,
+        "intervals_95": intervals(scores, groups),
         "cost_by_batch": cost,
         "cost_against_folded_model": folded(guard, fresh),
         "interventions": guard.manifest["signature"]["names"],
         "sites": guard.manifest["signature"]["sites"],
         "search": guard.manifest["search"],
-        "resplits": {str(fpr): resplits(guard, first, fresh, fpr) for fpr in (0.05, 0.01)},
+        "resplits": resplits(guard, first, fresh, FPR),
         "report": figures.to_dict(),
     }
+    if budget == MATRIX_BUDGET:
+        found["matrix"] = train_test(guard, first, fresh, attacked, recipe)
+    return found
+
+
+def successes(guard: DetectedModel, fresh: Images, attacked: dict[str, AttackedSet]) -> Scores:
+    """Scores of all clean images and of the successful attempts."""
+    clean = report.judge(guard.gate, fresh.pixels)
+    found = {}
+    for name, twins in attacked.items():
+        judged = report.judge(guard.gate, twins.pixels)
+        success = judged.label != clean.label[twins.index]
+        found[name] = judged.score[success], twins.index[success]
+    return Scores(clean.score, found)
+
+
+def intervals(scores: Scores, groups: dict[str, list[str]]) -> dict[str, Any]:
+    """Bootstrap intervals of each attack's AUROC, and of the means over seen and over unseen attacks."""
+
+    def area(names: list[str]) -> Any:
+        return lambda drawn: float(np.mean([auroc(drawn.clean, drawn.attacked[name][0]) for name in names]))
+
+    def rate(names: list[str], fpr: float) -> Any:
+        return lambda drawn: float(np.mean([tpr_at(drawn.clean, drawn.attacked[name][0], fpr) for name in names]))
+
+    wanted = {f"auroc {name}": area([name]) for names in groups.values() for name in names}
+    for group, names in groups.items():
+        wanted |= {f"auroc {group}": area(names)}
+        wanted |= {f"tpr_at_{fpr:.0%} {group}".replace("%", ""): rate(names, fpr) for fpr in (0.01, 0.05)}
+    return {
+        key: [round(end, 4) for end in interval(scores, figure, draws=DRAWS, seed=SEED)]
+        for key, figure in wanted.items()
+    }
+
+
+def train_test(
+    guard: DetectedModel, first: Images, fresh: Images, attacked: dict[str, AttackedSet], recipe: Recipe
+) -> dict[str, dict[str, float]]:
+    """The train x test matrix over attacks, with the signature of the gate."""
+    gate = guard.gate
+    parts = split_by_identity(first.pixels, recipe.splits, SEED)
+    sets = {}
+    for name in ("fit", "select"):
+        x = rows(first.pixels, parts[name])
+        twins = attack_all(guard.classifier, x, recipe.attacks, seed=SEED)
+        sets[name] = learn.Sets(x, {key: successful(guard, x, value) for key, value in twins.items()})
+    judged = learn.Table(
+        learn.features(gate.signature, fresh.pixels),
+        {
+            key: learn.features(gate.signature, successful(guard, fresh.pixels, value).pixels)
+            for key, value in attacked.items()
+        },
+    )
+    found = matrix(gate.signature, sets, judged, kind=recipe.head, seed=SEED)
+    return {row: {key: round(value, 4) for key, value in columns.items()} for row, columns in found.items()}
+
+
+def successful(guard: DetectedModel, x: Any, twins: AttackedSet) -> AttackedSet:
+    """Those attempts that changed the decision."""
+    labels, attacked = (report.judge(guard.gate, pixels).label for pixels in (x, twins.pixels))
+    return twins.subset(attacked != labels[twins.index])
 
 
 def mean(values: Any) -> float:
     return round(float(np.mean(list(values))), 4)
 
 
-def costs(guard: DetectedModel, model: torch.nn.Module, fresh: Images) -> dict[str, float]:
+def costs(guard: DetectedModel, fresh: Images) -> dict[str, float]:
     """Time of a gated forward over that of the model alone, by batch size."""
     found = {}
     with torch.inference_mode():
         for batch in BATCHES:
-            x = torch.from_numpy(fresh.x[:batch])
-            found[str(batch)] = round(ratios(lambda x=x: model(x), [lambda x=x: guard.gate(x)], rounds=41)[0], 3)
+            x = torch.from_numpy(fresh.pixels[:batch])
+            found[str(batch)] = round(ratios(lambda x=x: guard.model(x), [lambda x=x: guard.gate(x)], rounds=21)[0], 3)
     return found
 
 
 def folded(guard: DetectedModel, fresh: Images) -> float:
-    """The same at batch 32 against the model with its batch norms folded, as the gate runs it."""
-    x = torch.from_numpy(fresh.x[:32])
+    """The same at batch 32 against the model as the gate runs it: batch norms folded, channels last."""
+    x = torch.from_numpy(fresh.pixels[:32])
     with torch.inference_mode():
-        return round(ratios(lambda: guard.classifier.logits(x), [lambda: guard.gate(x)], rounds=41)[0], 3)
+        return round(ratios(lambda: guard.classifier.logits(x), [lambda: guard.gate(x)], rounds=21)[0], 3)
 
 
 def resplits(
@@ -172,9 +244,9 @@ def resplits(
     Both parts are finite, so the realised rate scatters about the true one: a promise about the true rate that holds
     with 95 % leaves the realised rate above the target somewhat more often than in 5 % of the draws.
     """
-    parts = split_by_identity(first.x, guard.manifest["recipe"]["splits"], guard.manifest["seed"])
-    held_out = np.concatenate([first.x[parts["calibrate"]], first.x[parts["test"]], fresh.x])
-    scores = report.judge(guard.gate, held_out).score
+    parts = split_by_identity(first.pixels, guard.manifest["recipe"]["splits"], guard.manifest["seed"])
+    held_out = [rows(first.pixels, parts["calibrate"]), rows(first.pixels, parts["test"]), fresh.pixels]
+    scores = np.concatenate([report.judge(guard.gate, x).score for x in held_out if len(x)])
     n = calibration_images or len(parts["calibrate"])
     realised = []
     for draw in range(RESPLITS):
@@ -191,12 +263,13 @@ def resplits(
     }
 
 
-def attack_seconds(guard: DetectedModel, first: Images, recipe: Recipe, seed: int) -> dict[str, float]:
-    """Time to attack a few chunks of images without a cache, in parallel, and what that means for a calibration."""
-    count = CHUNK * 2 * (os.cpu_count() or 1)
+def attack_seconds(guard: DetectedModel, first: Images, recipe: Recipe) -> dict[str, float]:
+    """Time to attack a few images without a cache, in parallel, and what that means for a calibration."""
+    small = math.prod(first.pixels.shape[1:]) < 10_000
+    count = CHUNK * 2 * (os.cpu_count() or 1) if small else 2 * (os.cpu_count() or 1)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        attack_all(guard.classifier, first.x[:count], recipe.attacks, seed=seed, cache=Path(folder))
+        attack_all(guard.classifier, first.x[:count], recipe.attacks, seed=SEED, cache=Path(folder))
     each = (time.perf_counter() - start) / count
     attacked = len(first) * (1 - recipe.splits["calibrate"])
     return {"images_timed": count, "per_image": round(each, 3), "whole_calibration": round(each * attacked, 1)}
@@ -220,39 +293,47 @@ def cpu() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def picture(rows: list[dict[str, Any]], path: Path) -> None:
+def picture(outcomes: list[dict[str, Any]], target: Path) -> None:
+    """Cost against detection, a panel a subject."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    cost = [r["summary"]["cost"] for r in rows]
-    figure, axes = pyplot.subplots(figsize=(6, 4))
-    for key, label in (("auroc_seen", "seen attacks"), ("auroc_unseen", "unseen attacks"), ("auroc_cw", "C&W L2")):
-        axes.plot(cost, [r["summary"][key] for r in rows], marker="o", label=label)
-    axes.set_xlabel("time of a gated forward / time of the model alone")
-    axes.set_ylabel("AUROC, successful attacks against all clean images")
-    axes.set_title("CIFAR-10, ResNet-20")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    figure, panels = pyplot.subplots(1, len(outcomes), figsize=(4 * len(outcomes), 4), sharey=True, squeeze=False)
+    for axes, outcome in zip(panels[0], outcomes, strict=True):
+        found = [r["summary"] for r in outcome["budgets"]]
+        for key, label in (("auroc_seen", "seen attacks"), ("auroc_unseen", "unseen attacks"), ("auroc_cw", "C&W L2")):
+            axes.plot([s["cost"] for s in found], [s[key] for s in found], marker="o", label=label)
+        axes.set_title(outcome["what"].partition(";")[0], fontsize=10)
+        axes.set_xlabel("gated forward / model alone")
+        axes.grid(alpha=0.3)
+    panels[0][0].set_ylabel("AUROC, successes against all clean images")
+    panels[0][0].legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    figure.savefig(target, dpi=110, metadata={"Software": None})
 
 
-def table(rows: list[dict[str, Any]]) -> None:
-    print("\n| budget | measured cost | AUROC seen | AUROC unseen | C&W L2 | TPR at 5 % FPR, seen | realised FPR |")
-    print("|---|---|---|---|---|---|---|")
-    for r in rows:
-        s: dict[str, float] = r["summary"]
+def table(outcome: dict[str, Any]) -> None:
+    """Print one row a budget."""
+    print(f"\n{outcome['what']}")
+    print("| budget | cost | AUROC seen | AUROC unseen (95 %) | worst unseen | C&W | TPR at 1 / 5 % seen | FPR |")
+    print("|---|---|---|---|---|---|---|---|")
+    for r in outcome["budgets"]:
+        s: dict[str, Any] = r["summary"]
+        low, high = r["intervals_95"]["auroc unseen"]
+        worst = r["report"]["attacks"][s["worst_unseen"]]["auroc_successes"]
         cells = [
+            r["budget"] or "none",
             s["cost"],
             s["auroc_seen"],
-            s["auroc_unseen"],
+            f"{s['auroc_unseen']} ({low}-{high})",
+            f"{s['worst_unseen']} {worst:.3f}",
             s["auroc_cw"],
-            s["tpr_at_5_seen"],
+            f"{s['tpr_at_1_seen']} / {s['tpr_at_5_seen']}",
             s["false_positive_rate"],
         ]
-        print("| " + " | ".join(str(cell) for cell in [r["budget"] or "none", *cells]) + " |")
+        print("| " + " | ".join(str(cell) for cell in cells) + " |")
 
 
 _last: NDArray[np.float64] = np.zeros(1)

@@ -13,22 +13,17 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent))
-from detection import CALIBRATION_IMAGES, FPR, RESULTS, environment, progress, resplits
-from networks import cifar10_resnet20, data_folder
-
-from ce_detect import DetectedModel, load_data
+from detection import FPR, RESULTS, environment, progress, resplits
+from subjects import SUBJECTS
 
 SIZES = (500, 840)
 
 
 def main() -> None:
-    images = load_data(str(data_folder() / "cifar10.npz"), split="test")
-    first = images.subset(np.arange(CALIBRATION_IMAGES))
-    fresh = images.subset(np.arange(CALIBRATION_IMAGES, len(images)))
-    guard = DetectedModel(cifar10_resnet20()).calibrate(first.x, first.y, fpr=FPR, budget=2.0, progress=progress)
+    subject = SUBJECTS["cifar10-resnet20"]
+    first, fresh = subject.split()
+    guard = subject.guard(first.pixels.shape[1:]).calibrate(first, fpr=FPR, budget=2.0, progress=progress)
     rows = [resplits(guard, first, fresh, fpr, size) for size in SIZES for fpr in (0.05, 0.01)]
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "guarantee.json").write_text(

@@ -165,7 +165,7 @@ def pneumonia_untrained() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """
     with np.load(data_folder() / "pneumoniamnist.npz") as stored:
         parts = [
-            (stored[f"x_{name}"][start:], stored[f"y_{name}"][start:])
+            (stored[f"{name}_images"][start:], stored[f"{name}_labels"][start:])
             for name, start in (("train", PNEUMONIA_TRAINED), ("val", 0), ("test", 0))
         ]
     pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -14,14 +15,19 @@ from ce_detect import data, inputs
 from ce_detect.artifact import Artifact
 from ce_detect.calibrate import fit
 from ce_detect.calibrate.attacks import Attack
+from ce_detect.calibrate.identity import identities
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.sets import Progress, attack_all
 from ce_detect.classifiers import torch as torch_classifiers
+from ce_detect.corruptions import MILD, Corruption
+from ce_detect.data import Images
 from ce_detect.detector import stored
 from ce_detect.detector.conformal import Guarantee
-from ce_detect.detector.gate import Gate, GateResult, Policy, Verdict, as_policy
+from ce_detect.detector.gate import Detector, Gate, GateResult, Policy, Verdict, as_policy
 from ce_detect.errors import CalibrationError, NotCalibratedError
 from ce_detect.evaluate import report
+
+logger = logging.getLogger("ce_detect")
 
 
 class DetectedModel:
@@ -37,6 +43,9 @@ class DetectedModel:
         input_shape: ``(channels, height, width)``; found from the calibration images when not given.
         bounds: smallest and largest valid pixel value; found from the calibration images when not given.
         sites: names of the hidden tensors where interventions may happen; found in the model when not given.
+        multi_label: whether several labels may hold at once (a model trained with a sigmoid a label, which must not be
+            part of it). The decision is the top label.
+        label: watch this label of a multi-label model alone: the decision is 1 where its logit is above 0, else 0.
 
     Raises:
         ModelError: the model cannot be wrapped as it is.
@@ -49,9 +58,12 @@ class DetectedModel:
         input_shape: tuple[int, int, int] | None = None,
         bounds: tuple[float, float] | None = None,
         sites: tuple[str, ...] | None = None,
+        multi_label: bool = False,
+        label: int | None = None,
     ) -> None:
         self.model = torch_classifiers.unwrapped(model)
-        self._given = (input_shape, bounds, sites)
+        self._given = (input_shape, bounds)
+        self._reading: dict[str, Any] = {"sites": sites, "multi_label": multi_label, "label": label}
         self._classifier: torch_classifiers.TorchClassifier | torch_classifiers.HookClassifier | None = None
         self._calibrated: fit.Calibrated | None = None
         if input_shape is not None and bounds is not None:
@@ -114,9 +126,11 @@ class DetectedModel:
         """Learn the signature of an attack and set the threshold on held-out clean images.
 
         Args:
-            x: clean images ``(n, channels, height, width)`` as the model takes them, an array or an iterable of batches
-                of images or of ``(images, labels)``. Images that the classifier was *not* trained on.
-            y: labels ``(n,)``; optional, they only serve the figures in the manifest.
+            x: clean images ``(n, channels, height, width)`` as the model takes them: an array, a loader or dataset, or
+                the name of files, see `ce_detect.data.as_images`. Pixels of type uint8 in files and datasets are
+                scaled to the bounds. Images that the classifier was *not* trained on.
+            y: labels ``(n,)``; optional, they serve the figures in the manifest, and a warning where the classifier's
+                accuracy says that preprocessing or the order of the classes is not what the model expects.
             recipe: name of a recipe that ships with ce-detect, path of a TOML file, or a `Recipe`.
             fpr: largest share of clean inputs that may be flagged, in (0, 1).
             budget: largest cost of a gated forward relative to a bare one, as measured here; ``math.inf`` for no limit.
@@ -138,16 +152,18 @@ class DetectedModel:
             CalibrationError: a recipe, a value or data from which no detector can be made.
             ModelError: the model cannot be wrapped as it is.
         """
-        images = data.as_arrays(x, y)
+        images = data.as_images(x, y)
         recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-        shape, bounds, _ = self._given
-        found: Any = images.x.shape[1:]
-        self._wrap(shape or tuple(found), bounds or inputs.found_bounds(images.x))  # anew: weights may have changed
+        shape, bounds = self._given
+        bounds = bounds or images.bounds or inputs.found_bounds(images.pixels)
+        self._wrap(shape or inputs.found_shape(images.pixels.shape), bounds)  # anew: weights may have changed
         request = fit.Request(
             recipe=recipe, fpr=fpr, budget=budget, guarantee=guarantee, confidence=confidence, seed=seed,
             attack_seconds=attack_time, cache=None if cache is None else Path(cache), jobs=jobs, progress=progress,
         )  # fmt: skip
-        self._calibrated = fit.calibrate(self.classifier, self.model, images, request)
+        self._calibrated = fit.calibrate(
+            self.classifier, torch_classifiers.at_float32(self.model), images.within(bounds), request
+        )
         return self
 
     def __call__(self, x: Any, *, policy: Policy | str | Callable[[Any], Any] = "flag") -> GateResult:
@@ -167,16 +183,39 @@ class DetectedModel:
             UsageError: no such policy.
             AbstainedError: the policy is ``Abstain(raise_error=True)`` and an input is adversarial.
         """
-        gate, chosen_policy = self.gate, as_policy(policy)
+        chosen_policy = as_policy(policy)
+        return chosen_policy.apply(self._judged(x, None), x)
+
+    def clean_only(self, x: Any) -> GateResult:
+        """Judge inputs by the distance of their signatures from clean ones, which no attack taught.
+
+        It is fitted beside every detector that learns from attacks, on the same signature, and has a threshold of its
+        own with the same promise. It detects less and assumes nothing about the attacker. A detector that was
+        calibrated without attacks is itself of this kind.
+
+        Args:
+            x: see `__call__`.
+
+        Returns:
+            See `__call__`; ``probability`` is NaN.
+
+        Raises:
+            InputError: the array cannot be judged.
+            NotCalibratedError: not calibrated and not loaded.
+        """
+        return self._judged(x, self.gate.clean_only)
+
+    def _judged(self, x: Any, detector: Detector | None) -> GateResult:
+        gate = self.gate
         tensor = inputs.checked(x, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
-        verdicts = list(report.run(gate, tensor))
+        verdicts = list(report.run(gate, tensor, detector))
         verdict = (
             verdicts[0] if len(verdicts) == 1 else Verdict(*(torch.cat(parts) for parts in zip(*verdicts, strict=True)))
         )
         fields = verdict._asdict()
         if not isinstance(x, Tensor):
             fields = {name: value.cpu().numpy() for name, value in fields.items()}
-        return chosen_policy.apply(GateResult(**fields, threshold=self.threshold), x)
+        return GateResult(**fields, threshold=float((detector or gate).threshold))
 
     def evaluate(
         self,
@@ -184,6 +223,7 @@ class DetectedModel:
         y: Any = None,
         *,
         attacks: tuple[Attack, ...] | None = None,
+        corruptions: tuple[Corruption, ...] = MILD,
         seed: int = 1,
         cache: str | Path | None = None,
         jobs: int | None = None,
@@ -196,21 +236,33 @@ class DetectedModel:
             x: clean images, see `calibrate`; none of which was used there.
             y: labels ``(n,)``, optional.
             attacks: what to do, by default the attacks of the recipe.
-            seed: seed of the attacks.
+            corruptions: benign changes to count false alarms under, by default all mild ones.
+            seed: seed of the attacks and of the corruptions.
             cache: see `calibrate`.
             jobs: see `calibrate`.
             attack_time: see `calibrate`.
             progress: see `calibrate`.
         """
-        images = data.as_arrays(x, y)
-        inputs.checked(images.x, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
+        images = data.as_images(x, y).within(self.classifier.bounds)
+        inputs.check_all(images.pixels, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
+        self._warn_of_calibration_images(images)
         if attacks is None:
             attacks = tuple(Attack.of(**spec) for spec in self.manifest["recipe"]["attacks"])
         attacked = attack_all(
-            self.classifier, images.x, attacks, seed=seed, cache=None if cache is None else Path(cache), jobs=jobs,
+            self.classifier, images.pixels, attacks, seed=seed, cache=None if cache is None else Path(cache), jobs=jobs,
             seconds=attack_time, progress=progress,
         )  # fmt: skip
-        return report.evaluate(self.gate, images.x, images.y, attacked, target=self.manifest["fpr"])
+        return report.evaluate(
+            self.gate, images.pixels, images.y, attacked, target=self.manifest["fpr"], corruptions=corruptions,
+            seed=seed,
+        )
+
+    def _warn_of_calibration_images(self, images: Images) -> None:
+        used = int(np.isin(identities(images.pixels), self._calibration.seen).sum())
+        if used:
+            logger.warning(
+                "%d of these %d images were used in calibration; figures on new ones will be worse", used, len(images)
+            )
 
     def save(self, path: str | Path) -> None:
         """Write the calibrated detector to one safetensors file, atomically. The model itself is not in it.
@@ -219,7 +271,7 @@ class DetectedModel:
             NotCalibratedError: nothing to save.
             ArtifactError: the file cannot be written.
         """
-        stored.to_artifact(self.gate, self.manifest).save(path)
+        stored.to_artifact(self.gate, self.manifest, self._calibration.seen).save(path)
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module, *, allow_other_model: bool = False) -> Self:
@@ -243,10 +295,14 @@ class DetectedModel:
             input_shape=tuple(described["input_shape"]),
             bounds=tuple(described["bounds"]),
             sites=tuple(described["sites"]),
+            multi_label=described.get("multi_label", False) or described.get("label") is not None,
+            label=described.get("label"),
         )
         if not allow_other_model:
             stored.check_logits(artifact, guard.classifier)
-        guard._calibrated = fit.Calibrated(stored.to_gate(artifact, guard.classifier), artifact.manifest)
+        guard._calibrated = fit.Calibrated(
+            stored.to_gate(artifact, guard.classifier), artifact.manifest, stored.seen(artifact)
+        )
         return guard
 
     def _wrap(self, input_shape: tuple[int, int, int], bounds: tuple[float, float]) -> None:
@@ -254,5 +310,5 @@ class DetectedModel:
         if not (np.isfinite([low, high]).all() and low < high):
             raise CalibrationError(f"bounds = {bounds} are not (smallest, largest) valid pixel values")
         self._classifier = torch_classifiers.wrap(
-            self.model, input_shape=input_shape, bounds=bounds, sites=self._given[2]
+            self.model, input_shape=input_shape, bounds=bounds, **self._reading
         )

@@ -11,6 +11,11 @@ rival rise          max over ``k != c`` of ``(z'_k - z_k) - (z'_c - z_c)``: wher
 divergence          ``KL(softmax z, softmax z')``, at most `MAX_DIVERGENCE`
 agreement           cosine of the centred logits
 ==================  =====================================================================================
+
+The logits of a multi-label classifier are each the log-odds of a label of its own. There ``o_c(z) = z_c`` with the top
+label ``c``, so that target effect and target logit are equal; the divergence is the sum over labels of
+``KL(Bernoulli(sigmoid z_k), Bernoulli(sigmoid z'_k))``; and the cosine is that of the logits as they are, whose zero
+means something.
 """
 
 from __future__ import annotations
@@ -26,30 +31,48 @@ MAX_DIVERGENCE = 20.0
 """Cap of the divergence, in nats."""
 
 
-def log_odds(z: Tensor, label: Tensor) -> Tensor:
-    """Log-odds of ``label`` against all other classes, in nats.
+def log_odds(z: Tensor, label: Tensor, *, multi_label: bool = False) -> Tensor:
+    """Log-odds of ``label``, in nats: against all other classes, or on its own where several labels may hold.
 
     Args:
         z: logits ``(..., classes)``.
         label: class of each row, ``(...)``, int64.
+        multi_label: whether each logit is the log-odds of a label of its own.
 
     Returns:
         ``(...)``.
     """
+    if multi_label:
+        return z.gather(-1, label.unsqueeze(-1)).squeeze(-1)
     own = F.one_hot(label, z.shape[-1]).bool()
     return _own(z, own) - torch.logsumexp(z.masked_fill(own, -torch.inf), -1)
+
+
+def energy(z: Tensor, *, multi_label: bool = False) -> Tensor:
+    """Log of the total weight of evidence, in nats.
+
+    Args:
+        z: logits ``(..., classes)``.
+        multi_label: whether each logit is the log-odds of a label of its own.
+
+    Returns:
+        ``(...)``: ``logsumexp(z)`` (Liu et al. 2020, arXiv 2010.03759), or the sum over labels of ``log(1 + exp z_k)``
+        (Wang et al. 2021, arXiv 2109.14162).
+    """
+    return F.softplus(z).sum(-1) if multi_label else torch.logsumexp(z, -1)
 
 
 def _own(z: Tensor, own: Tensor) -> Tensor:
     return (z * own).sum(-1)
 
 
-def effects(z: Tensor, z_do: Tensor) -> Tensor:
+def effects(z: Tensor, z_do: Tensor, *, multi_label: bool = False) -> Tensor:
     """Effects of an intervention on the decision ``argmax z``.
 
     Args:
         z: logits ``(batch, classes)`` without the intervention.
         z_do: logits ``(draws, batch, classes)`` with it.
+        multi_label: whether each logit is the log-odds of a label of its own.
 
     Returns:
         ``(draws, batch, 6)``, in the order of `EFFECTS`.
@@ -59,10 +82,20 @@ def effects(z: Tensor, z_do: Tensor) -> Tensor:
     change = z_do - z
     own_change = _own(change, own)
     others = z.shape[-1] - 1
-    target = log_odds(z, label) - log_odds(z_do, label.expand(z_do.shape[:-1]))
+    after = log_odds(z_do, label.expand(z_do.shape[:-1]), multi_label=multi_label)
+    target = log_odds(z, label, multi_label=multi_label) - after
     distortion = (change.abs() * ~own).sum(-1) / others
     rival = change.masked_fill(own, -torch.inf).amax(-1) - own_change
+    divergence, agreement = _by_label(z, z_do) if multi_label else _by_class(z, z_do)
+    return torch.stack([target, -own_change, distortion, rival, divergence.clamp(0, MAX_DIVERGENCE), agreement], dim=-1)
+
+
+def _by_class(z: Tensor, z_do: Tensor) -> tuple[Tensor, Tensor]:
     log_p, log_q = z.log_softmax(-1), z_do.log_softmax(-1)
-    divergence = (log_p.exp() * (log_p - log_q)).sum(-1).clamp(0, MAX_DIVERGENCE)
-    agreement = F.cosine_similarity(z_do - z_do.mean(-1, keepdim=True), z - z.mean(-1, keepdim=True), dim=-1)
-    return torch.stack([target, -own_change, distortion, rival, divergence, agreement], dim=-1)
+    divergence = (log_p.exp() * (log_p - log_q)).sum(-1)
+    return divergence, F.cosine_similarity(z_do - z_do.mean(-1, keepdim=True), z - z.mean(-1, keepdim=True), dim=-1)
+
+
+def _by_label(z: Tensor, z_do: Tensor) -> tuple[Tensor, Tensor]:
+    divergence = (z.sigmoid() * (z - z_do) + F.softplus(z_do) - F.softplus(z)).sum(-1)
+    return divergence, F.cosine_similarity(z_do, z, dim=-1)

@@ -24,20 +24,38 @@ def call_factory(spec: str) -> object:
         UsageError: there is no such module, file or factory, or it needs arguments. What the factory itself raises
             passes through.
     """
-    place, _, name = spec.rpartition(":")
-    if not place or not name.isidentifier():
-        raise UsageError(f"{spec!r} names no factory, expected 'package.module:factory' or 'path/to/file.py:factory'")
-    module = _module_from_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
-    factory = getattr(module, name, None)
-    if factory is None:
-        close = difflib.get_close_matches(name, vars(module)) or ["nothing like it"]
-        raise UsageError(f"{place!r} has no factory {name!r}; it has {', '.join(close)}")
-    if not callable(factory) or not _takes_no_arguments(factory):
+    factory = find(spec, "factory")
+    if not _takes_no_arguments(factory):
+        name = spec.rpartition(":")[2]
         raise UsageError(
             f"{spec!r} is a {type(factory).__name__} that cannot be called without arguments, "
             f"expected a factory that can: def {name}(): return ..."
         )
     result: object = factory()
+    return result
+
+
+def find(spec: str, what: str = "function") -> Callable[..., object]:
+    """Return the callable named ``package.module:function`` or ``path/to/file.py:function``; see `call_factory`.
+
+    Args:
+        spec: the name.
+        what: what errors call it.
+
+    Raises:
+        UsageError: there is no such module or file, or it has nothing callable of that name.
+    """
+    place, _, name = spec.rpartition(":")
+    if not place or not name.isidentifier():
+        raise UsageError(f"{spec!r} names no {what}, expected 'package.module:{what}' or 'path/to/file.py:{what}'")
+    module = _module_from_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
+    found = getattr(module, name, None)
+    if found is None:
+        close = difflib.get_close_matches(name, vars(module)) or ["nothing like it"]
+        raise UsageError(f"{place!r} has no {what} {name!r}; it has {', '.join(close)}")
+    if not callable(found):
+        raise UsageError(f"{spec!r} is a {type(found).__name__} that cannot be called, expected a {what}")
+    result: Callable[..., object] = found
     return result
 
 

@@ -9,15 +9,24 @@ from torch import Tensor, nn
 
 from ce_detect.classifiers.base import INPUT
 from ce_detect.classifiers.torch import PENULTIMATE
-from ce_detect.effects import EFFECTS, effects, log_odds
+from ce_detect.effects import EFFECTS, effects, energy, log_odds
 from ce_detect.errors import CalibrationError
-from ce_detect.interventions import Intervention
+from ce_detect.interventions import Intervention, Resume
+from ce_detect.recovery import Recovery
+from ce_detect.roughness import Roughness
 
 TOP_LOGITS = 10
 """Number of largest logits that enter the signature."""
 
 MARGIN_FLOOR = 1e-3
 """Added to the margin of the largest logit before its logarithm: minimum-norm attacks stop where it is tiny."""
+
+WIDE = 128
+"""Penultimate features beyond which only the most extreme contributions enter the signature: each on its own would be
+one more feature to learn from a few hundred images, and belong to a few classes only."""
+
+EXTREMES = 16
+"""Number of largest, and of smallest, contributions that enter it then."""
 
 
 class TraceStatistics(nn.Module):
@@ -33,6 +42,7 @@ class TraceStatistics(nn.Module):
     def __init__(self, classifier: Any, sites: tuple[str, ...]) -> None:
         super().__init__()
         self.sites = sites
+        self.multi_label = classifier.multi_label
         weight = classifier.head_weight
         self.register_buffer("head_weight", None if weight is None else weight.detach(), persistent=False)
         self.names = self._names(classifier)
@@ -53,16 +63,19 @@ class TraceStatistics(nn.Module):
 
     def _logit_statistics(self, z: Tensor) -> Tensor:
         top = z.topk(min(TOP_LOGITS, z.shape[1]), dim=1)
-        odds = log_odds(z, top.indices[:, 0])
+        odds = log_odds(z, top.indices[:, 0], multi_label=self.multi_label)
         centred = top.values - z.mean(1, keepdim=True)
         margin = torch.log(top.values[:, 0] - top.values[:, 1] + MARGIN_FLOOR)
-        return torch.cat([centred, torch.stack([odds, torch.logsumexp(z, 1), margin], dim=1)], dim=1)
+        return torch.cat([centred, torch.stack([odds, energy(z, multi_label=self.multi_label), margin], dim=1)], dim=1)
 
     def _contributions(self, z: Tensor, penultimate: Tensor) -> Tensor:
         """What each penultimate feature adds to the winner, and to the winner over the runner-up."""
         assert self.head_weight is not None
         first, second = self.head_weight[z.topk(2, dim=1).indices].unbind(1)
-        return torch.cat([penultimate * first, penultimate * (first - second)], dim=1)
+        kinds = [penultimate * first, penultimate * (first - second)]
+        if penultimate.shape[1] > WIDE:
+            kinds = [part for kind in kinds for part in (kind.topk(EXTREMES).values, (-kind).topk(EXTREMES).values)]
+        return torch.cat(kinds, dim=1)
 
     def _names(self, classifier: Any) -> tuple[str, ...]:
         count = min(TOP_LOGITS, classifier.num_classes)
@@ -74,7 +87,10 @@ class TraceStatistics(nn.Module):
             names += [f"trace.{moment}[{site}][{i}]" for moment in ("mean", "deviation") for i in range(channels)]
         if self.head_weight is not None:
             width = self.head_weight.shape[1]
-            names += [f"trace.{kind}[{i}]" for kind in ("contribution", "contrast") for i in range(width)]
+            which = [str(i) for i in range(width)]
+            if width > WIDE:
+                which = [f"{end} {rank}" for end in ("largest", "smallest") for rank in range(EXTREMES)]
+            names += [f"trace.{kind}[{one}]" for kind in ("contribution", "contrast") for one in which]
         return tuple(names)
 
 
@@ -97,9 +113,19 @@ def site_shapes(classifier: Any) -> dict[str, tuple[int, ...]]:
 
 
 def feature_names(intervention: Intervention) -> tuple[str, ...]:
-    """Names of the features that an intervention gives: each effect, or its mean, least and largest over the draws."""
+    """Names of the features that an intervention gives: each effect, or its mean, least and largest over the draws.
+
+    Where draw 0 is a reference, its own effects come first, as those of insertion.
+    """
+    if intervention.reference:
+        inserted = tuple(f"{intervention.name}.{effect}.inserted" for effect in EFFECTS)
+        return inserted + _orders(intervention)
     if intervention.draws == 1:
         return tuple(f"{intervention.name}.{effect}" for effect in EFFECTS)
+    return _orders(intervention)
+
+
+def _orders(intervention: Intervention) -> tuple[str, ...]:
     return tuple(f"{intervention.name}.{effect}.{order}" for order in ("mean", "min", "max") for effect in EFFECTS)
 
 
@@ -110,13 +136,16 @@ class Signature(nn.Module):
         classifier: see `ce_detect.classifiers.base.Classifier`.
         interventions: what is done, in the order of their features.
         statistics: what the one forward pass gives for free.
+        roughness: what the picture itself gives.
+        recovery: how far early sites follow from the deepest one, or None.
         names: one name a feature.
         chunk: rows that are resumed at a time (whole draws, one at least), so that activations stay in cache; None for
             no limit.
 
     Raises:
-        CalibrationError: an intervention or a statistic at a site that the classifier does not have, or that is no
-            feature map ``(batch, channels, height, width)`` for an intervention.
+        CalibrationError: an intervention or a statistic at a site that the classifier does not have, or whose tensor
+            is neither a feature map ``(batch, channels, height, width)`` nor tokens ``(batch, tokens, channels)`` that
+            the intervention takes.
     """
 
     def __init__(
@@ -125,37 +154,52 @@ class Signature(nn.Module):
         interventions: list[Intervention],
         *,
         sites: tuple[str, ...] = (),
+        recovery: Recovery | None = None,
         chunk: int | None = None,
     ) -> None:
         super().__init__()
-        _check_sites(classifier, [*(i.site for i in interventions), *sites])
+        recovered = () if recovery is None else recovery.sites
+        _check_sites(classifier, [*(i.site for i in interventions), *sites, *recovered])
         _check_latents(classifier, interventions)
         self.classifier = classifier
         self.interventions = nn.ModuleList(interventions)
         self.statistics = TraceStatistics(classifier, sites)
-        self.names = self.statistics.names + tuple(n for i in interventions for n in feature_names(i))
+        self.roughness = Roughness(classifier.input_shape[0], classifier.bounds)
+        self.recovery = recovery
+        self.names = self.statistics.names + self.roughness.names + (() if recovery is None else recovery.names)
+        self.names += tuple(n for i in interventions for n in feature_names(i))
         self.chunk = chunk
-        needed = {*self.statistics.needed_sites, *(i.site for i in interventions)}
+        needed = {*self.statistics.needed_sites, *(i.site for i in interventions), *recovered}
         self._sites = tuple(site for site in classifier.sites if site in needed)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits ``(batch, classes)`` and the signature ``(batch, features)``."""
         z, latents = self.classifier.trace(x, self._sites)
-        features = [self.statistics(z, latents)]
-        for z_do in self._resumed(x, latents):
-            change = effects(z, z_do)
-            if len(z_do) == 1:
+        features = [self.statistics(z, latents), self.roughness(x)]
+        if self.recovery is not None:
+            features.append(self.recovery(latents))
+        for module, z_do in zip(self.interventions, self._resumed(x, latents), strict=True):
+            if module.reference:
+                features.append(self._effects(z, z_do[:1])[0])
+                change = self._effects(z_do[0], z_do[1:])
+            else:
+                change = self._effects(z, z_do)
+            if module.draws == 1:
                 features.append(change[0])
             else:
                 features += [change.mean(0), change.amin(0), change.amax(0)]
         return z, torch.cat(features, dim=1)
+
+    def _effects(self, z: Tensor, z_do: Tensor) -> Tensor:
+        return effects(z, z_do, multi_label=self.classifier.multi_label)
 
     def _resumed(self, x: Tensor, latents: dict[str, Tensor]) -> list[Tensor]:
         """Logits ``(draws, batch, classes)`` after each intervention; equal sites and shapes share a resume."""
         groups: dict[tuple[Any, ...], list[tuple[int, Tensor]]] = {}
         for position, module in enumerate(self.interventions):
             site = str(module.site)
-            changed = module(latents.get(site, x))
+            h = latents.get(site, x)
+            changed = module(h, self._asking(site, x)) if module.needs_resume else module(h)
             groups.setdefault((site, *changed.shape[1:]), []).append((position, changed))
         done: dict[int, Tensor] = {}
         for (site, *_), members in groups.items():
@@ -165,6 +209,15 @@ class Signature(nn.Module):
             for (position, _), part in zip(members, z_do.split(sizes), strict=True):
                 done[position] = part.unflatten(0, (-1, x.shape[0]))
         return [done[position] for position in range(len(self.interventions))]
+
+    def _asking(self, site: str, x: Tensor) -> Resume:
+        """The classifier from a site on, for interventions that take its gradient: no tensor of inference mode."""
+
+        def resume(latent: Tensor) -> Tensor:
+            z: Tensor = self.classifier.resume(site, latent, x.clone() if x.is_inference() else x)
+            return z
+
+        return resume
 
     def _resume(self, site: str, latent: Tensor, x: Tensor) -> Tensor:
         if self.chunk is None or latent.shape[0] <= self.chunk:
@@ -178,9 +231,12 @@ def _check_latents(classifier: Any, interventions: list[Intervention]) -> None:
     at_latents = [i for i in interventions if i.site != INPUT]
     shapes = site_shapes(classifier) if at_latents else {}
     for intervention in at_latents:
-        if len(shapes[intervention.site]) != 3:
+        taken = {3: intervention.latents, 2: intervention.tokens}
+        if not taken.get(len(shapes[intervention.site]), False):
+            listed = ["a feature map (channels, height, width)"] * intervention.latents
+            listed += ["tokens (tokens, channels)"] * intervention.tokens
             raise CalibrationError(
-                f"{intervention.name} needs a feature map (channels, height, width), but the latent at "
+                f"{intervention.name} needs {' or '.join(listed) or 'the input'}, but the latent at "
                 f"{intervention.site!r} has shape {shapes[intervention.site]}"
             )
 

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ce_detect.classifiers.base import INPUT, Classifier
-from ce_detect.classifiers.torch import PENULTIMATE, HookClassifier, TorchClassifier, unwrapped, wrap
+from ce_detect.classifiers.torch import (
+    PENULTIMATE,
+    HookClassifier,
+    TorchClassifier,
+    at_float32,
+    unwrapped,
+    wrap,
+)
 from ce_detect.errors import ModelError
 
 PLAIN = {"input_shape": (3, 16, 16), "bounds": (0.0, 1.0)}
@@ -80,7 +87,7 @@ def test_resume_from_its_own_latent_changes_nothing(any_model: Subject) -> None:
 def test_resume_takes_several_draws(any_model: Subject) -> None:
     """Draws stacked draw-major give what each gives alone, and different latents give different logits."""
     for site, latent in any_model.classifier.trace(any_model.x).latents.items():
-        draws = [latent, latent.flip(0), 0.5 * latent]
+        draws = [latent, latent.flip(0), latent.clamp(max=latent.mean())]
         together = any_model.classifier.resume(site, torch.cat(draws), any_model.x).chunk(3)
         for draw, logits in zip(draws, together, strict=True):
             alone = any_model.classifier.resume(site, draw, any_model.x)
@@ -430,6 +437,8 @@ def test_one_logit_is_read_as_log_odds() -> None:
         ("one-logit", torch.sigmoid),
         ("one-logit", lambda z: torch.sigmoid(z)[:, None]),
         ("branching", lambda z: z.softmax(1)),
+        ("branching", torch.sigmoid),
+        ("branching", lambda z: torch.sigmoid(z)[:, 1:3].reshape(-1, 2)),
     ],
 )
 def test_probabilities_are_refused(name: str, function: object) -> None:
@@ -437,6 +446,61 @@ def test_probabilities_are_refused(name: str, function: object) -> None:
     part = subject(name)
     with pytest.raises(ModelError, match=r"returns probabilities.*Remove the final softmax or sigmoid"):
         wrap(around(name, function), input_shape=part.tiny.shape, bounds=part.tiny.bounds)
+
+
+@pytest.mark.parametrize("name", ["plain", "branching"])
+@torch.inference_mode()
+def test_one_label_of_several_is_watched(name: str) -> None:
+    """A label of a multi-label model is a decision of its own: two logits whose difference its logit is."""
+    part = subject(name)
+    settings = {"input_shape": part.tiny.shape, "bounds": part.tiny.bounds, "multi_label": True}
+    several, one = wrap(part.model, **settings), wrap(part.model, **settings, label=2)
+    z = part.model(part.x)
+    torch.testing.assert_close(several.logits(part.x), z, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(one.logits(part.x), two_logits(z[:, 2]), rtol=1e-4, atol=1e-4)
+    assert (several.multi_label, several.label, several.num_classes) == (True, None, 4)
+    assert (one.multi_label, one.label, one.num_classes) == (False, 2, 2)
+    assert one.sites == several.sites == part.classifier.sites
+    assert one.fingerprint() == part.classifier.fingerprint()
+    logits, latents = one.trace(part.x)
+    for site, latent in latents.items():
+        torch.testing.assert_close(one.resume(site, latent, part.x), logits)
+    if name == "plain":
+        bias = two_logits(part.model.head.bias[2:3])
+        torch.testing.assert_close(latents[PENULTIMATE] @ one.head_weight.T + bias, logits)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label": 2}, r"label = 2 is for a multi-label model.*add multi_label=True"),
+        ({"label": 4, "multi_label": True}, r"label = 4, but PlainCNN has 4 labels, 0 to 3"),
+        ({"label": -1, "multi_label": True}, r"label = -1, but PlainCNN has 4 labels"),
+    ],
+)
+def test_labels_that_are_none_are_refused(plain: Subject, options: dict[str, object], message: str) -> None:
+    """The error says which labels there are, or that classes are no labels."""
+    with pytest.raises(ModelError, match=message):
+        wrap(plain.model, **PLAIN, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@torch.inference_mode()
+def test_any_precision_is_float32_outside(any_model: Subject, dtype: torch.dtype) -> None:
+    """Pixels are cast to the type of the weights; logits and latents come back as float32 and go in again."""
+    model = any_model.model.to(dtype)
+    classifier = wrap(model, input_shape=any_model.tiny.shape, bounds=any_model.tiny.bounds)
+    assert type(classifier) is type(any_model.classifier)
+    assert classifier.sites == any_model.classifier.sites
+    assert classifier.fingerprint() != any_model.classifier.fingerprint()
+    expected = two_logits(model(any_model.x.to(dtype)).float())
+    slack = classifier.tolerance * float(expected.abs().max())
+    logits, latents = classifier.trace(any_model.x)
+    torch.testing.assert_close(logits, expected, rtol=classifier.tolerance, atol=slack)
+    for site, latent in latents.items():
+        assert latent.dtype == torch.float32
+        torch.testing.assert_close(classifier.resume(site, latent, any_model.x), logits, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(at_float32(model)(any_model.x), model(any_model.x.to(dtype)))
 
 
 def test_log_probabilities_are_logits(plain: Subject) -> None:

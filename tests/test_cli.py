@@ -270,7 +270,7 @@ def test_flags_win_over_config(calibrated: Calibrated, tmp_path: Path, key: str)
     """What is said on the command line counts."""
     config = tmp_path / "config.toml"
     config.write_text(f'{key} = 0.0\nattack = ["fgsm"]\njson = true')
-    checks = evaluate(calibrated, "--config", config, "--max-fpr", 1).data["checks"]
+    checks = evaluate(calibrated, "--config", config, "--max-fpr", 1, "--no-corruptions").data["checks"]
     assert [check["limit"] for check in checks] == [1]
 
 
@@ -315,21 +315,29 @@ def test_inspect_needs_no_extra(calibrated: Calibrated) -> None:
 
 
 def test_evaluate_prints_figures(calibrated: Calibrated, tmp_path: Path) -> None:
-    """The same figures go to stdout and to the file."""
+    """The same figures go to stdout and to the file, also those of benign change and of the clean-only detector."""
     output = tmp_path / "report.json"
     done = evaluate(calibrated, "--json", "--output", output)
     assert done.code == 0, done.err
+    assert {"jpeg 1", "rotation 2"} <= set(done.data["report"]["corruptions"])
+    assert 0 < done.data["report"]["attacks"]["fgsm 8/255"]["clean_only"]["auroc_successes"] < 1
     assert done.data["report"]["clean"]["n"] == 150
     assert list(done.data["report"]["attacks"]) == ["fgsm 8/255"]
     assert json.loads(output.read_text()) == done.data
 
 
 def test_evaluate_in_words(calibrated: Calibrated) -> None:
-    """People read a row an attack and the false-positive rate beside its target."""
+    """People read a row an attack and a row a corruption, and the false-positive rate beside its target."""
     done = evaluate(calibrated, "--attack", "fgsm")
     assert done.code == 0, done.err
-    assert "target 5 %" in done.out
-    assert "fgsm 8/255" in done.out
+    for told in ("target 5 %", "fgsm 8/255", "clean-only", "gaussian-noise 1", "flagged of same decision"):
+        assert told in " ".join(done.out.split())
+
+
+def test_benign_change_may_be_left_out(calibrated: Calibrated) -> None:
+    """Then no corruption is listed."""
+    done = evaluate(calibrated, "--no-corruptions", "--json")
+    assert done.data["report"]["corruptions"] == {}
 
 
 @pytest.mark.parametrize(
@@ -338,7 +346,7 @@ def test_evaluate_in_words(calibrated: Calibrated) -> None:
 )
 def test_failed_check_is_exit_code_1(calibrated: Calibrated, check: tuple[str, float], code: int) -> None:
     """A figure beyond its limit gives 1, and the figures are printed all the same."""
-    done = evaluate(calibrated, *check, "--json")
+    done = evaluate(calibrated, *check, "--no-corruptions", "--json")
     assert done.code == code, done.err
     assert done.data["checks"][0]["passed"] == (code == 0)
 
@@ -355,9 +363,10 @@ def test_evaluate_refuses_another_model(calibrated: Calibrated, tmp_path: Path) 
 def test_calibration_images_are_called_out(calibrated: Calibrated) -> None:
     """Figures on the very images of the calibration come with a warning, on stderr."""
     cache = ("--cache", calibrated.folder / "cache")
-    done = call("evaluate", calibrated.guard, "--model", "demo", "--data", "demo", "--limit", 400, *cache, "--json")
-    assert "calibrated on these very images" in done.err
-    assert done.data["report"]["clean"]["n"] == 400
+    data = ("--model", "demo", "--data", "demo", "--limit", 400)
+    done = call("evaluate", calibrated.guard, *data, *cache, "--no-corruptions")
+    assert "warning: 400 of these 400 images were used in calibration" in done.err
+    assert "400 clean images" in done.out
 
 
 def test_demonstration(calibrated: Calibrated) -> None:
@@ -377,8 +386,9 @@ def test_demonstration(calibrated: Calibrated) -> None:
         cache=calibrated.folder / "cache",
     )
     assert list(found.report["attacks"]) == ["fgsm 8/255", "fgsm 2/255"]
+    assert len(found.report["corruptions"]) == 7
     assert [judged.kind for judged in found.judged] == ["clean", "pgd 8/255"]
-    assert found.cost > 1
+    assert found.cost > 0
     assert "p-value" in demo.in_words(found.judged[1])
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["unseen"] == ["fgsm 2/255"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
-from ce_detect.data import Images, as_arrays, load_data
+from ce_detect.data import Images, as_images, load_data
 from ce_detect.errors import InputError, MissingExtraError, UsageError
 
 GREY = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
@@ -170,7 +170,7 @@ def test_senseless_options_are_usage_errors(tmp_path: Path) -> None:
     """A limit below one, and a split of something that has none, are refused."""
     with pytest.raises(UsageError, match="limit is 0"):
         load_data("demo", limit=0)
-    with pytest.raises(UsageError, match=r"split 'train' applies to \.npz files only"):
+    with pytest.raises(UsageError, match=r"split 'train' applies to \.npz files and folders of parquet files only"):
         load_data("demo", split="train")
     with pytest.raises(UsageError, match="name the 'test' part"):
         load_data(tmp_path, split="test")
@@ -246,6 +246,7 @@ def test_empty_folder_is_refused(tmp_path: Path, classes: int) -> None:
 
 def test_missing_pillow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pillow, reading a folder says which extra brings it."""
+    picture(tmp_path / "a" / "0.png", GREY[0])
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(MissingExtraError, match=r"ce-detect\[calibrate\]"):
         load_data(tmp_path)
@@ -280,11 +281,11 @@ def test_factory_of_data(
 
 def test_arrays_and_tensors_agree() -> None:
     """A tensor that requires grad, of any float type, gives what the array gives."""
-    expected = as_arrays(FLOATS, LABELS)
-    got = as_arrays(torch.tensor(FLOATS, dtype=torch.float64, requires_grad=True), torch.tensor(LABELS)[:, None])
+    expected = as_images(FLOATS, LABELS)
+    got = as_images(torch.tensor(FLOATS, dtype=torch.float64, requires_grad=True), torch.tensor(LABELS)[:, None])
     np.testing.assert_array_equal(got.x, expected.x)
     assert labels_of(got) == labels_of(expected) == LABELS.tolist()
-    assert as_arrays(torch.tensor(FLOATS).bfloat16()).x.dtype == np.float32
+    assert as_images(torch.tensor(FLOATS).bfloat16()).x.dtype == np.float32
 
 
 def batches_of_pairs() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
@@ -297,7 +298,7 @@ def test_batches_equal_the_whole() -> None:
     """A generator, a list of pairs and a DataLoader all give what the whole arrays give."""
     dataset = TensorDataset(torch.tensor(FLOATS), torch.tensor(LABELS))
     for batches in (batches_of_pairs(), list(batches_of_pairs()), DataLoader(dataset, batch_size=4)):
-        images = as_arrays(batches)
+        images = as_images(batches)
         np.testing.assert_array_equal(images.x, FLOATS)
         assert labels_of(images) == LABELS.tolist()
 
@@ -305,14 +306,14 @@ def test_batches_equal_the_whole() -> None:
 def test_labels_may_come_beside_batches() -> None:
     """Batches of images alone take their labels from y, or have none."""
     alone = DataLoader(TensorDataset(torch.tensor(FLOATS)), batch_size=4)
-    assert labels_of(as_arrays(alone, LABELS)) == LABELS.tolist()
-    assert as_arrays([FLOATS[:4], FLOATS[4:]]).y is None
+    assert labels_of(as_images(alone, LABELS)) == LABELS.tolist()
+    assert as_images([FLOATS[:4], FLOATS[4:]]).y is None
 
 
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        ("images.npz", None, "x is str, expected an array or tensor"),
+        ({"train": FLOATS}, None, "x is dict, expected an array or tensor"),
         (7, None, "x is int"),
         ([], None, "no batches"),
         (GREY[:, None], None, "dtype uint8, expected floats; scale to float32 within the model's bounds"),
@@ -333,7 +334,20 @@ def test_labels_may_come_beside_batches() -> None:
 def test_unusable_memory_is_refused(x: object, y: object, message: str) -> None:
     """The error names what was passed, and in which batch."""
     with pytest.raises(InputError, match=message):
-        as_arrays(x, y)
+        as_images(x, y)
+
+
+def test_names_and_images_pass_through(tmp_path: Path) -> None:
+    """What `load_data` takes and gives is taken too, and labels may come beside it, once."""
+    np.save(tmp_path / "set.npy", FLOATS)
+    images = as_images(tmp_path / "set.npy", LABELS)
+    assert labels_of(images) == LABELS.tolist()
+    assert as_images(images) is not None
+    np.testing.assert_array_equal(as_images(images, limit=2).x, FLOATS[:2])
+    with pytest.raises(InputError, match="labels were passed twice"):
+        as_images(images, LABELS)
+    with pytest.raises(UsageError, match="no data file"):
+        as_images(str(tmp_path / "absent.npz"))
 
 
 def test_subset_takes_images_and_labels_alike() -> None:
@@ -350,7 +364,7 @@ def test_subset_takes_images_and_labels_alike() -> None:
 def test_numpy_users_never_import_torch() -> None:
     """Loading and gathering arrays imports neither torch nor pillow."""
     program = (
-        "import sys, numpy as np; from ce_detect.data import as_arrays, load_data; load_data('demo', limit=2);"
-        "as_arrays([np.zeros((1, 1, 2, 2))], [0]); sys.exit(bool({'torch', 'PIL'} & set(sys.modules)))"
+        "import sys, numpy as np; from ce_detect.data import as_images, load_data; load_data('demo', limit=2);"
+        "as_images([np.zeros((1, 1, 2, 2))], [0]); sys.exit(bool({'torch', 'PIL'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import logits_before_and_after
 
-from ce_detect.effects import EFFECTS, MAX_DIVERGENCE, effects, log_odds
+from ce_detect.effects import EFFECTS, MAX_DIVERGENCE, effects, energy, log_odds
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -39,9 +39,19 @@ def expected_effects(z: NDArray[np.float64], z_do: NDArray[np.float64]) -> list[
     ]
 
 
-def computed(z: NDArray[np.float32], z_do: NDArray[np.float32]) -> NDArray[np.float32]:
+def expected_of_labels(z: NDArray[np.float64], z_do: NDArray[np.float64]) -> list[float]:
+    """The same where each logit is the log-odds of a label of its own."""
+    c = int(z.argmax())
+    p, q = (1 / (1 + np.exp(-logits)) for logits in (z, z_do))
+    kl = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    norms = float(np.linalg.norm(z) * np.linalg.norm(z_do))
+    _, logit, distortion, rival, _, _ = expected_effects(z, z_do)
+    return [z[c] - z_do[c], logit, distortion, rival, min(MAX_DIVERGENCE, float(kl.sum())), float(z @ z_do) / norms]
+
+
+def computed(z: NDArray[np.float32], z_do: NDArray[np.float32], *, multi_label: bool = False) -> NDArray[np.float32]:
     """Effects as an array."""
-    return effects(torch.from_numpy(z), torch.from_numpy(z_do)).numpy()
+    return effects(torch.from_numpy(z), torch.from_numpy(z_do), multi_label=multi_label).numpy()
 
 
 @given(logits_before_and_after())
@@ -56,6 +66,31 @@ def test_effects_follow_their_definitions(pair: Pair) -> None:
         for row in range(z_do.shape[1]):
             expected = expected_effects(z[row].astype(np.float64), z_do[draw, row].astype(np.float64))
             np.testing.assert_allclose(got[draw, row], expected, rtol=1e-4, atol=2e-4)
+
+
+@given(logits_before_and_after())
+def test_effects_on_labels_follow_their_definitions(pair: Pair) -> None:
+    """Where several labels may hold, odds, divergence and agreement are those of labels on their own."""
+    z, z_do = pair
+    assume((np.linalg.norm(z, axis=-1) > 1e-2).all() and (np.linalg.norm(z_do, axis=-1) > 1e-2).all())
+    got = computed(z, z_do, multi_label=True)
+    for draw in range(z_do.shape[0]):
+        for row in range(z_do.shape[1]):
+            expected = expected_of_labels(z[row].astype(np.float64), z_do[draw, row].astype(np.float64))
+            np.testing.assert_allclose(got[draw, row], expected, rtol=1e-4, atol=2e-4)
+
+
+@given(logits_before_and_after())
+def test_one_more_label_changes_no_labels_odds(pair: Pair) -> None:
+    """The log-odds of a class depend on its rivals, those of a label do not; each label adds its own energy."""
+    z = torch.from_numpy(pair[0])
+    label = z.argmax(1)
+    more = torch.cat([z, torch.full((len(z), 1), -20.0)], dim=1)
+    assert torch.equal(log_odds(z, label, multi_label=True), log_odds(more, label, multi_label=True))
+    assert torch.equal(log_odds(z, label, multi_label=True), z.amax(1))
+    parts = [energy(z[:, k : k + 1], multi_label=True) for k in range(z.shape[1])]
+    torch.testing.assert_close(energy(z, multi_label=True), torch.stack(parts).sum(0))
+    torch.testing.assert_close(energy(z), z.logsumexp(1))
 
 
 @given(logits_before_and_after(), st.integers(-64, 64), st.integers(-64, 64))
@@ -77,13 +112,14 @@ def test_nothing_done_has_no_effect(pair: Pair) -> None:
     np.testing.assert_allclose(got, [[0, 0, 0, 0, 0, 1]] * len(z), atol=1e-5)
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("classes", [2, 10])
-def test_saturated_logits_stay_finite(classes: int) -> None:
+def test_saturated_logits_stay_finite(classes: int, multi_label: bool) -> None:
     """Logits of ten thousand either way, as after a confident attack, give finite effects with finite gradients."""
     z = torch.full((1, classes), -1e4)
     z[0, 0] = 1e4
     z_do = z.flip(1)[None].clone().requires_grad_(True)
-    got = effects(z, z_do)
+    got = effects(z, z_do, multi_label=multi_label)
     (gradient,) = torch.autograd.grad(got.sum(), z_do)
     assert torch.isfinite(got).all()
     assert torch.isfinite(gradient).all()
@@ -99,6 +135,15 @@ def test_two_classes_are_enough() -> None:
     target, logit, distortion, rival, _, agreement = got.tolist()
     assert (target, logit, distortion, rival) == pytest.approx((3.5, 0.5, 3.0, 3.5))
     assert agreement == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_memory_grows_with_the_number_of_classes_alone(multi_label: bool) -> None:
+    """A square of 100,000 classes would take 40 gigabytes."""
+    z = torch.linspace(-1, 1, 100_000).expand(1, -1)
+    got = effects(z, z.flip(1)[None], multi_label=multi_label)
+    assert got.shape == (1, 1, len(EFFECTS))
+    assert torch.isfinite(got).all()
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 2, 3)])
@@ -118,3 +163,4 @@ def test_effects_are_differentiable() -> None:
     z = torch.randn(2, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     z_do = torch.randn(3, 2, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(effects, (z, z_do))
+    assert torch.autograd.gradcheck(lambda *pair: effects(*pair, multi_label=True), (z, z_do))

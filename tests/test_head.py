@@ -106,7 +106,7 @@ def heads(data: Data) -> list[torch.nn.Module]:
     return [
         network_head(linear, [fitted(mlp(seed), data) for seed in range(2)]),
         network_head(linear, []),
-        DistanceHead(CENTER, SCALE, torch.zeros(5), torch.linalg.cholesky(torch.eye(5) + 0.3)),
+        DistanceHead(CENTER, SCALE, torch.zeros(5), 2 * torch.ones(5), 0.3 * torch.ones(5, 2)),
     ]
 
 
@@ -130,12 +130,14 @@ def test_gradients_reach_every_feature(data: Data) -> None:
 
 
 def test_distance_is_that_of_mahalanobis(data: Data) -> None:
-    """With the root of the inverse covariance as whitening, the score is a Mahalanobis distance."""
+    """With the diagonal and the directions of an inverse covariance, the score is a Mahalanobis distance."""
     z = squashed(data[0])
-    mean, precision = z.mean(0), np.linalg.inv(np.cov(z.T))
-    head = DistanceHead(CENTER, SCALE, torch.from_numpy(mean), torch.from_numpy(np.linalg.cholesky(precision)))
-    expected = np.sqrt(np.einsum("ni,ij,nj->n", z - mean, precision, z - mean))
-    np.testing.assert_allclose(head(torch.from_numpy(data[0])), expected, rtol=1e-4)
+    mean, covariance = z.mean(0), np.cov(z.T)
+    values, vectors = np.linalg.eigh(covariance)
+    directions = vectors[:, 1:] * np.sqrt(1 / values[0] - 1 / values[1:])
+    tensors = [torch.from_numpy(array) for array in (mean, np.full(5, 1 / values[0]), directions)]
+    expected = np.sqrt(np.einsum("ni,ij,nj->n", z - mean, np.linalg.inv(covariance), z - mean))
+    np.testing.assert_allclose(DistanceHead(CENTER, SCALE, *tensors)(torch.from_numpy(data[0])), expected, rtol=1e-4)
 
 
 def test_squashing_centres_and_scales_by_quantiles() -> None:
@@ -152,7 +154,7 @@ def test_squashing_centres_and_scales_by_quantiles() -> None:
 
 def test_log_likelihood_ratio_is_a_line() -> None:
     """Platt scaling: slope times score plus offset, NaN where no attack was seen."""
-    head = DistanceHead(CENTER, SCALE, torch.zeros(5), torch.eye(5))
+    head = DistanceHead(CENTER, SCALE, torch.zeros(5), torch.ones(5), torch.zeros(5, 1))
     score = torch.tensor([0.0, 1.0, 2.0])
     assert head.log_likelihood_ratio(score).isnan().all()
     head.slope.fill_(3.0)

@@ -1,9 +1,10 @@
-"""Every kind of intervention, at the input and on feature maps: the claims in its metadata and in its docstring."""
+"""Every kind of intervention, at the input, on feature maps and on tokens: the claims of its metadata and docstring."""
 
 from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -12,15 +13,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ce_detect.classifiers.base import INPUT
-from ce_detect.errors import ArtifactError, CalibrationError
-from ce_detect.interventions import Intervention, from_spec, kinds
-from ce_detect.interventions.base import Family
+from ce_detect.effects import log_odds
+from ce_detect.errors import ArtifactError, CalibrationError, UsageError
+from ce_detect.interventions import Intervention, LearnedIntervention, from_spec, kinds
+from ce_detect.interventions.base import Family, Range, shape_of
 
 CHANGES: dict[str, list[dict[str, int | float | str | bool]]] = {
     "BitDepth": [{"scale": 0.75}],
     "Downscale": [{"restore": True}, {"scale": 0.5}],
     "Flip": [{"scale": 0.75}],
-    "GaussianNoise": [{"draws": 3, "sigma": 0.1}, {"side": 5}],
+    "AblateConcept": [{"size": 1}],
+    "DropTokens": [{"draws": 3, "keep": 0.2, "spared": 0}],
+    "GaussianNoise": [{"draws": 3, "sigma": 0.1}, {"side": 5}, {"side": 2, "relative": True}],
+    "GradientStep": [{"toward": True, "norm": "l2"}],
+    "LearnedMask": [{"draws": 3}],
     "GridMask": [{"cells": 3, "baseline": "blur"}, {"reverse": True, "baseline": "noise"}],
     "Median": [{"size": 2}],
     "Pool": [{"mode": "max"}, {"size": 3}],
@@ -38,8 +44,22 @@ class Case:
     h: Tensor
 
     def make(self) -> Intervention:
-        """A new intervention from the specification."""
-        return from_spec(self.spec)
+        """A new intervention from the specification, with a classifier to ask or a start of learning if need be."""
+        made = from_spec(self.spec)
+        if isinstance(made, LearnedIntervention):
+            with torch.no_grad():
+                made.start(self.h, torch.Generator().manual_seed(0))
+        if made.needs_resume:
+            made.forward = partial(made.forward, resume=small_network)  # type: ignore[method-assign]
+        return made
+
+
+def small_network(h: Tensor) -> Tensor:
+    """Logits ``(rows, 4)`` of a tensor of any shape: two layers with fixed weights."""
+    flat = h.flatten(1)
+    generator = torch.Generator().manual_seed(7)
+    first = torch.randn(flat.shape[1], 16, generator=generator) / flat.shape[1] ** 0.5
+    return torch.tanh(flat @ first) @ torch.randn(16, 4, generator=generator)
 
 
 def pixels() -> Tensor:
@@ -58,15 +78,31 @@ def feature_map() -> Tensor:
     return h
 
 
+def tokens() -> Tensor:
+    """Sequences of ten tokens of four channels, of both signs and of different scales."""
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(7, 10, 4, generator=generator) * torch.logspace(-1, 1, 7).view(-1, 1, 1)
+
+
+def _settings(kind: str, h: Tensor) -> dict[str, int | str]:
+    """What a kind must know of the tensor that it is used on."""
+    channels = h.shape[1] if h.ndim == 4 else h.shape[2]
+    known: dict[str, int | str] = {
+        "shape": "x".join(str(side) for side in h.shape[1:]), "channels": channels, "count": h.shape[1], "concepts": 3,
+    }  # fmt: skip
+    return {key: value for key, value in known.items() if key in inspect.signature(kinds()[kind].__init__).parameters}
+
+
 def _cases() -> list[object]:
     cases = []
     for kind, cls in kinds().items():
         at_input = inspect.signature(cls.__init__).parameters["site"].default == INPUT
         places = [(INPUT, pixels())] if at_input else []
         places += [("layer", feature_map())] if cls.latents else []
+        places += [("blocks", tokens())] if cls.tokens else []
         for changes in [{}, *CHANGES.get(kind, [])]:
             for site, h in places:
-                spec = {"kind": kind, "site": site, **changes}
+                spec = {"kind": kind, "site": site, **_settings(kind, h), **changes}
                 cases.append(pytest.param(Case(spec, h), id=from_spec(spec).name))
     return cases
 
@@ -90,6 +126,7 @@ def test_output_has_a_row_for_every_draw_of_every_input(case: Case) -> None:
     before = case.h.clone()
     out = case.make()(case.h)
     assert out.shape[:2] == (case.make().draws * len(case.h), case.h.shape[1])
+    assert out.ndim == case.h.ndim
     assert out.dtype == case.h.dtype
     assert torch.isfinite(out).all()
     assert torch.equal(case.h, before)
@@ -101,7 +138,7 @@ def test_batch_of_one_equals_a_row(case: Case) -> None:
     out = by_draw(case, case.make()(case.h))
     for row in (0, 3, 6):
         alone = case.make()(case.h[row : row + 1])
-        torch.testing.assert_close(alone, out[:, row], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(alone, out[:, row], rtol=1e-5, atol=2e-5)
 
 
 @every_case
@@ -115,9 +152,12 @@ def test_permuting_the_batch_permutes_the_output(case: Case) -> None:
 
 @every_case
 def test_specification_makes_it_again(case: Case) -> None:
-    """The specification is complete and plain: what is made from it has the same name and does the same."""
+    """Specification and state are all there is: what is made from them has the same name and does the same."""
     first = case.make()
     second = from_spec(first.spec())
+    second.load_state_dict(first.state_dict())
+    if second.needs_resume:
+        second.forward = partial(second.forward, resume=small_network)  # type: ignore[method-assign]
     assert second.name == first.name
     assert second.spec() == first.spec()
     assert second.site == case.spec["site"]
@@ -139,7 +179,7 @@ def test_gradients_reach_every_input(case: Case) -> None:
 def test_something_is_done(case: Case) -> None:
     """The output differs from the input, in size or in value."""
     out = case.make()(case.h)
-    repeated = case.h.repeat(case.make().draws, 1, 1, 1)
+    repeated = torch.cat([case.h] * case.make().draws)
     assert out.shape != repeated.shape or not torch.allclose(out, repeated)
 
 
@@ -156,12 +196,13 @@ def test_pixels_stay_within_bounds(case: Case) -> None:
 @every_case
 def test_a_map_of_one_cell_stays_finite(case: Case) -> None:
     """Latents of a single position, as after global pooling, give no NaN where the size allows the intervention."""
+    h = case.h[..., :1, :1] if case.h.ndim == 4 else case.h[:, :2]
+    alone = Case({**case.spec, **_settings(str(case.spec["kind"]), h)}, h)
     if case.spec["kind"] == "Pool":  # a block does not fit
         with pytest.raises(RuntimeError, match="too small"):
-            case.make()(case.h[..., :1, :1])
+            alone.make()(alone.h)
         return
-    out = case.make()(case.h[..., :1, :1])
-    assert torch.isfinite(out).all()
+    assert torch.isfinite(alone.make()(alone.h)).all()
 
 
 @every_kind
@@ -178,7 +219,9 @@ def test_claims_are_stated(kind: str) -> None:
 def test_what_takes_content_away_does_not_claim_to_keep_the_label() -> None:
     """Masks and ablations may hide what a label rests on; all others leave a clean image recognisable."""
     changing = {kind for kind, cls in kinds().items() if not cls.label_preserving}
-    assert changing == {"GridMask", "RandomMask", "Scale", "AblateChannels"}
+    assert changing == {
+        "GridMask", "RandomMask", "Scale", "AblateChannels", "AblateConcept", "DropTokens", "LearnedMask",
+    }  # fmt: skip
 
 
 @every_kind
@@ -207,8 +250,8 @@ def test_seed_matters_where_something_is_drawn(case: Case) -> None:
 @every_kind
 def test_unknown_setting_names_the_known_ones(kind: str) -> None:
     """A setting that the kind does not take is refused, and the error lists those that it takes."""
-    with pytest.raises(CalibrationError, match=rf"'{kind}' has no setting 'strength'; it has: .*site"):
-        from_spec({"kind": kind, "site": "layer", "strength": 1.0})
+    with pytest.raises(CalibrationError, match=rf"'{kind}' has no setting 'vigour'; it has: .*site"):
+        from_spec({"kind": kind, "site": "layer", "vigour": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -216,9 +259,19 @@ def test_unknown_setting_names_the_known_ones(kind: str) -> None:
     [
         ({"kind": "Sharpen"}, r"no intervention 'Sharpen'; there are: AblateChannels, .*Zoom"),
         ({"kind": "Scale", "factor": 0.5}, "'Scale' cannot be made .*'site'"),
-        ({"kind": "GridMask", "baseline": "fog"}, "baseline 'fog' is none of mean, blur, noise"),
-        ({"kind": "RandomMask", "baseline": 3}, "baseline 3 is none of"),
-        ({"kind": "GridMask", "cells": "two"}, "'GridMask' cannot be made with"),
+        ({"kind": "GridMask", "baseline": "fog"}, "baseline = 'fog' of GridMask is not one of mean, blur, noise"),
+        ({"kind": "RandomMask", "baseline": 3}, "baseline = 3 of RandomMask is not one of"),
+        ({"kind": "GridMask", "cells": "two"}, "cells = 'two' of GridMask is not a whole number at least 1"),
+        ({"kind": "GridMask", "cells": 0}, "cells = 0 of GridMask is not a whole number at least 1"),
+        ({"kind": "Blur", "sigma": 0}, "sigma = 0 of Blur is not a finite number above 0"),
+        ({"kind": "Pool", "size": 0}, "size = 0 of Pool is not a whole number at least 2"),
+        ({"kind": "Pool", "mode": "median"}, "mode = 'median' of Pool is not one of mean, max"),
+        ({"kind": "RandomMask", "keep": 1.5}, "keep = 1.5 of RandomMask is not .* at least 0 and at most 1"),
+        ({"kind": "Shift", "dx": 0.5}, "dx = 0.5 of Shift is not a whole number"),
+        ({"kind": "Zoom", "factor": float("nan")}, "factor = nan of Zoom is not a finite number above 0"),
+        ({"kind": "BitDepth", "low": 1.0, "high": 0.0}, "low = 1.0 of BitDepth is not below high = 0.0"),
+        ({"kind": "LearnedMask", "shape": "3x"}, "shape = '3x' is not 'channels x height x width'"),
+        ({"kind": "AblateConcept", "site": "a", "channels": 2, "concepts": 3}, "more than the 2 channels"),
     ],
 )
 def test_senseless_specification_is_a_calibration_error(spec: dict[str, object], message: str) -> None:
@@ -231,6 +284,38 @@ def test_specification_without_a_kind_is_an_artifact_error() -> None:
     """Only a damaged artifact has interventions without a kind."""
     with pytest.raises(ArtifactError, match="without a kind"):
         from_spec({"site": INPUT})
+
+
+@every_kind
+def test_every_setting_has_a_range(kind: str) -> None:
+    """A setting is a number that is checked, one of a few values, or a shape that is read; nothing passes unseen."""
+    cls = kinds()[kind]
+    case = next(param.values[0] for param in CASES if param.values[0].spec["kind"] == kind)
+    for setting, value in case.make().settings.items():
+        wrong = "nonsense" if setting == "shape" else float("nan")
+        with pytest.raises(CalibrationError, match=setting):
+            from_spec({**case.spec, setting: wrong})
+        for outside in _outside(cls.ranges.get(setting)):
+            with pytest.raises(CalibrationError, match=f"{setting} = .* of {kind} is not"):
+                from_spec({**case.spec, setting: outside})
+        assert isinstance(value, int | float | str | bool)
+
+
+def _outside(allowed: Range | tuple[object, ...] | None) -> list[object]:
+    """Values just outside a range."""
+    if not isinstance(allowed, Range):
+        return ["nonsense"] if allowed else []
+    found: list[object] = [allowed.least if allowed.above else allowed.least - 1, allowed.largest + 1, "1", True]
+    found += [0.5] if allowed.whole else []
+    return found
+
+
+@pytest.mark.parametrize("text", ["", "3", "3x0", "3x-1", "axb", "1x2x3x4"])
+def test_shapes_that_are_none(text: str) -> None:
+    """Two or three whole numbers above 0, and the error says what to write."""
+    with pytest.raises(CalibrationError, match="64x8x8"):
+        shape_of(text)
+    assert shape_of("64x8x9") == (64, 8, 9)
 
 
 # --- what holds for one
@@ -424,10 +509,103 @@ def test_noise_has_the_strength_it_is_told() -> None:
     assert not torch.equal(out[0], out[1])
 
 
-@pytest.mark.parametrize("kind", ["GaussianNoise", "RandomMask"])
-def test_what_was_drawn_is_part_of_the_state(kind: str) -> None:
+@pytest.mark.parametrize("spec", [{"kind": "GaussianNoise"}, {"kind": "RandomMask"},
+                                  {"kind": "DropTokens", "site": "a", "count": 5}])  # fmt: skip
+def test_what_was_drawn_is_part_of_the_state(spec: dict[str, object]) -> None:
     """Random patterns are stored with the artifact, so that a change of the generator does not change a verdict."""
-    assert from_spec({"kind": kind}).state_dict()
+    assert from_spec(spec).state_dict()
+
+
+def test_dropped_tokens_are_the_mean_of_the_others_and_spare_the_first() -> None:
+    """Each token stays or becomes the mean over all but the class token, which always stays; patterns differ."""
+    h = tokens()
+    drop = from_spec({"kind": "DropTokens", "site": "blocks", "count": 10, "draws": 4, "keep": 0.5})
+    out = drop(h).unflatten(0, (4, 7))
+    kept = (out == h).all(-1)
+    dropped = torch.isclose(out, h[:, 1:].mean(1, keepdim=True).expand_as(h)).all(-1)
+    assert kept[:, :, 0].all()
+    assert (kept ^ dropped).all()
+    assert 0.2 < float(kept[:, :, 1:].float().mean()) < 0.8
+    assert not torch.equal(kept[0], kept[1])
+
+
+def test_ablation_of_tokens_takes_every_channel_once() -> None:
+    """On tokens a channel is the last dimension, and its mean is taken over the tokens."""
+    h = tokens()
+    out = from_spec({"kind": "AblateChannels", "site": "blocks", "groups": 2})(h).unflatten(0, (2, 7))
+    flat = torch.isclose(out, h.mean(1, keepdim=True).expand_as(out)).all(2)
+    assert flat.sum(0).tolist() == [[1, 1, 1, 1]] * 7
+
+
+@pytest.mark.parametrize("norm", ["sign", "l2"])
+@pytest.mark.parametrize("toward", [False, True])
+def test_gradient_step_moves_the_log_odds_where_it_says(norm: str, toward: bool) -> None:
+    """Against the decision the log-odds fall, in favour they rise, by a step of the length that was asked for."""
+    h = tokens()
+    step = from_spec({"kind": "GradientStep", "site": "a", "strength": 0.01, "norm": norm, "toward": toward})
+    out = step(h, small_network)
+    z, z_do = small_network(h), small_network(out)
+    change = log_odds(z_do, z.argmax(1)) - log_odds(z, z.argmax(1))
+    assert ((change > 0) == toward).all()
+    length = (out - h).square().mean((1, 2)).sqrt() / h.std((1, 2))
+    torch.testing.assert_close(length, torch.full((7,), 0.01), rtol=1e-2, atol=1e-4)
+
+
+def test_gradient_step_under_inference_mode_is_the_same() -> None:
+    """The gate runs without gradients; the step takes its own, and leaves an ordinary tensor and no graph behind."""
+    h = tokens()
+    step = from_spec({"kind": "GradientStep", "site": "a"})
+    expected = step(h, small_network)
+    with torch.inference_mode():
+        inside = step(h.clone(), small_network)
+    torch.testing.assert_close(inside, expected)
+    assert not expected.requires_grad
+
+
+def test_gradient_step_can_itself_be_differentiated() -> None:
+    """An adaptive attacker gets the true gradient: that of finite differences, second derivatives included."""
+    h = tokens()[2:3].double().requires_grad_(True)
+
+    def network(t: Tensor) -> Tensor:
+        return torch.tanh(t.flatten(1) @ torch.linspace(-1, 1, 160, dtype=torch.float64).view(40, 4).sin())
+
+    step = from_spec({"kind": "GradientStep", "site": "a", "strength": 0.5, "norm": "l2"})
+    assert torch.autograd.gradcheck(lambda t: network(step(t, network)), (h,))
+
+
+def test_gradient_step_refuses_to_be_exported_or_to_guess() -> None:
+    """A graph has no gradients, and a step needs a classifier; both errors say what to do."""
+    step = from_spec({"kind": "GradientStep", "site": "a"})
+    with pytest.raises(UsageError, match="give it resume"):
+        step(tokens())
+    step.forward = partial(step.forward, resume=small_network)  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="cannot be exported"):
+        torch.export.export(step, (tokens(),), strict=False)
+
+
+def test_universal_perturbation_is_clipped_to_the_bounds() -> None:
+    """It is in units of the pixel range, and pixels stay within the bounds."""
+    made = from_spec({"kind": "UniversalPerturbation", "shape": "1x2x2", "eps": 0.1, "low": 0.0, "high": 255.0})
+    assert isinstance(made, LearnedIntervention)
+    with torch.no_grad():
+        made.perturbation.fill_(0.5)
+        made.project()
+    out = made(torch.tensor([0.0, 100.0, 250.0, 255.0]).view(1, 1, 2, 2))
+    torch.testing.assert_close(out.flatten(), torch.tensor([25.5, 125.5, 255.0, 255.0]))
+
+
+def test_a_concept_is_what_its_channel_adds() -> None:
+    """Draw 0 is the reconstruction; each other draw lacks one concept, so that what is missing sums to the whole."""
+    h = feature_map()
+    made = from_spec({"kind": "AblateConcept", "site": "layer", "channels": 4, "concepts": 3})
+    assert isinstance(made, LearnedIntervention)
+    with torch.no_grad():
+        made.start(h, torch.Generator().manual_seed(0))
+    whole, *ablated = made(h).unflatten(0, (4, 7))
+    torch.testing.assert_close(whole, made.reconstruct(h))
+    without_any = made.decoder(torch.zeros_like(made.encode(h)))
+    scale = float(whole.abs().max())
+    torch.testing.assert_close(sum(whole - one for one in ablated) + without_any, whole, rtol=1e-4, atol=1e-5 * scale)
 
 
 def test_name_tells_kind_settings_and_site() -> None:

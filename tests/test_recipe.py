@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ce_detect.calibrate.recipe import SPLITS, Recipe, recipe_folder, shipped_recipes
+from ce_detect.corruptions import MILD
 from ce_detect.errors import CalibrationError
 
 ATTACK = '[[attack]]\nkind = "fgsm"\n'
@@ -33,9 +34,17 @@ def test_shipped_recipes_load(name: str) -> None:
 
 def test_recipes_that_the_documentation_names_ship() -> None:
     """The default and the ones for other needs are there."""
-    assert {"default", "quick", "black-box", "clean-only"} <= set(shipped_recipes())
+    assert {"default", "quick", "black-box", "clean-only", "benign"} <= set(shipped_recipes())
     assert Recipe.load("clean-only").attacks == ()
     assert len({attack.kind for attack in Recipe.load("default").attacks}) >= 4
+
+
+def test_benign_is_the_default_with_corruptions() -> None:
+    """The attacks are those of the default, so that attacked images in the cache serve both."""
+    default, benign = Recipe.load("default"), Recipe.load("benign")
+    assert (benign.attacks, benign.splits, benign.head) == (default.attacks, default.splits, default.head)
+    assert set(benign.corruptions) == set(MILD)
+    assert (benign.corrupted, default.corruptions) == (0.5, ())
 
 
 def test_missing_keys_have_defaults(tmp_path: Path) -> None:
@@ -62,7 +71,7 @@ def test_settings_arrive(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('colour = "red"\n' + ATTACK, "recipe 'mine' has an unknown key 'colour'; known: attack, description, head"),
+        ('colour = "red"\n' + ATTACK, "recipe 'mine' has an unknown key 'colour'; known: attack, corrupted, "),
         ('head = "forest"\n' + ATTACK, "head = 'forest' in recipe 'mine' is none of 'mlp', 'logistic', 'distance'"),
         ('head = "distance"\n' + ATTACK, "head = 'distance' takes no attack"),
         ('head = "mlp"\n', "head = 'mlp' needs at least one attack"),
@@ -74,13 +83,20 @@ def test_settings_arrive(tmp_path: Path) -> None:
         ('[splits]\nfit = "most"\n' + ATTACK, "must be shares that sum to 1"),
         ("[splits]\ntrain = 0.0\n" + ATTACK, "has a split 'train'; there are: fit, select, calibrate, test"),
         ("splits = 3\n" + ATTACK, r"'splits' .*expected a table: \[splits\]"),
-        ('[[attack]]\nkind = "pdg"\n', "no attack 'pdg'; there are: fgsm, pgd"),
+        ('[[attack]]\nkind = "pdg"\n', "no attack 'pdg'; there are: fgsm, .*pgd"),
         ('[[attack]]\neps = "8/255"\n', r"an \[\[attack\]\] in recipe 'mine' has no kind"),
         ('[[attack]]\nkind = "fgsm"\nstrength = 3\n', "attack 'fgsm' has no setting 'strength'; it has: eps"),
         ('[[attack]]\nkind = "fgsm"\neps = "strong"\n', "eps = 'strong' of attack 'fgsm' is not a positive number"),
         ('[attack]\nkind = "fgsm"\n', r"'attack' .*expected tables: \[\[attack\]\]"),
         ('attack = ["fgsm"]\n', r"expected tables: \[\[attack\]\]"),
         (ATTACK + '[intervention]\nkind = "Flip"\n', r"'intervention' .*expected tables: \[\[intervention\]\]"),
+        (ATTACK + '[[corruption]]\nkind = "fog"\n', "no corruption 'fog'; there are: gaussian-noise"),
+        (ATTACK + '[[corruption]]\nkind = "jpeg"\nseverity = 5\n', "severity = 5 of corruption 'jpeg' is not 1 or 2"),
+        (ATTACK + "[[corruption]]\nseverity = 1\n", r"a \[\[corruption\]\] in recipe 'mine' has no kind"),
+        (ATTACK + '[[corruption]]\nkind = "jpeg"\nquality = 9\n', "has a key 'quality'; it has: kind, severity"),
+        (ATTACK + 2 * '[[corruption]]\nkind = "jpeg"\n', "lists the corruption 'jpeg 1' twice"),
+        (f"corrupted = 0.5\n{ATTACK}", r"gives a share of corrupted images, but no \[\[corruption\]\]"),
+        (f'corrupted = 1\n{ATTACK}[[corruption]]\nkind = "jpeg"\n', "corrupted = 1 .*not a share between 0 and 1"),
         ("head = \n", "is not valid TOML: .*line 1"),
         ("head = 'mlp'\nhead = 'mlp'\n", "is not valid TOML"),
     ],

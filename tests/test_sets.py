@@ -21,7 +21,7 @@ from strategies import images_with_twins
 
 from ce_detect import atomic
 from ce_detect.cache import cache_folder
-from ce_detect.calibrate import sets
+from ce_detect.calibrate import sets, spread
 from ce_detect.calibrate.attacks import Attack
 from ce_detect.calibrate.sets import AttackedSet, attack_all, split_by_identity
 from ce_detect.classifiers.torch import wrap
@@ -48,15 +48,15 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of the attacks that were built since, one for each chunk that was attacked."""
+    """Names of the attacks that were run since, one for each chunk that was attacked."""
     names: list[str] = []
-    build = Attack.build
+    run = Attack.run
 
     def counted(self: Attack, *args: Any, **kwargs: Any) -> Any:
         names.append(self.name)
-        return build(self, *args, **kwargs)
+        return run(self, *args, **kwargs)
 
-    monkeypatch.setattr(Attack, "build", counted)
+    monkeypatch.setattr(Attack, "run", counted)
     return names
 
 
@@ -329,7 +329,7 @@ def test_processes_start_only_where_they_pay(x: Floats, tmp_path: Path, monkeypa
     monkeypatch.setattr(sets, "_executed", noted)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     attack(x, tmp_path / "short", jobs=None)
-    monkeypatch.setattr(sets, "_WORTH_A_POOL", 10.0)
+    monkeypatch.setattr(spread, "WORTH_A_POOL", 10.0)
     attack(x, tmp_path / "long", jobs=None)
     attack(x[:4], tmp_path / "single", jobs=None)
     assert chosen == [1, 16, 1]

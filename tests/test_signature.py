@@ -112,6 +112,7 @@ def test_contributions_explain_the_decision(any_model: Subject) -> None:
     signature = Signature(any_model.classifier, [])
     logits, features = signature(any_model.x)
     *_, head = (module for module in any_model.model.modules() if isinstance(module, torch.nn.Linear))
+    bias = head.bias if len(head.bias) > 1 else torch.cat([-head.bias, head.bias]) / 2
     winner, runner_up = logits.topk(2, dim=1).indices.unbind(1)
     sums = {
         kind: features[:, [i for i, name in enumerate(signature.names) if name.startswith(f"trace.{kind}")]].sum(1)
@@ -119,8 +120,8 @@ def test_contributions_explain_the_decision(any_model: Subject) -> None:
     }
     top = logits.gather(1, winner[:, None])[:, 0]
     margin = top - logits.gather(1, runner_up[:, None])[:, 0]
-    torch.testing.assert_close(sums["contribution"], top - head.bias[winner], rtol=1e-3, atol=1e-3)
-    expected = margin - head.bias[winner] + head.bias[runner_up]
+    torch.testing.assert_close(sums["contribution"], top - bias[winner], rtol=1e-3, atol=1e-3)
+    expected = margin - bias[winner] + bias[runner_up]
     torch.testing.assert_close(sums["contrast"], expected, rtol=1e-3, atol=1e-3)
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,19 @@ from ce_detect.classifiers.base import Classifier
 
 logger = logging.getLogger("ce_detect")
 
+LEAST_ROUNDS = 3
+"""Rounds that are always timed, however slow the functions are."""
+
+_FORMAT = 2
+
 
 def ratios(
-    bare: Callable[[], Any], functions: list[Callable[[], Any]], *, rounds: int = 15, warm_up: int = 2
+    bare: Callable[[], Any],
+    functions: Sequence[Callable[[], Any]],
+    *,
+    rounds: int = 15,
+    warm_up: int = 2,
+    seconds: float | None = None,
 ) -> list[float]:
     """Time functions against ``bare``, taking turns so that drifts of the machine hit all alike.
 
@@ -31,6 +41,7 @@ def ratios(
         functions: what to compare with it.
         rounds: how often each runs.
         warm_up: runs before the clock starts.
+        seconds: time after which no new round begins, once there were `LEAST_ROUNDS`.
 
     Returns:
         For each function the median over the rounds of its time divided by that of ``bare`` in the same round.
@@ -38,27 +49,34 @@ def ratios(
     everything = [bare, *functions]
     for function in everything * warm_up:
         function()
-    seconds = np.zeros((rounds, len(everything)))
-    for turn in range(rounds):
-        for position, function in enumerate(everything):
-            start = time.perf_counter()
-            function()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            seconds[turn, position] = time.perf_counter() - start
-    return [float(ratio) for ratio in np.median(seconds[:, 1:] / seconds[:, :1], axis=0)]
+    taken: list[list[float]] = []
+    begun = time.perf_counter()
+    while len(taken) < rounds and not (
+        seconds is not None and len(taken) >= LEAST_ROUNDS and time.perf_counter() - begun > seconds
+    ):
+        taken.append([_seconds(function) for function in everything])
+    times = np.array(taken)
+    return [float(ratio) for ratio in np.median(times[:, 1:] / times[:, :1], axis=0)]
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 class CostTable:
     """Measured costs that are kept on disk, so that the same calibration makes the same choices again.
 
-    One table holds the costs of one model in one environment: machine, number of threads, torch version, batch size.
+    One table holds the costs of one model in one environment: machine, number of threads, torch version, batch sizes.
     """
 
-    def __init__(self, folder: Path, classifier: Classifier, *, batch: int) -> None:
+    def __init__(self, folder: Path, classifier: Classifier, *, batches: tuple[int, ...]) -> None:
         machine = [platform.node(), platform.processor(), torch.get_num_threads(), torch.__version__]
         cut = [type(classifier).__name__, classifier.input_shape, classifier.sites, str(classifier.device)]
-        described = [ce_detect.__version__, classifier.fingerprint(), cut, batch, *machine]
+        described = [_FORMAT, ce_detect.__version__, classifier.fingerprint(), cut, batches, *machine]
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]
         self._path = folder / "costs" / f"{key}.json"
         self._known = _read(self._path) if self._path.is_file() else {}

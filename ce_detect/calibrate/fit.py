@@ -1,13 +1,17 @@
-"""Calibration: split, attack, search, fit, set the threshold, measure."""
+"""Calibration: split, attack, search, fit, set the threshold, measure.
+
+A recipe with corruptions counts them as clean: in *fit* and *select* each clean image appears plain and under one of
+them, and the threshold must hold twice, see `ce_detect.detector.conformal`.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import logging
 import math
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +23,23 @@ from torch import nn
 import ce_detect
 from ce_detect import inputs
 from ce_detect.cache import cache_folder
-from ce_detect.calibrate import learn
+from ce_detect.calibrate import identity, learn, plausibility
 from ce_detect.calibrate.cost import CostTable
+from ce_detect.calibrate.meter import BATCHES, Meter
 from ce_detect.calibrate.recipe import Recipe
-from ce_detect.calibrate.search import Chosen, Meter, search
-from ce_detect.calibrate.sets import AttackedSet, Progress, attack_all, distinct, split_by_identity
-from ce_detect.data import Images
+from ce_detect.calibrate.search import Chosen, search
+from ce_detect.calibrate.sets import AttackedSet, Progress, attack_all
+from ce_detect.corruptions import mixture
+from ce_detect.data import Images, Mapped, Pixels, rows
 from ce_detect.detector import conformal
-from ce_detect.detector.gate import Gate
+from ce_detect.detector.gate import Detector, Gate
+from ce_detect.detector.head import Head
 from ce_detect.detector.stored import probe_logits
 from ce_detect.errors import CalibrationError, TooFewSamplesError
 from ce_detect.evaluate import report
 from ce_detect.signature import Signature
 
 logger = logging.getLogger("ce_detect")
-
-BATCH = 32
-"""Inputs in the batch on which the budget is measured."""
 
 MIN_FIT, MIN_SELECT = 16, 4
 """Successes in the *fit* and the *select* split below which an attack teaches nothing."""
@@ -69,10 +73,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A gate, and plain data about how it came to be."""
+    """A gate, and plain data about how it came to be.
+
+    Attributes:
+        gate: from inputs to verdicts.
+        manifest: what was calibrated, how, and the figures measured then.
+        seen: identities of the images that it was calibrated on, see `ce_detect.calibrate.identity.identities`.
+    """
 
     gate: Gate
     manifest: dict[str, Any]
+    seen: identity.Identities = field(default_factory=lambda: np.zeros(0, np.uint64))
 
 
 def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request) -> Calibrated:
@@ -84,34 +95,52 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
         images: clean images and, where known, their labels.
         request: what is asked for.
     """
-    inputs.checked(images.x, input_shape=classifier.input_shape, bounds=classifier.bounds)
-    images = images.subset(distinct(images.x))
+    inputs.check_all(images.pixels, input_shape=classifier.input_shape, bounds=classifier.bounds)
+    known = identity.identities(images.pixels)
+    first = identity.first_of_each(known)
+    if len(first) < len(images):
+        images, known = images.subset(first), known[first]
     recipe = request.recipe
-    parts = split_by_identity(images.x, recipe.splits, request.seed)
+    parts = identity.split(known, recipe.splits, request.seed)
     _check_sizes(parts, images, request)
-    labels = _labels(classifier, images.x)
+    labels = _labels(classifier, images.pixels)
     _check_classes(labels, classifier.num_classes)
+    plausibility.check(classifier, images, labels)
     attacked = _attacked(classifier, images, parts, request)
     learning = {name: _successes(classifier, attacked[name], labels[parts[name]]) for name in ("fit", "select")}
     attacks = _teaching(recipe, learning)
-    table = CostTable(request.cache or cache_folder(), classifier, batch=BATCH)
-    sample = torch.from_numpy(images.x[parts["fit"]][:BATCH]).to(classifier.device)
+    table = CostTable(request.cache or cache_folder(), classifier, batches=BATCHES)
+    sample = torch.from_numpy(images.pixels[parts["fit"][: max(BATCHES)]]).to(classifier.device)
     meter = Meter(classifier, bare, sample, table, recipe.head)
     sets = {
-        name: learn.Sets(images.x[parts[name]], {attack: learning[name][attack] for attack in attacks})
+        name: learn.Sets(
+            rows(images.pixels, parts[name]),
+            {attack: learning[name][attack] for attack in attacks},
+            _corrupted(classifier, rows(images.pixels, parts[name]), request, share=1.0),
+        )
         for name in ("fit", "select")
     }
-    chosen, cost = search(classifier, sets, meter, recipe=recipe, budget=request.budget, seed=request.seed)
+    chosen, cost = search(
+        classifier, sets, meter, recipe=recipe, budget=request.budget, seed=request.seed,
+        cache=request.cache or cache_folder(), labels=None if images.y is None else images.y[parts["select"]],
+        progress=request.progress,
+    )  # fmt: skip
     signature = meter.signature(list(chosen.items))
-    head = learn.head(signature, sets, kind=recipe.head, seed=request.seed)
-    gate = _gate(signature, head, images.x[parts["calibrate"]], request)
+    fitting, selecting = (learn.table(signature, sets[name]) for name in ("fit", "select"))
+    head = learn.fitted(signature, fitting, selecting, kind=recipe.head, seed=request.seed)
+    clean_only = None if recipe.head == "distance" else learn.clean_only(signature, fitting, selecting)
+    del fitting, selecting  # the largest that there is in memory
+    gate = _gate(signature, head, clean_only, rows(images.pixels, parts["calibrate"]), request)
     test = images.subset(parts["test"])
     figures = None
     if len(test):
-        figures = report.evaluate(gate, test.x, test.y, attacked["test"], target=request.fpr).to_dict()
+        figures = report.evaluate(
+            gate, test.pixels, test.y, attacked["test"], target=request.fpr, corruptions=recipe.corruptions,
+            seed=request.seed,
+        ).to_dict()  # fmt: skip
     manifest = _manifest(classifier, images, parts, request, attacks, chosen, gate)
     manifest["figures"] = {"cost": round(cost, 3), "test": figures}
-    return Calibrated(gate, manifest)
+    return Calibrated(gate, manifest, known)
 
 
 def _check_sizes(parts: dict[str, NDArray[np.int64]], images: Images, request: Request) -> None:
@@ -136,10 +165,10 @@ def _check_sizes(parts: dict[str, NDArray[np.int64]], images: Images, request: R
         )
 
 
-def _labels(classifier: Any, x: NDArray[np.float32]) -> NDArray[np.int64]:
+def _labels(classifier: Any, x: Pixels) -> NDArray[np.int64]:
     with torch.inference_mode():
-        parts = [classifier.logits(part.to(classifier.device)).argmax(1) for part in torch.from_numpy(x).split(128)]
-    return np.asarray(torch.cat(parts).cpu().numpy())
+        parts = [classifier.logits(batch).argmax(1).cpu() for batch in inputs.batches(x, 128, classifier.device)]
+    return np.asarray(torch.cat(parts).numpy())
 
 
 def _check_classes(labels: NDArray[np.int64], num_classes: int) -> None:
@@ -159,8 +188,9 @@ def _attacked(
     attacked = {}
     for name, size in sizes.items():
         seconds = None if request.attack_seconds is None else request.attack_seconds * size / sum(sizes.values())
+        clean = rows(images.pixels, parts[name])
         attacked[name] = {} if not size else attack_all(
-            classifier, images.x[parts[name]], request.recipe.attacks, seed=request.seed, cache=request.cache,
+            classifier, clean, request.recipe.attacks, seed=request.seed, cache=request.cache,
             jobs=request.jobs, seconds=seconds, progress=request.progress,
         )  # fmt: skip
     return attacked
@@ -170,15 +200,14 @@ def _successes(classifier: Any, attacked: dict[str, AttackedSet], labels: NDArra
     """Keep what changed the classifier's decision."""
     successes = {}
     for name, twins in attacked.items():
-        changed = _labels(classifier, twins.x) != labels[twins.index]
-        successes[name] = AttackedSet(twins.attack, twins.x[changed], twins.index[changed])
+        successes[name] = twins.subset(_labels(classifier, twins.pixels) != labels[twins.index])
     return successes
 
 
 def _teaching(recipe: Recipe, learning: dict[str, dict[str, AttackedSet]]) -> tuple[str, ...]:
     """Names of the attacks that succeed often enough to be learned from, in each of *fit* and *select*."""
     counts = {
-        attack.name: tuple(len(part[attack.name].x) if attack.name in part else 0 for part in learning.values())
+        attack.name: tuple(len(part[attack.name]) if attack.name in part else 0 for part in learning.values())
         for attack in recipe.attacks
     }
     enough = tuple(name for name, (fit, select) in counts.items() if fit >= MIN_FIT and select >= MIN_SELECT)
@@ -194,16 +223,32 @@ def _teaching(recipe: Recipe, learning: dict[str, dict[str, AttackedSet]]) -> tu
     return enough
 
 
-def _gate(signature: Signature, head: Any, clean: NDArray[np.float32], request: Request) -> Gate:
-    head = head.to(signature.classifier.device)
-    _, features = learn.features(signature, clean)
-    with torch.inference_mode():
-        scores = head(torch.from_numpy(features).to(signature.classifier.device)).cpu()
-    threshold = conformal.threshold(
-        scores.numpy(), request.fpr, guarantee=request.guarantee, confidence=request.confidence
-    )
-    gate = Gate(signature, head, clean_scores=scores, threshold=threshold, prevalence=request.recipe.prevalence)
+def _corrupted(classifier: Any, clean: Pixels, request: Request, *, share: float) -> Pixels | None:
+    """Clean images in the variants that the recipe counts as clean; None where it has none."""
+    recipe = request.recipe
+    if not recipe.corruptions or not len(clean):
+        return None
+    variant = partial(mixture, corruptions=recipe.corruptions, share=share, bounds=classifier.bounds, seed=request.seed)
+    return Mapped(clean, variant)
+
+
+def _gate(signature: Signature, head: Head, clean_only: Head | None, clean: Pixels, request: Request) -> Gate:
+    mixed = _corrupted(signature.classifier, clean, request, share=request.recipe.corrupted)
+    variants = [learn.features(signature, x) for x in (clean, mixed) if x is not None]
+    beside = None if clean_only is None else Detector(clean_only, **_conformal(clean_only, variants, request))
+    gate = Gate(signature, head, **_conformal(head, variants, request), clean_only=beside)
     return gate.eval().to(signature.classifier.device)
+
+
+def _conformal(head: Head, variants: list[NDArray[np.float32]], request: Request) -> dict[str, Any]:
+    """Scores of the plain images, which come first, and the largest of the thresholds that hold for each variant."""
+    with torch.inference_mode():
+        scores = [head.cpu()(torch.from_numpy(features)) for features in variants]
+    thresholds = [
+        conformal.threshold(found.numpy(), request.fpr, guarantee=request.guarantee, confidence=request.confidence)
+        for found in scores
+    ]
+    return {"clean_scores": scores[0], "threshold": max(thresholds), "prevalence": request.recipe.prevalence}
 
 
 def _manifest(
@@ -229,6 +274,8 @@ def _manifest(
             "splits": dict(recipe.splits),
             "attacks": [attack.spec() for attack in recipe.attacks],
             "learned_from": list(attacks),
+            "corruptions": [corruption.spec() for corruption in recipe.corruptions],
+            "corrupted": recipe.corrupted if recipe.corruptions else 0.0,
         },
         "model": {
             "fingerprint": classifier.fingerprint(),
@@ -236,17 +283,20 @@ def _manifest(
             "input_shape": list(classifier.input_shape),
             "bounds": list(classifier.bounds),
             "num_classes": classifier.num_classes,
+            "multi_label": classifier.multi_label,
+            "label": classifier.label,
             "sites": list(classifier.sites),
         },
         "signature": {
             "interventions": [intervention.spec() for intervention in chosen.interventions],
             "names": [intervention.name for intervention in chosen.interventions],
             "sites": list(chosen.sites),
+            "recovery": None if chosen.recovery is None else chosen.recovery.spec(),
             "features": len(gate.signature.names),
             "chunk": gate.signature.chunk,
         },
         "data": {
-            "fingerprint": hashlib.sha256(images.x.tobytes()).hexdigest(),
+            "fingerprint": identity.fingerprint(images.pixels),
             "images": len(images),
             "splits": {name: len(part) for name, part in parts.items()},
         },

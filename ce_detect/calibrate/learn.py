@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.covariance import LedoitWolf
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
+from ce_detect import inputs
+from ce_detect.calibrate.distance import MOST_DIRECTIONS, distance_head
 from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.calibrate.sets import AttackedSet
-from ce_detect.detector.head import DistanceHead, Head, NetworkHead, squashing
+from ce_detect.data.pixels import Concatenated, Pixels
+from ce_detect.detector.head import DistanceHead, FusedHead, Head, NetworkHead, squashing
 from ce_detect.signature import Signature
 
 Floats = NDArray[np.float32]
@@ -26,13 +28,22 @@ MEMBERS = 4
 WIDTH = 64
 """Hidden units of each network."""
 
+_TOGETHER = 4096  # rows that are squashed at a time
+
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """Clean images of one split and their successfully attacked twins, by name of the attack."""
+    """Clean images of one split and their successfully attacked twins, by name of the attack.
 
-    clean: Floats
+    Attributes:
+        clean: ``(n, channels, height, width)``.
+        attacked: twins by name of the attack.
+        corrupted: the clean images after benign change, which count as clean too; None where the recipe has none.
+    """
+
+    clean: Pixels
     attacked: dict[str, AttackedSet]
+    corrupted: Pixels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,74 +71,77 @@ class Table:
         return Table(np.concatenate([self.clean, other.clean]), both)
 
 
-def features(signature: Signature, x: Floats) -> tuple[Floats, Floats]:
-    """Logits ``(n, classes)`` and signatures ``(n, features)`` of many images, in batches."""
-    if not len(x):
-        return np.zeros((0, signature.classifier.num_classes), np.float32), np.zeros(
-            (0, len(signature.names)), np.float32
-        )
-    device = signature.classifier.device
-    size = signature.chunk or 128
+def features(signature: Signature, x: Pixels) -> Floats:
+    """Signatures ``(n, features)`` of many images, which are read and judged in batches."""
+    matrix = np.empty((len(x), len(signature.names)), np.float32)
+    done = 0
     with torch.inference_mode():
-        parts = [signature(part.to(device)) for part in torch.from_numpy(x).split(size)]
-    return tuple(np.concatenate([part[i].cpu().numpy() for part in parts]) for i in range(2))  # type: ignore[return-value]
+        for batch in inputs.batches(x, signature.chunk or 128, signature.classifier.device):
+            matrix[done : done + len(batch)] = signature(batch)[1].cpu().numpy()
+            done += len(batch)
+    return matrix
 
 
 def table(signature: Signature, sets: Sets) -> Table:
     """Signatures of everything in a split."""
-    return Table(
-        features(signature, sets.clean)[1],
-        {name: features(signature, twins.x)[1] for name, twins in sets.attacked.items()},
-    )
+    clean = sets.clean if sets.corrupted is None else Concatenated([sets.clean, sets.corrupted])
+    attacked = {name: features(signature, twins.pixels) for name, twins in sets.attacked.items()}
+    return Table(features(signature, clean), attacked)
 
 
-def head(signature: Signature, sets: dict[str, Sets], *, kind: HeadKind, seed: int) -> Head:
+def fitted(signature: Signature, fit: Table, select: Table, *, kind: HeadKind, seed: int) -> Head:
     """Fit a head.
 
     A head is fitted on *fit* alone and scored on *select*: that gives the scale on which a score is a likelihood ratio
     (Platt 1999). The head that is returned is then fitted on both.
 
     Args:
-        signature: what makes the features.
-        sets: the splits ``"fit"`` and ``"select"``.
+        signature: what made the features.
+        fit: signatures of the split ``"fit"``.
+        select: signatures of the split ``"select"``.
         kind: ``"mlp"``, ``"logistic"`` or ``"distance"``.
         seed: seed of the networks' starts.
     """
-    fit, select = table(signature, sets["fit"]), table(signature, sets["select"])
-    center, scale = squashing((fit + select).clean)
+    both = fit + select
     if kind == "distance":
-        return _distance(center, scale, (fit + select).clean)
-    fitted = _network(center, scale, fit + select, kind, seed)
+        return distance_head(signature, both.clean)
+    head = _fused(signature, both, kind, seed)
     held_out = select if len(select.clean) else fit
-    slope, offset = _platt(_network(center, scale, fit, kind, seed), held_out)
-    fitted.slope.fill_(slope)
-    fitted.offset.fill_(offset)
-    return fitted
+    slope, offset = _platt(_fused(signature, fit, kind, seed), held_out)
+    head.slope.fill_(slope)
+    head.offset.fill_(offset)
+    return head
+
+
+def _fused(signature: Signature, rows: Table, kind: HeadKind, seed: int) -> FusedHead:
+    center, scale = squashing(rows.clean)
+    clean = distance_head(signature, rows.clean)
+    with torch.inference_mode():
+        distances = clean(torch.from_numpy(rows.clean))
+    return FusedHead(_network(center, scale, rows, kind, seed), clean, float(distances.mean()), float(distances.std()))
+
+
+def clean_only(signature: Signature, fit: Table, select: Table) -> DistanceHead:
+    """Fit the head that needs no attack, on the clean images of *fit* and *select*."""
+    return distance_head(signature, np.concatenate([fit.clean, select.clean]))
 
 
 def untrained(features: int, kind: HeadKind) -> Head:
     """A head of the usual size with zero weights, for timing."""
     zero, one = torch.zeros(features), torch.ones(features)
+    clean = DistanceHead(zero, one, zero, zero, torch.zeros(features, min(features, 4 * MOST_DIRECTIONS)))
     if kind == "distance":
-        return DistanceHead(zero, one, zero, torch.zeros(features, features))
+        return clean
     if kind == "logistic":
-        return NetworkHead(zero, one, zero, torch.tensor(0.0), [])
+        return FusedHead(NetworkHead(zero, one, zero, torch.tensor(0.0), []), clean, 0.0, 1.0)
     hidden = torch.zeros(MEMBERS, features, WIDTH), torch.zeros(MEMBERS, 1, WIDTH)
     last = torch.zeros(MEMBERS, WIDTH, 1), torch.zeros(MEMBERS, 1, 1)
-    return NetworkHead(zero, one, zero, torch.tensor(0.0), [hidden, last])
-
-
-def _distance(center: torch.Tensor, scale: torch.Tensor, clean: Floats) -> DistanceHead:
-    squashed = Head(center, scale).squash(torch.from_numpy(clean)).numpy()
-    shrunk = LedoitWolf().fit(squashed)
-    values, vectors = np.linalg.eigh(shrunk.covariance_)
-    whitening = vectors / np.sqrt(np.maximum(values, 1e-8))
-    return DistanceHead(center, scale, torch.from_numpy(shrunk.location_), torch.from_numpy(whitening))
+    return FusedHead(NetworkHead(zero, one, zero, torch.tensor(0.0), [hidden, last]), clean, 0.0, 1.0)
 
 
 def _network(center: torch.Tensor, scale: torch.Tensor, rows: Table, kind: HeadKind, seed: int) -> NetworkHead:
     x, target, weights = rows.stacked()
-    squashed = Head(center, scale).squash(torch.from_numpy(x)).numpy()
+    squashed = _squashed(Head(center, scale), x)
     linear = LogisticRegression(C=0.1, max_iter=1000).fit(squashed, target, sample_weight=weights)
     networks = [
         MLPClassifier((WIDTH,), alpha=1.0, max_iter=60, batch_size=128, random_state=seed + member)
@@ -140,10 +154,17 @@ def _network(center: torch.Tensor, scale: torch.Tensor, rows: Table, kind: HeadK
     return NetworkHead.from_estimators(center, scale, linear, networks)
 
 
-def _platt(fitted: NetworkHead, rows: Table) -> tuple[float, float]:
+def _squashed(head: Head, x: Floats) -> Floats:
+    """Squash signatures in place, some rows at a time: the matrix may fill half the memory."""
+    for part in torch.from_numpy(x).split(_TOGETHER):
+        part.copy_(head.squash(part))
+    return x
+
+
+def _platt(head: Head, rows: Table) -> tuple[float, float]:
     """Slope and offset that turn a score into a log-likelihood ratio, from images the head has not seen."""
     x, target, weights = rows.stacked()
     with torch.inference_mode():
-        scores = fitted(torch.from_numpy(x)).numpy()[:, None]
+        scores = head(torch.from_numpy(x)).numpy()[:, None]
     line = LogisticRegression(C=1.0).fit(scores, target, sample_weight=weights)
     return float(line.coef_[0, 0]), float(line.intercept_[0])

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ce_detect.calibrate.attacks import Attack
+from ce_detect.corruptions import Corruption
 from ce_detect.errors import CalibrationError
 
 SPLITS = ("fit", "select", "calibrate", "test")
 HeadKind = Literal["mlp", "logistic", "distance"]
 
-_KEYS = {"description", "head", "prevalence", "splits", "attack", "intervention"}
+_KEYS = {"description", "head", "prevalence", "splits", "attack", "intervention", "corruption", "corrupted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Recipe:
         head: ``"mlp"``, ``"logistic"``, or ``"distance"`` (clean data alone).
         prevalence: share of attacked inputs at which ``probability`` is reported, in (0, 1).
         interventions: specifications to use as they are; empty to search within the budget.
+        corruptions: benign changes whose outcome counts as clean.
+        corrupted: share of corrupted images in the mixture for which the threshold holds too, in (0, 1).
     """
 
     name: str
@@ -40,6 +43,8 @@ class Recipe:
     head: HeadKind
     prevalence: float
     interventions: tuple[Mapping[str, Any], ...]
+    corruptions: tuple[Corruption, ...]
+    corrupted: float
 
     @classmethod
     def load(cls, name: str | Path) -> Recipe:
@@ -90,6 +95,8 @@ class Recipe:
             head=head,
             prevalence=_share(name, "prevalence", raw.get("prevalence", 0.01)),
             interventions=_tables(name, "intervention", raw),
+            corruptions=_corruptions(name, raw),
+            corrupted=_share(name, "corrupted", raw.get("corrupted", 0.5)),
         )
 
 
@@ -116,7 +123,28 @@ def _attack(recipe: str, table: Mapping[str, Any]) -> Attack:
     kind = settings.pop("kind", None)
     if kind is None:
         raise CalibrationError(f"an [[attack]] in recipe {recipe!r} has no kind")
-    return Attack.of(str(kind), name=settings.pop("name", None), **settings)
+    make = Attack.custom if ":" in str(kind) else Attack.of
+    return make(str(kind), name=settings.pop("name", None), **settings)
+
+
+def _corruptions(recipe: str, raw: Mapping[str, Any]) -> tuple[Corruption, ...]:
+    found = tuple(_corruption(recipe, table) for table in _tables(recipe, "corruption", raw))
+    if "corrupted" in raw and not found:
+        raise CalibrationError(f"recipe {recipe!r} gives a share of corrupted images, but no [[corruption]]")
+    if len(set(found)) < len(found):
+        raise CalibrationError(f"recipe {recipe!r} lists the corruption {max(found, key=found.count).name!r} twice")
+    return found
+
+
+def _corruption(recipe: str, table: Mapping[str, Any]) -> Corruption:
+    unknown = sorted(set(table) - {"kind", "severity"})
+    if unknown:
+        raise CalibrationError(
+            f"a [[corruption]] in recipe {recipe!r} has a key {unknown[0]!r}; it has: kind, severity"
+        )
+    if "kind" not in table:
+        raise CalibrationError(f"a [[corruption]] in recipe {recipe!r} has no kind")
+    return Corruption(**table)
 
 
 def _splits(recipe: str, table: Any) -> Mapping[str, float]:

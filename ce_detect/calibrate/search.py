@@ -6,43 +6,21 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from ce_detect.calibrate import learn
+from ce_detect.calibrate import learn, learned, tables
 from ce_detect.calibrate._objective import Objective
-from ce_detect.calibrate.cost import CostTable, ratios
-from ce_detect.calibrate.recipe import HeadKind, Recipe
-from ce_detect.calibrate.sets import AttackedSet
-from ce_detect.classifiers.torch import PENULTIMATE
-from ce_detect.detector.gate import Gate
-from ce_detect.interventions import (
-    AblateChannels,
-    BitDepth,
-    Blur,
-    Clip,
-    Contrast,
-    Downscale,
-    Flip,
-    GaussianNoise,
-    Grey,
-    GridMask,
-    Intervention,
-    Median,
-    Pool,
-    RandomMask,
-    Rotate,
-    Scale,
-    Shift,
-    Zoom,
-    from_spec,
-)
-from ce_detect.signature import Signature, feature_names, site_shapes
+from ce_detect.calibrate.candidates import Item, candidates, columns, completed, learnable, of
+from ce_detect.calibrate.meter import Meter
+from ce_detect.calibrate.recipe import Recipe
+from ce_detect.calibrate.sets import Progress
+from ce_detect.errors import CalibrationError
+from ce_detect.interventions import AblateConcept, Intervention, LearnedIntervention
+from ce_detect.recovery import Recovery
 
 logger = logging.getLogger("ce_detect")
 
@@ -58,28 +36,12 @@ MARGIN = 0.04
 _ROWS = {"fit": (600, 180), "select": (300, 120)}
 """Clean images, and attacked images of each attack, on which candidates are compared."""
 
-_CHUNKS = (16, 32, 64, 128)
-
 _TRIES = 5
 """Gates that are measured whole, at most, in a search."""
 
-_TOGETHER = 8
-"""Signatures that are timed in turns with each other."""
+_STAGES = ("learning interventions", "timing interventions", "trying them on fit", "trying them on select", "choosing")
 
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """Something that may be added to a signature: an intervention, or the channel moments at a site.
-
-    Attributes:
-        name: what ledgers call it.
-        intervention: what is done; None for moments.
-        site: where moments are taken; empty for an intervention.
-    """
-
-    name: str
-    intervention: Intervention | None
-    site: str
+Columns = dict[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +64,12 @@ class Chosen:
     @property
     def sites(self) -> tuple[str, ...]:
         """Sites where channel moments are taken."""
-        return tuple(item.site for item in self.items if item.intervention is None)
+        return tuple(item.site for item in self.items if item.site)
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """What gives recovery errors, if that was chosen."""
+        return next((item.recovery for item in self.items if item.recovery is not None), None)
 
     def shrunk(self) -> Chosen:
         """The same without its last item."""
@@ -110,92 +77,26 @@ class Chosen:
         return replace(self, items=kept, ledger={**self.ledger, "chosen": self.ledger["chosen"][: len(kept)]})
 
 
-class Meter:
-    """Measures what things cost on this machine, relative to the bare model, and remembers it.
-
-    Attributes:
-        chunk: rows that are fastest to run at a time.
-    """
-
-    def __init__(self, classifier: Any, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind) -> None:
-        self._classifier = classifier
-        self._bare = bare
-        self._x = x
-        self._table = table
-        self._head = head
-        self.chunk = self._best_chunk()
-
-    def items(self, items: list[Item]) -> dict[str, float]:
-        """Cost of each item on top of a signature that has nothing else, by name."""
-        by_name = {item.name: item for item in items}
-
-        def measure(names: list[str]) -> list[float]:
-            costs = []
-            for start in range(0, len(names), _TOGETHER):
-                signatures = [self.signature([by_name[name]]) for name in names[start : start + _TOGETHER]]
-                nothing, *whole = self._ratios([self.signature([]), *signatures])
-                costs += [round(max(cost - nothing, 0.0), 3) for cost in whole]
-            return costs
-
-        return self._table.get([item.name for item in items], measure)
-
-    def free(self) -> float:
-        """Cost of a signature without interventions or moments, the model's forward included."""
-        return self._table.get(["free"], lambda _: [round(self._ratios([self.signature([])])[0], 3)])["free"]
-
-    def gate(self, chosen: Chosen) -> float:
-        """Cost of a whole gate with these items; its weights do not matter."""
-        name = f"gate {self._head}: " + "; ".join(item.name for item in chosen.items)
-
-        def measure(_: list[str]) -> list[float]:
-            signature = self.signature(list(chosen.items))
-            gate = Gate(
-                signature,
-                learn.untrained(len(signature.names), self._head),
-                clean_scores=torch.zeros(1000),
-                threshold=0.0,
-                prevalence=0.5,
-            )
-            return [round(self._ratios([gate.to(self._x.device)], rounds=41)[0], 3)]
-
-        return self._table.get([name], measure)[name]
-
-    def signature(self, items: list[Item]) -> Signature:
-        """The signature of these items, run in the chunk that is fastest here."""
-        return _signature(self._classifier, items, self.chunk)
-
-    def _ratios(self, modules: list[nn.Module], rounds: int = 11) -> list[float]:
-        with torch.inference_mode():
-            return ratios(lambda: self._bare(self._x), [partial(m, self._x) for m in modules], rounds=rounds)
-
-    def _best_chunk(self) -> int | None:
-        if self._x.device.type != "cpu":
-            return None
-
-        def measure(names: list[str]) -> list[float]:
-            rows = self._x.repeat(-(-max(_CHUNKS) // len(self._x)), 1, 1, 1)[: max(_CHUNKS)]
-
-            def in_chunks(size: int) -> None:
-                for part in rows.split(size):
-                    self._classifier.logits(part)
-
-            with torch.inference_mode():
-                found = ratios(lambda: self._bare(rows), [partial(in_chunks, size) for size in _CHUNKS], rounds=11)
-            return [round(cost, 3) for cost in found]
-
-        costs = self._table.get([f"chunk {size}" for size in _CHUNKS], measure)
-        return min(_CHUNKS, key=lambda size: costs[f"chunk {size}"])
-
-
 def search(
-    classifier: Any, sets: dict[str, learn.Sets], meter: Meter, *, recipe: Recipe, budget: float, seed: int
+    classifier: Any,
+    sets: dict[str, learn.Sets],
+    meter: Meter,
+    *,
+    recipe: Recipe,
+    budget: float,
+    seed: int,
+    cache: Path,
+    labels: NDArray[Any] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Chosen, float]:
-    """Choose interventions and sites for moments, and measure what the gate with them costs.
+    """Choose interventions and statistics, and measure what the gate with them costs.
 
-    Two greedy searches, by gain and by gain for cost, add one item at a time while the budget lasts; the better wins.
-    Costs do not simply add up, so the gate is then measured whole, and the search is repeated with more or less room.
-    A recipe that names its interventions is taken at its word, as far as the budget goes. Without attacks there is
-    nothing to compare by, and the candidates are taken in the order of `candidates`.
+    Interventions that are learned are learned first, from the clean images of *fit*. Two greedy searches, by gain and
+    by gain for cost, then add one item at a time while the budget lasts; the better wins. Costs do not simply add up,
+    so the gate is then measured whole, and the search is repeated with more or less room. What cannot be exported is
+    measured and reported, but never chosen: only a recipe can ask for it. A recipe that names its interventions is
+    taken at its word, as far as the budget goes. Without attacks there is nothing to compare by, and the candidates
+    are taken in the order of `candidates`.
 
     Args:
         classifier: what is wrapped.
@@ -203,28 +104,114 @@ def search(
         meter: what measures costs.
         recipe: may name interventions.
         budget: largest cost of a gated forward; may be infinite.
-        seed: seed of random interventions.
+        seed: seed of random interventions and of learning.
+        cache: folder where signatures of candidates are kept.
+        labels: true classes of the clean images of *select*, where known; they only serve the ledger.
+        progress: called as each stage begins.
 
     Returns:
-        What was chosen, and its measured cost.
+        What was chosen, and its measured cost. The ledger holds of everything considered its ``cost``, its ``gain`` in
+        the objective over the free statistics alone, and what it ``adds`` to all others that were chosen.
+
+    Raises:
+        CalibrationError: a recipe names an intervention that cannot be made or learned for this classifier.
     """
+    stage = iter(enumerate(_STAGES))
+
+    def begin() -> None:
+        done, what = next(stage)
+        if progress is not None:
+            progress(f"search: {what}", done, len(_STAGES))
+
+    begin()
     if recipe.interventions:
-        named = [Item(i.name, i, "") for i in (from_spec(dict(spec)) for spec in recipe.interventions)]
-        ledger = {"chosen": [{"name": item.name} for item in named], "considered": []}
+        named = [of(completed(spec, classifier)) for spec in recipe.interventions]
+        taught, figures = _taught(classifier, named, sets, labels, seed)
+        if lost := [item.name for item in named if item not in taught]:
+            raise CalibrationError(f"the recipe names {lost[0]}, which cannot be learned for this classifier")
+        ledger = {"chosen": [{"name": item.name} for item in named], "considered": [], "learned": figures}
         return _shrunk(Chosen(tuple(named), ledger), meter, budget)
     items = candidates(classifier, seed)
-    costs = meter.items(items)
     if not recipe.attacks:
-        return _within(lambda room: _in_order(items, costs, room), meter, budget)
-    tables = {name: _table(classifier, items, part, _ROWS[name], meter.chunk) for name, part in sets.items()}
-    columns = _columns(classifier, items)
-    objective = Objective(tables["fit"], tables["select"])
+        plain = [item for item in items if item.intervention is not None and item.exportable]
+        costs = meter.items(plain)
+        return _within(lambda room: _in_order(plain, costs, room), meter, budget)
+    taught, figures = _taught(classifier, learnable(classifier), sets, labels, seed)
+    recovered = learned.recovery(classifier, sets["fit"].clean)
+    items += taught if recovered is None else [*taught, Item("recovery", recovery=recovered)]
+    begin()
+    costs = meter.items(items)
+    everything = meter.signature(items)
+    found = {}
+    for name, part in sets.items():
+        begin()
+        found[name] = tables.table(everything, _some(part, *_ROWS[name]), cache)
+    begin()
+    own = columns(everything.names, items)
+    objective = Objective(found["fit"], found["select"])
+    allowed = [item for item in items if item.exportable]
 
     def choose(room: float) -> Chosen:
-        runs = [_greedy(items, costs, room, columns, objective, per_cost=per_cost) for per_cost in (True, False)]
+        runs = [_greedy(allowed, costs, room, own, objective, per_cost=per_cost) for per_cost in (True, False)]
         return max(runs, key=lambda run: run.ledger["objective"])
 
-    return _within(choose, meter, budget)
+    chosen, cost = _within(choose, meter, budget)
+    considered = _considered(items, costs, own, objective, chosen)
+    for family, best in by_family(considered).items():
+        logger.info("best of %s: %s", family, best)
+    return replace(chosen, ledger={**chosen.ledger, "considered": considered, "learned": figures}), cost
+
+
+def by_family(considered: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The entry of a ledger's ``considered`` with the largest gain, for each family."""
+    families = dict.fromkeys(entry["family"] for entry in considered)
+    return {
+        family: max((entry for entry in considered if entry["family"] == family), key=lambda entry: entry["gain"])
+        for family in families
+    }
+
+
+def _taught(
+    classifier: Any, items: list[Item], sets: dict[str, learn.Sets], labels: NDArray[Any] | None, seed: int
+) -> tuple[list[Item], list[dict[str, Any]]]:
+    """Learn what is to be learned; return the items that can be used, and how the inserted autoencoders do."""
+    pupils = [item.intervention for item in items if isinstance(item.intervention, LearnedIntervention)]
+    able = learned.teach(classifier, pupils, sets["fit"].clean, seed=seed)
+    left = [item for item in items if item.intervention not in pupils or item.intervention in able]
+    clean = sets["select"].clean
+    figures = [
+        {"name": pupil.name, **learned.inserted(classifier, pupil, clean, labels)}
+        for pupil in able
+        if isinstance(pupil, AblateConcept) and len(clean)
+    ]
+    return left, figures
+
+
+def _considered(
+    items: list[Item], costs: dict[str, float], own: Columns, objective: Objective, chosen: Chosen
+) -> list[dict[str, Any]]:
+    """Cost and gain of everything, first on its own and then beside what was chosen."""
+    names = [item.name for item in chosen.items]
+    free = objective(own[""])
+
+    def value(wanted: list[str]) -> float:
+        return objective(np.concatenate([own[""], *(own[name] for name in wanted)]))
+
+    entries = []
+    for item in items:
+        others = [name for name in names if name != item.name]
+        entries.append(
+            {
+                "name": item.name,
+                "family": item.family,
+                "cost": costs[item.name],
+                "gain": round(value([item.name]) - free, 5),
+                "adds": round(value([*others, item.name]) - value(others), 5),
+                "chosen": item.name in names,
+                "exportable": item.exportable,
+            }
+        )
+    return entries
 
 
 def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> tuple[Chosen, float]:
@@ -236,7 +223,7 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> t
     chosen = choose(room)
     while len(seen) < _TRIES and (names := tuple(item.name for item in chosen.items)) not in seen:
         seen.add(names)
-        cost = meter.gate(chosen)
+        cost = meter.gate(chosen.items)
         if cost <= budget * (1 - MARGIN / 2):
             fitting.append((chosen, cost))
         if math.isinf(budget):
@@ -250,7 +237,7 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> t
 
 def _shrunk(chosen: Chosen, meter: Meter, budget: float) -> tuple[Chosen, float]:
     """Leave out the last items until the whole gate keeps the budget."""
-    while (cost := meter.gate(chosen)) > budget and chosen.items:
+    while (cost := meter.gate(chosen.items)) > budget and chosen.items:
         logger.info("measured cost %.2f is above the budget; leaving out %s", cost, chosen.items[-1].name)
         chosen = chosen.shrunk()
     if cost > budget:
@@ -258,133 +245,46 @@ def _shrunk(chosen: Chosen, meter: Meter, budget: float) -> tuple[Chosen, float]
     return chosen, cost
 
 
-def candidates(classifier: Any, seed: int) -> list[Item]:
-    """Everything that the search considers for a classifier, the usually best first."""
-    low, high = classifier.bounds
-    small = 0.75 if classifier.elastic else 1.0
-    channels, height, width = classifier.input_shape
-    noise = {"seed": seed, "channels": channels, "side": max(height, width), "width": high - low}
-    at_input: list[Intervention] = [
-        Flip(scale=small), BitDepth(bits=4, low=low, high=high, scale=small), Flip(),
-        BitDepth(bits=4, low=low, high=high),
-        Shift(dx=1, dy=0), Shift(dx=0, dy=1), Shift(dx=-1, dy=-1), Shift(dx=1, dy=1, scale=small),
-        Downscale(scale=0.75, restore=not classifier.elastic), Downscale(scale=0.5, restore=not classifier.elastic),
-        BitDepth(bits=3, low=low, high=high), GaussianNoise(sigma=0.02, **noise),
-        GaussianNoise(sigma=0.05, draws=2, **noise),
-        Blur(sigma=0.5), Blur(sigma=0.8), Median(size=2), Contrast(factor=0.7), Grey(), Rotate(degrees=-10),
-        Zoom(factor=0.9),
-        GridMask(cells=2), GridMask(cells=2, reverse=True), RandomMask(draws=2, seed=seed),
-    ]  # fmt: skip
-    if classifier.elastic:
-        at_input.append(Downscale(scale=0.875))
-    items = {item.name: item for item in (Item(i.name, i, "") for i in at_input)}
-    shapes = site_shapes(classifier)
-    for site in _movable(shapes):
-        for intervention in _at_latent(site, shapes[site], classifier, seed):
-            items[intervention.name] = Item(intervention.name, intervention, "")
-    moments = [Item(f"moments@{site}", None, site) for site in shapes if len(shapes[site]) > 1]
-    return [*moments, *items.values()]
-
-
-def _at_latent(site: str, shape: tuple[int, ...], classifier: Any, seed: int) -> list[Intervention]:
-    found: list[Intervention] = [
-        Shift(site=site, dx=1, dy=0), Shift(site=site, dx=0, dy=1), Blur(site=site, sigma=0.7),
-        Scale(site=site, factor=0.5), Clip(site=site, spread=1.5), AblateChannels(site=site, groups=2),
-        Flip(site=site), RandomMask(site=site, draws=2, seed=seed),
-        GaussianNoise(site=site, sigma=0.3, seed=seed, channels=shape[0], side=max(shape[1:]), relative=True),
-    ]  # fmt: skip
-    if classifier.elastic and min(shape[1:]) >= 4:
-        found.append(Pool(site=site, size=2))
-    return found
-
-
-def _movable(shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """Feature maps where moving or blurring shows: all but the last before a pooled penultimate layer."""
-    maps = [site for site, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1]
-    return maps[:-1] if PENULTIMATE in shapes and len(maps) > 1 else maps
-
-
-def _signature(classifier: Any, items: list[Item], chunk: int | None) -> Signature:
-    interventions = [item.intervention for item in items if item.intervention is not None]
-    sites = tuple(item.site for item in items if item.intervention is None)
-    return Signature(classifier, interventions, sites=sites, chunk=chunk).to(classifier.device)
-
-
-def _table(
-    classifier: Any, items: list[Item], sets: learn.Sets, rows: tuple[int, int], chunk: int | None
-) -> learn.Table:
-    clean, attacked = rows
-    some = {
-        name: AttackedSet(twins.attack, twins.x[:attacked], twins.index[:attacked])
-        for name, twins in sets.attacked.items()
-    }
-    return learn.table(_signature(classifier, items, chunk), learn.Sets(sets.clean[:clean], some))
-
-
-def _columns(classifier: Any, items: list[Item]) -> dict[str, NDArray[np.int64]]:
-    """Columns of each item in a signature that has them all; those of the free statistics under the empty name."""
-    names = _signature(classifier, items, None).names
-    position = {name: i for i, name in enumerate(names)}
-    columns = {}
-    for item in items:
-        if item.intervention is None:
-            own = [
-                i
-                for i, name in enumerate(names)
-                if name.startswith(("trace.mean[", "trace.deviation[")) and f"[{item.site}]" in name
-            ]
-        else:
-            own = [position[name] for name in feature_names(item.intervention)]
-        columns[item.name] = np.array(own)
-    taken = np.concatenate(list(columns.values()))
-    columns[""] = np.setdiff1d(np.arange(len(names)), taken)
-    return columns
+def _some(sets: learn.Sets, clean: int, attacked: int) -> learn.Sets:
+    """The first images of a split: enough to compare candidates by."""
+    some = {name: twins.subset(slice(attacked)) for name, twins in sets.attacked.items()}
+    return learn.Sets(sets.clean[:clean], some)
 
 
 def _greedy(
     items: list[Item],
     costs: dict[str, float],
     room: float,
-    columns: dict[str, NDArray[np.int64]],
+    own: Columns,
     objective: Objective,
     *,
     per_cost: bool,
 ) -> Chosen:
-    used, value = columns[""], objective(columns[""])
+    used, value = own[""], objective(own[""])
     start = value
     left, ledger = list(items), []
     chosen: list[Item] = []
-    considered: dict[str, float] = {}
     while left and sum(item.intervention is not None for item in chosen) < MOST_INTERVENTIONS:
         left = [item for item in left if costs[item.name] <= room]
-        gains = {item.name: objective(np.concatenate([used, columns[item.name]])) - value for item in left}
-        considered = considered or gains
+        gains = {item.name: objective(np.concatenate([used, own[item.name]])) - value for item in left}
         worth = [item for item in left if gains[item.name] >= WORTH]
         if not worth:
             break
         best = max(worth, key=lambda i: gains[i.name] / (max(costs[i.name], 0.02) if per_cost else 1.0))
         chosen.append(best)
         ledger.append({"name": best.name, "cost": costs[best.name], "gain": round(gains[best.name], 5)})
-        used, value = np.concatenate([used, columns[best.name]]), value + gains[best.name]
+        used, value = np.concatenate([used, own[best.name]]), value + gains[best.name]
         room -= costs[best.name]
         promising = sorted(left, key=lambda i: -gains[i.name])[: max(12, len(left) * 2 // 3)]
         left = [item for item in promising if item is not best]
-    alone = [
-        {"name": item.name, "cost": costs[item.name], "gain": round(considered[item.name], 5)}
-        for item in items
-        if item.name in considered
-    ]
-    return Chosen(
-        tuple(chosen),
-        {"free": round(start, 5), "objective": round(value, 5), "chosen": ledger, "considered": alone},
-    )
+    return Chosen(tuple(chosen), {"free": round(start, 5), "objective": round(value, 5), "chosen": ledger})
 
 
 def _in_order(items: list[Item], costs: dict[str, float], room: float) -> Chosen:
     chosen: list[Item] = []
     limit = MOST_INTERVENTIONS if math.isinf(room) else len(items)
     for item in items:
-        if item.intervention is not None and costs[item.name] <= room and len(chosen) < min(limit, 4):
+        if costs[item.name] <= room and len(chosen) < min(limit, 4):
             chosen.append(item)
             room -= costs[item.name]
     ledger = [{"name": item.name, "cost": costs[item.name]} for item in chosen]

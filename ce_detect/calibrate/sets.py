@@ -1,4 +1,4 @@
-"""Splits by image identity, and attacked sets that are made once, in parallel, and kept on disk."""
+"""Attacked sets: made once, in parallel, kept on disk and read from there a chunk at a time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
-import pickle
 import random
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from ce_detect import atomic
 from ce_detect.cache import cache_folder
+from ce_detect.calibrate import spread
 from ce_detect.calibrate.attacks import Attack
+from ce_detect.calibrate.identity import distinct, split_by_identity
 from ce_detect.classifiers.base import Classifier
-from ce_detect.classifiers.torch import TorchClassifier
+from ce_detect.data.pixels import Concatenated, Lazy, Pixels, rows
 from ce_detect.errors import CalibrationError
 
 logger = logging.getLogger("ce_detect")
@@ -37,42 +39,10 @@ Progress = Callable[[str, float, float], None]
 CHUNK = 64
 """Images attacked together and stored together; part of what makes an attacked set reproducible."""
 
-_WORTH_A_POOL = 60_000.0
-"""Forward passes below which starting worker processes costs more time than it saves."""
-
 _FORMAT = "1"
 
-
-def distinct(x: Floats) -> Index:
-    """Positions of the first of each group of equal images, ascending; copies carry no new evidence."""
-    _, first = np.unique(_identities(x), return_index=True)
-    return np.sort(first).astype(np.int64)
-
-
-def split_by_identity(x: Floats, fractions: Mapping[str, float], seed: int) -> dict[str, Index]:
-    """Split images so that equal images, and so also their attacked twins, stay on one side.
-
-    Args:
-        x: ``(n, channels, height, width)``.
-        fractions: share of the distinct images for each split; they must sum to 1.
-        seed: seed of the shuffle.
-
-    Returns:
-        Indices into ``x`` for each split, ascending.
-    """
-    _, identity = np.unique(_identities(x), return_inverse=True)
-    count = int(identity.max()) + 1
-    order = np.random.default_rng(seed).permutation(count)
-    ends = np.round(np.cumsum(list(fractions.values())) * count).astype(int)[:-1]
-    parts = np.split(order, ends)
-    return {
-        name: np.flatnonzero(np.isin(identity, part)).astype(np.int64)
-        for name, part in zip(fractions, parts, strict=True)
-    }
-
-
-def _identities(x: Floats) -> list[bytes]:
-    return [hashlib.sha256((image + 0.0).tobytes()).digest() for image in x]  # -0.0 equals 0.0, in other bits
+_VALUES_TOGETHER = 2_000_000
+"""Pixel values attacked in one batch; larger batches of large images are slower, for want of cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +51,30 @@ class AttackedSet:
 
     Attributes:
         attack: what was done.
-        x: ``(m, channels, height, width)``, attacked, within the bounds.
+        pixels: ``(m, channels, height, width)``, attacked, within the bounds: an array, or what reads from the cache.
         index: ``(m,)`` positions of the clean twins in the images that were given.
     """
 
     attack: Attack
-    x: Floats
+    pixels: Pixels
     index: Index
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def x(self) -> Floats:
+        """All attacked images as one array; read anew each time where they are not in memory."""
+        return np.asarray(self.pixels)
+
+    def subset(self, index: slice | Sequence[int] | NDArray[Any]) -> AttackedSet:
+        """Return some of the images, without reading them yet: a slice, positions, or a mask ``(m,)`` of bools."""
+        return AttackedSet(self.attack, rows(self.pixels, index), self.index[index])
 
 
 def attack_all(
     classifier: Classifier,
-    x: Floats,
+    x: Pixels,
     attacks: tuple[Attack, ...],
     *,
     seed: int,
@@ -104,7 +86,11 @@ def attack_all(
     """Attack every image with every attack, away from the label that the classifier gives it.
 
     Chunks of images are stored as soon as they are done, under a digest of the model, the images, the attack and the
-    seed; what is there already is not done again, so an interrupted call goes on where it stopped.
+    seed; what is there already is not done again, so an interrupted call goes on where it stopped. No more than a few
+    chunks are in memory at a time.
+
+    Under ``joblib.parallel_config(backend="dask")`` or ``"ray"`` the chunks are attacked on that cluster, whose
+    machines need ce-detect but no shared disk.
 
     Args:
         classifier: the classifier under attack.
@@ -127,14 +113,7 @@ def attack_all(
         twice = max(names, key=names.count)
         raise CalibrationError(f"two attacks are both called {twice!r}; give them different names")
     folder = (cache or cache_folder()) / "attacks"
-    chunks = [np.arange(start, min(start + CHUNK, len(x))) for start in range(0, len(x), CHUNK)]
-    with torch.no_grad():  # equal weights behind another preprocessing are another model
-        probe = classifier.logits(classifier.probe()).cpu().numpy()
-    tasks = [
-        _Task(attack, x[chunk], _key(classifier, probe, x[chunk], attack, seed), folder, first=position == 0)
-        for position, chunk in enumerate(chunks)
-        for attack in attacks
-    ]
+    tasks = _tasks(classifier, x, attacks, seed, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _finish(classifier, tasks, jobs, seconds, progress)
@@ -143,16 +122,26 @@ def attack_all(
             f"cannot keep attacked images in {folder}: {error}. Free some space, or name another folder in "
             "CE_DETECT_CACHE. What is done so far is kept"
         ) from error
-    return _collected(attacks, chunks, tasks)
+    return _collected(attacks, tasks)
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
+    """One chunk of images and one attack.
+
+    Attributes:
+        attack: what is done.
+        pixels: images of the chunk.
+        start: position of the first of them in the images that were given.
+        key: digest of everything that the outcome depends on.
+        folder: of the cache.
+    """
+
     attack: Attack
-    x: Floats
+    pixels: Pixels
+    start: int
     key: str
     folder: Path
-    first: bool
 
     @property
     def path(self) -> Path:
@@ -164,7 +153,20 @@ class _Task:
 
     @property
     def work(self) -> float:
-        return self.attack.passes * len(self.x)
+        return self.attack.passes * len(self.pixels)
+
+
+def _tasks(classifier: Classifier, x: Pixels, attacks: tuple[Attack, ...], seed: int, folder: Path) -> list[_Task]:
+    with torch.no_grad():  # equal weights behind another preprocessing are another model
+        probe = classifier.logits(classifier.probe()).cpu().numpy()
+    tasks = []
+    for start in range(0, len(x), CHUNK):
+        pixels = rows(x, slice(start, start + CHUNK))
+        read = np.asarray(pixels)
+        tasks += [
+            _Task(attack, pixels, start, _key(classifier, probe, read, attack, seed), folder) for attack in attacks
+        ]
+    return tasks
 
 
 def _key(classifier: Classifier, probe: Floats, x: Floats, attack: Attack, seed: int) -> str:
@@ -184,62 +186,56 @@ def _finish(
     classifier: Classifier, tasks: list[_Task], jobs: int | None, seconds: float | None, progress: Progress | None
 ) -> None:
     total = sum(task.work for task in tasks)
-    missing = [task for task in tasks if _stored(task) is None]
+    missing = [task for task in tasks if not _is_done(task)]
     done = total - sum(task.work for task in missing)
-    deadline = None if seconds is None else time.time() + seconds
-    for task in _executed(classifier, missing, _workers(classifier, missing, jobs), deadline):
+    deadline = None if seconds is None else time.monotonic() + seconds
+    workers = spread.workers(classifier, sum(task.work for task in missing) if len(missing) > 1 else 0.0, jobs)
+    for task, attacked in _executed(classifier, missing, workers, deadline):
+        if attacked is not None:
+            atomic.write(task.path, save({"x": attacked}))
         done += task.work
         if progress is not None:
             progress(f"attack {task.attack.name}", done, total)
 
 
-def _workers(classifier: Classifier, missing: list[_Task], jobs: int | None) -> int:
-    if jobs is not None:
-        return max(1, jobs)
-    on_cpu = getattr(classifier, "device", torch.device("cpu")).type == "cpu"
-    worth = len(missing) > 1 and sum(task.work for task in missing) > _WORTH_A_POOL
-    return (os.cpu_count() or 1) if on_cpu and worth else 1
+def _executed(
+    classifier: Classifier, tasks: list[_Task], workers: int, deadline: float | None
+) -> Iterator[tuple[_Task, Floats | None]]:
+    """Run the tasks, yielding each as it ends with its attacked images; None for one that time did not allow."""
+    late: list[_Task] = []
+
+    def in_time(away: bool) -> Iterator[tuple[int, _Task]]:
+        for number, task in enumerate(tasks):
+            if away != (spreading and task.attack.portable):
+                continue
+            if deadline is not None and time.monotonic() > deadline and task.start > 0:
+                late.append(task)
+            else:
+                yield number, task
+
+    shipped = spread.shippable(classifier) if workers != 1 else None
+    spreading = shipped is not None
+    if shipped is not None:
+        calls = ((number, (task.attack, np.asarray(task.pixels), task.seed)) for number, task in in_time(away=True))
+        for number, attacked in spread.spread(_run, shipped, calls, workers):
+            yield tasks[number], attacked
+    for _, task in in_time(away=False):
+        yield task, _run(classifier, task.attack, np.asarray(task.pixels), task.seed)
+    for task in late:
+        yield task, None
 
 
-def _executed(classifier: Classifier, tasks: list[_Task], workers: int, deadline: float | None) -> Iterator[_Task]:
-    """Run the tasks, yielding each as it ends. The attacks run in processes: ART draws from global generators."""
-    if workers > 1 and (shipped := _shippable(classifier)) is not None:
-        from joblib import Parallel, delayed
-
-        pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2 * n_jobs", batch_size=1)
-        yield from pool(delayed(_run_shipped)(shipped, task, deadline) for task in tasks)
-        return
-    for task in tasks:
-        yield _run(classifier, task, deadline)
+_alone = threading.Lock()  # the attacks draw from global generators, and a cluster's workers may be threads
 
 
-def _shippable(classifier: Classifier) -> bytes | None:
-    """The classifier for our own worker processes; None for a hooked one, whose code they may not be able to import."""
-    return pickle.dumps(classifier) if isinstance(classifier, TorchClassifier) else None
+def _run(classifier: Classifier, attack: Attack, x: Floats, seed: int) -> Floats:
+    """Attack a chunk of images."""
+    with _alone, _seeded(seed), _kept_trainable(classifier), np.errstate(all="ignore"):
+        return np.ascontiguousarray(attack.run(classifier, x, batch_size=_together(x)))
 
 
-_received: tuple[bytes, Classifier] | None = None
-
-
-def _run_shipped(shipped: bytes, task: _Task, deadline: float | None) -> _Task:
-    """Run a task in a worker process, unpacking the classifier once."""
-    global _received
-    if _received is None or _received[0] != shipped:
-        _received = (shipped, pickle.loads(shipped))
-    return _run(_received[1], task, deadline)
-
-
-def _run(classifier: Classifier, task: _Task, deadline: float | None) -> _Task:
-    if deadline is not None and time.time() > deadline and not task.first:
-        return task
-    from ce_detect.calibrate._estimator import Estimator
-
-    low, high = classifier.bounds
-    with _seeded(task.seed), _kept_trainable(classifier), np.errstate(all="ignore"):
-        attack = task.attack.build(Estimator(classifier), width=high - low, batch_size=CHUNK)
-        attacked = np.clip(np.asarray(attack.generate(x=task.x), dtype=np.float32), low, high)
-    atomic.write(task.path, save({"x": np.ascontiguousarray(attacked)}))
-    return task
+def _together(x: Floats) -> int:
+    return max(1, min(CHUNK, _VALUES_TOGETHER // int(np.prod(x.shape[1:]))))
 
 
 @contextlib.contextmanager
@@ -269,30 +265,48 @@ def _kept_trainable(classifier: Classifier) -> Iterator[None]:
             parameter.requires_grad_(trainable)
 
 
-def _stored(task: _Task) -> Floats | None:
-    """The finished chunk, or None where there is none or it is not what it should be."""
+def _is_done(task: _Task) -> bool:
+    """Whether the chunk is in the cache, whole, by its header and its length."""
     if not task.path.exists():
-        return None
+        return False
     try:
-        x: Any = load(task.path.read_bytes())["x"]
-    except Exception as error:  # noqa: BLE001  safetensors raises a bare Exception subclass
+        with safe_open(str(task.path), framework="numpy") as file:
+            found = file.get_slice("x")
+            shape, dtype = tuple(found.get_shape()), found.get_dtype()
+    except (SafetensorError, OSError) as error:
         problem = repr(error)
     else:
-        if x.shape == task.x.shape and x.dtype == np.float32:
-            return np.asarray(x)
-        problem = f"{x.dtype} of shape {x.shape}"
+        if shape == task.pixels.shape and dtype == "F32":
+            return True
+        problem = f"{dtype} of shape {shape}"
     logger.warning("attacked images in %s cannot be read (%s); making them again", task.path, problem)
-    return None
+    return False
 
 
-def _collected(attacks: tuple[Attack, ...], chunks: list[Index], tasks: list[_Task]) -> dict[str, AttackedSet]:
+class _Chunk(Lazy):
+    """Attacked images in one file of the cache."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        self._path = path
+
+    def _read(self, positions: Index) -> Floats:
+        try:
+            x: Floats = load(self._path.read_bytes())["x"]
+        except (SafetensorError, OSError, KeyError) as error:
+            raise CalibrationError(
+                f"attacked images in {self._path} can no longer be read: {error}. Start again: they will be made anew"
+            ) from error
+        return x[positions]
+
+
+def _collected(attacks: tuple[Attack, ...], tasks: list[_Task]) -> dict[str, AttackedSet]:
     sets = {}
     for position, attack in enumerate(attacks):
-        pairs = [(chunk, _stored(task)) for chunk, task in zip(chunks, tasks[position :: len(attacks)], strict=True)]
-        done = [(chunk, x) for chunk, x in pairs if x is not None]
-        sets[attack.name] = AttackedSet(
-            attack, np.concatenate([x for _, x in done]), np.concatenate([chunk for chunk, _ in done]).astype(np.int64)
-        )
+        done = [task for task in tasks[position :: len(attacks)] if task.path.exists()]
+        parts = [_Chunk(task.path, task.pixels.shape) for task in done]
+        index = [np.arange(task.start, task.start + len(task.pixels)) for task in done]
+        sets[attack.name] = AttackedSet(attack, Concatenated(parts), np.concatenate(index).astype(np.int64))
     return sets
 
 

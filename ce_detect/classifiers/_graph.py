@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import operator
 import warnings
@@ -19,7 +20,15 @@ _ATEN = torch.ops.aten
 _BATCH_NORM = _ATEN._native_batch_norm_legit_no_training.default
 _CONVOLUTIONS = (_ATEN.conv2d.default, _ATEN.conv2d.padding)
 _PARAMETRIC = (*_CONVOLUTIONS, _ATEN.convolution.default, _ATEN.linear.default, _ATEN.addmm.default)
-_RELAYS = (_ATEN.cat, _ATEN.div, _ATEN.neg, _ATEN.slice, _ATEN.squeeze, _ATEN.unsqueeze, _ATEN.view, _ATEN.reshape)
+_REARRANGEMENTS = frozenset({
+    _ATEN.alias, _ATEN.clone, _ATEN.flatten, _ATEN.permute, _ATEN.reshape, _ATEN.select, _ATEN.slice, _ATEN.squeeze,
+    _ATEN.transpose, _ATEN.unsqueeze, _ATEN.view,
+})  # fmt: skip
+_POOLINGS = frozenset({
+    _ATEN.adaptive_avg_pool2d, _ATEN.adaptive_max_pool2d, _ATEN.avg_pool2d, _ATEN.constant_pad_nd, _ATEN.max_pool2d,
+    _ATEN.max_pool2d_with_indices, _ATEN.mean, _ATEN.pad,
+})  # fmt: skip
+_SAME_ORDER = _REARRANGEMENTS - {_ATEN.permute, _ATEN.select, _ATEN.slice, _ATEN.transpose}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +37,19 @@ class Cut:
 
     Attributes:
         node: the fx node that computes the tensor.
-        name: module path that computed it, as the model's author named it.
+        inside: paths of the modules that were running, outermost first, without the model itself.
+        returned: those of them whose output the tensor is.
+        name: path of the innermost of these modules, or of the operation where the model itself computed the tensor.
         shape: shape of the tensor without the batch dimension.
+        derived: whether it holds what the tensor before it holds, padded, pooled or rearranged.
     """
 
     node: fx.Node
+    inside: tuple[str, ...]
+    returned: tuple[str, ...]
     name: str
     shape: tuple[int, ...]
+    derived: bool
 
 
 def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -48,12 +63,15 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
         example: ``(batch >= 2, channels, height, width)``.
 
     Raises:
+        ValueError: the model fixes the batch size.
         Exception: whatever ``torch.export`` raises on a model that it cannot capture.
     """
     sizes = [{0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}, {0: Dim.AUTO}]
     graphs = [_export(model, example, free) for free in sizes]
     elastic, rigid = graphs
     chosen = elastic if len(cuts(elastic)) >= len(cuts(rigid)) else rigid
+    if isinstance(_placeholder(chosen.graph).meta["val"].shape[0], int):
+        raise ValueError("it fixes the batch size; a forward that uses x.shape[0] instead of len(x) does not")
     _fold_batch_norms(chosen)
     _lay_channels_last(chosen)
     return chosen
@@ -90,13 +108,13 @@ def _fold_batch_norms(graph_module: fx.GraphModule) -> None:
             continue
         weight, bias = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
         tensors = [None if n is None else _constant(graph_module, n) for n in (weight, bias, *statistics)]
-        w, b, scale, shift, mean, var = tensors
+        w, b, scale, shift, mean, var = [None if t is None else _at_least_float32(t) for t in tensors]
         folded = fuse_conv_bn_weights(w, b, mean, var, norm.args[6], scale, shift)  # type: ignore[arg-type]
         with graph.inserting_before(conv):
             nodes = []
             for kind, tensor in zip(("weight", "bias"), folded, strict=True):
                 name = f"{conv.name}_folded_{kind}"
-                graph_module.register_buffer(name, tensor.detach())
+                graph_module.register_buffer(name, tensor.detach().to(_constant(graph_module, weight).dtype))
                 nodes.append(graph.get_attr(name))
         conv.args = (conv.args[0], *nodes, *conv.args[3:])
         for use in uses:
@@ -124,6 +142,10 @@ def _lay_channels_last(graph_module: fx.GraphModule) -> None:
     graph_module.recompile()
 
 
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def _constant(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:
     value = operator.attrgetter(str(node.target))(graph_module)
     assert isinstance(value, Tensor)
@@ -135,35 +157,67 @@ def cuts(graph_module: fx.GraphModule) -> list[Cut]:
 
     Of several such tensors computed by one module only the last is kept (an activation, not the sum before it).
     """
+    carriers = _carriers(graph_module.graph)
+    last = {path: node for node in carriers for path in _module_paths(node)}
     found: dict[str, Cut] = {}
     alive: dict[fx.Node, int] = {}
     parametric = False
-    for node in graph_module.graph.nodes:
-        if node.op in ("get_attr", "output") or _is_batch_size(node):
-            continue
+    for node in carriers:
         for source in node.all_input_nodes:
             if source in alive:
                 alive[source] -= 1
                 if not alive[source]:
                     del alive[source]
-        uses = sum(1 for user in node.users if user.op != "output" and not _is_batch_size(user))
+        uses = sum(1 for user in node.users if user in carriers)
         if uses:
             alive[node] = uses
         parametric = parametric or node.target in _PARAMETRIC
         if parametric and list(alive) == [node] and _is_latent(node):
-            name = _module_path(node)
+            inside = _module_paths(node)
+            name = inside[-1] if inside else _numbered(_operation(node), found)
             found.pop(name, None)
-            found[name] = Cut(node, name, tuple(int(d) for d in _shape_at_export(node)))
+            returned = tuple(path for path in inside if last[path] is node)
+            derived = _packet(node) in _REARRANGEMENTS | _POOLINGS
+            found[name] = Cut(node, inside, returned, name, _shape_at_export(node), derived)
     return list(found.values())
+
+
+def _carriers(graph: fx.Graph) -> dict[fx.Node, None]:
+    """The nodes that depend on the pixels, in order; all others can be computed again wherever they are needed."""
+    carriers: dict[fx.Node, None] = {}
+    for node in graph.nodes:
+        if node.op == "placeholder" or (
+            node.op != "output" and not _is_batch_size(node) and any(n in carriers for n in node.all_input_nodes)
+        ):
+            carriers[node] = None
+    return carriers
+
+
+def _packet(node: fx.Node) -> object:
+    """The operation of a node, whatever its arguments; that of the source where the node takes one of many results."""
+    if node.target is operator.getitem:
+        return _packet(node.all_input_nodes[0])
+    return getattr(node.target, "overloadpacket", node.target)
+
+
+def _operation(node: fx.Node) -> str:
+    return str(getattr(_packet(node), "__name__", node.name))
+
+
+def _numbered(name: str, taken: dict[str, Cut]) -> str:
+    """The name, with a number where it is taken."""
+    names = (name if count == 0 else f"{name}_{count}" for count in itertools.count())
+    return next(name for name in names if name not in taken)
 
 
 def _shape_at_export(node: fx.Node) -> tuple[int, ...]:
     """Shape without the batch, free sizes replaced by those of the example."""
-    sizes = []
-    for size in node.meta["val"].shape[1:]:
-        symbol = getattr(size, "node", None)
-        sizes.append(int(symbol.hint) if symbol is not None else int(size))
-    return tuple(sizes)
+    symbols = [(size, getattr(size, "node", None)) for size in node.meta["val"].shape[1:]]
+    return tuple(int(size if symbol is None else symbol.hint) for size, symbol in symbols)
+
+
+def _placeholder(graph: fx.Graph) -> fx.Node:
+    return next(node for node in graph.nodes if node.op == "placeholder")
 
 
 def _is_batch_size(node: fx.Node) -> bool:
@@ -178,21 +232,21 @@ def _is_latent(node: fx.Node) -> bool:
     value = node.meta.get("val")
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim not in (2, 3, 4):
         return False
-    batch = next(n for n in node.graph.nodes if n.op == "placeholder").meta["val"].shape[0]
+    batch = _placeholder(node.graph).meta["val"].shape[0]
     return str(value.shape[0]) == str(batch)
 
 
-def _module_path(node: fx.Node) -> str:
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path = str(stack[-1][0]) if stack else ""
-    path = path.removeprefix("L['self']").lstrip(".")
-    return path or node.name
+def _module_paths(node: fx.Node) -> tuple[str, ...]:
+    """Paths of the modules that were running, outermost first, without the model itself."""
+    stack = (node.meta.get("nn_module_stack") or {}).values()
+    paths = (str(path).removeprefix("L['self']").lstrip(".") for path, *_ in stack)
+    return tuple(path for path in paths if path)
 
 
 def segments(graph_module: fx.GraphModule, at: list[Cut]) -> list[fx.GraphModule]:
     """Split the graph at the given cuts: ``len(at) + 1`` modules, each from one tensor to one tensor."""
     graph = graph_module.graph
-    start: fx.Node = next(n for n in graph.nodes if n.op == "placeholder")
+    start = _placeholder(graph)
     (end,) = next(n for n in graph.nodes if n.op == "output").all_input_nodes
     pieces = []
     for stop in [*(cut.node for cut in at), end]:
@@ -239,18 +293,11 @@ def _between(start: fx.Node, stop: fx.Node) -> set[fx.Node]:
     return needed
 
 
-def linear_head(graph_module: fx.GraphModule) -> tuple[str, Tensor] | None:
-    """Return the module path of the last hidden tensor and the weight ``(classes, features)`` of a linear head."""
+def linear_head(graph_module: fx.GraphModule) -> tuple[fx.Node, Tensor] | None:
+    """Return the node that feeds a linear last layer, and the weight ``(classes, features)`` of that layer."""
     (last,) = next(n for n in graph_module.graph.nodes if n.op == "output").all_input_nodes
+    while _packet(last) in _SAME_ORDER:
+        last = last.all_input_nodes[0]
     if last.target is not _ATEN.linear.default or last.args[1].op != "get_attr":
         return None
-    names = [cut.name for cut in cuts(graph_module) if cut.node is last.args[0]]
-    return (names[0], _constant(graph_module, last.args[1])) if names else None
-
-
-def ends_in_probabilities(graph_module: fx.GraphModule) -> bool:
-    """Whether the last operation, but for those that only rearrange or scale, is a softmax or a sigmoid."""
-    (last,) = next(n for n in graph_module.graph.nodes if n.op == "output").all_input_nodes
-    while getattr(last.target, "overloadpacket", None) in _RELAYS:
-        last = last.all_input_nodes[0]
-    return any(word in str(last.target) for word in ("softmax", "sigmoid")) and "log" not in str(last.target)
+    return last.args[0], _constant(graph_module, last.args[1])

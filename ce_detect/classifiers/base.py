@@ -11,13 +11,16 @@ if TYPE_CHECKING:
 INPUT = "input"
 """Name of the site that is the input itself."""
 
+PENULTIMATE = "penultimate"
+"""Name of the site that feeds a linear last layer."""
+
 
 class Trace(NamedTuple):
     """What one forward pass leaves behind.
 
     Attributes:
-        logits: ``(batch, classes)``.
-        latents: one hidden tensor a site, in the order in which the classifier computes them.
+        logits: ``(batch, classes)``, float32.
+        latents: one hidden tensor a site, float32, in the order in which the classifier computes them.
     """
 
     logits: Tensor
@@ -34,6 +37,9 @@ class Classifier(Protocol):
         bounds: smallest and largest valid pixel value; preprocessing is inside the model.
         sites: names of the hidden tensors where one may intervene, in the order of computation.
         elastic: whether inputs of another height and width than ``input_shape`` are accepted.
+        multi_label: whether each logit is the log-odds of a label of its own, so that several labels may hold at once;
+            the decision is the top label.
+        label: the one label of a multi-label model that is watched, as a decision between two classes; else None.
         head_weight: ``(classes, features)`` of a linear last layer that reads the site ``"penultimate"``, or None.
     """
 
@@ -42,11 +48,18 @@ class Classifier(Protocol):
     bounds: tuple[float, float]
     sites: tuple[str, ...]
     elastic: bool
+    multi_label: bool
+    label: int | None
     head_weight: Tensor | None
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """Relative difference of logits that is rounding, not another model."""
         ...
 
     def probe(self) -> Tensor:

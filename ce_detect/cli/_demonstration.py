@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from ce_detect import Attack, DetectedModel, Recipe, load_data, load_model
 from ce_detect.calibrate.cost import ratios
-from ce_detect.calibrate.fit import BATCH
-from ce_detect.calibrate.sets import AttackedSet, attack_all
-from ce_detect.cli._progress import Report
+from ce_detect.calibrate.meter import BATCHES
+from ce_detect.calibrate.sets import AttackedSet, Progress, attack_all
+from ce_detect.corruptions import MILD
 from ce_detect.data import Images
+
+MILDEST = tuple(corruption for corruption in MILD if corruption.severity == 1)
+"""Benign change that the demo counts false alarms under."""
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 """Classes of Fashion-MNIST."""
@@ -40,8 +43,8 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """The gate's word on one image.
+class Example:
+    """One image and the gate's word on it.
 
     Attributes:
         kind: ``"clean"`` or the name of the attack.
@@ -79,7 +82,7 @@ class Demonstration:
     report: dict[str, Any]
     unseen: tuple[str, ...]
     cost: float
-    judged: tuple[Judged, ...]
+    judged: tuple[Example, ...]
     seconds: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,7 +92,7 @@ class Demonstration:
 
 def demonstrate(
     *, sizes: Sizes, recipe: Recipe, fpr: float, budget: float, unseen: Attack, shown: Attack, seed: int,
-    cache: Path | None, progress: Report | None = None, output: Path | None = None,
+    cache: Path | None, progress: Progress | None = None, output: Path | None = None,
 ) -> Demonstration:  # fmt: skip
     """Do the main job on the embedded model and images.
 
@@ -132,7 +135,7 @@ def demonstrate(
         report = _report(guard, held_out, {name: twins[name] for name in dict.fromkeys((*_names(recipe), unseen.name))})
         judged = _judged(guard, held_out, twins[shown.name])
     with stages("measure the cost of the gate"):
-        cost = _cost(guard, held_out.x[:BATCH])
+        cost = _cost(guard, held_out.x[: max(BATCHES)])
     return Demonstration(guard.manifest, guard.threshold, report, (unseen.name,), cost, judged, stages.seconds)
 
 
@@ -161,10 +164,12 @@ def _distinct(attacks: tuple[Attack, ...]) -> tuple[Attack, ...]:
 def _report(guard: DetectedModel, held_out: Images, twins: dict[str, AttackedSet]) -> dict[str, Any]:
     from ce_detect.evaluate import report
 
-    return report.evaluate(guard.gate, held_out.x, held_out.y, twins, target=guard.manifest["fpr"]).to_dict()
+    return report.evaluate(
+        guard.gate, held_out.x, held_out.y, twins, target=guard.manifest["fpr"], corruptions=MILDEST
+    ).to_dict()
 
 
-def _judged(guard: DetectedModel, held_out: Images, twins: AttackedSet) -> tuple[Judged, ...]:
+def _judged(guard: DetectedModel, held_out: Images, twins: AttackedSet) -> tuple[Example, ...]:
     """Verdicts on the first image whose attack succeeds, before and after it: not a chosen one."""
     clean = held_out.x[twins.index]
     changed = np.flatnonzero(guard(clean).label != guard(twins.x).label)
@@ -176,9 +181,9 @@ def _judged(guard: DetectedModel, held_out: Images, twins: AttackedSet) -> tuple
     return tuple(_judge(guard, kind, shows, image) for kind, image in pairs)
 
 
-def _judge(guard: DetectedModel, kind: str, shows: str, image: NDArray[np.float32]) -> Judged:
+def _judge(guard: DetectedModel, kind: str, shows: str, image: NDArray[np.float32]) -> Example:
     result = guard(image[None])
-    return Judged(
+    return Example(
         kind=kind,
         true_class=shows,
         decision=CLASSES[int(result.label[0])],

@@ -13,6 +13,11 @@ _HEADER = (
     "attack", "n", "success", "AUROC", "AUROC of successes", "detected", "detected of successes", "accuracy of passed",
 )  # fmt: skip
 
+_CLEAN_ONLY = ("clean-only AUROC of successes", "clean-only detected of successes")
+"""Further columns where a detector that no attack taught stands beside."""
+
+_CORRUPTION_HEADER = ("corruption", "n", "flagged", "flagged of same decision", "decision changed", "accuracy")
+
 
 def promise(manifest: Plain) -> str:
     """What the gate promises about clean inputs."""
@@ -31,17 +36,19 @@ def cost(manifest: Plain) -> str:
 
 def print_gate(title: str, manifest: Plain, threshold: float) -> None:
     """Print what was chosen and what it promises."""
-    names = manifest["signature"]["names"]
-    print_pairs(
-        title,
-        {
-            "promise": promise(manifest),
-            "threshold": f"{threshold:.4g}",
-            "cost": cost(manifest),
-            f"interventions ({len(names)})": "; ".join(names) or "none: free statistics of one forward alone",
-            "learned from": ", ".join(manifest["recipe"]["learned_from"]) or "clean images alone",
-        },
-    )
+    names, recipe = manifest["signature"]["names"], manifest["recipe"]
+    pairs = {
+        "promise": promise(manifest),
+        "threshold": f"{threshold:.4g}",
+        "cost": cost(manifest),
+        f"interventions ({len(names)})": "; ".join(names) or "none: free statistics of one forward alone",
+        "learned from": ", ".join(recipe["learned_from"]) or "clean images alone",
+    }
+    if recipe["corruptions"]:
+        listed = ", ".join(f"{table['kind']} {table['severity']}" for table in recipe["corruptions"])
+        pairs["counts as clean"] = listed
+        pairs["also promised"] = f"the same of a mixture of which {exact_percent(recipe['corrupted'])} are so corrupted"
+    print_pairs(title, pairs)
 
 
 def print_report(title: str, report: Plain) -> None:
@@ -49,6 +56,8 @@ def print_report(title: str, report: Plain) -> None:
     print_clean(f"{title}: {report['clean']['n']} clean images", report)
     if report["attacks"]:
         print_attacks(f"{title}: attacks, at the calibrated threshold", report["attacks"])
+    if report["corruptions"]:
+        print_corruptions(f"{title}: benign change, where every flag is a false alarm", report["corruptions"])
 
 
 def print_clean(title: str, report: Plain) -> None:
@@ -63,12 +72,27 @@ def print_clean(title: str, report: Plain) -> None:
             "accuracy": percent(clean["accuracy"]),
             "accuracy of what passes": percent(clean["passed_accuracy"]),
         }
+    if clean["clean_only_false_positive_rate"] is not None:
+        pairs["flagged by the clean-only detector"] = percent(clean["clean_only_false_positive_rate"])
     print_pairs(title, pairs)
 
 
 def print_attacks(title: str, attacks: Mapping[str, Plain]) -> None:
     """Print one row an attack."""
-    print_table(title, _HEADER, [(name, *_row(figures)) for name, figures in attacks.items()])
+    beside = any(figures["clean_only"] is not None for figures in attacks.values())
+    rows = [(name, *_row(figures), *(_clean_only(figures) if beside else ())) for name, figures in attacks.items()]
+    print_table(title, (*_HEADER, *(_CLEAN_ONLY if beside else ())), rows)
+
+
+def print_corruptions(title: str, corruptions: Mapping[str, Plain]) -> None:
+    """Print one row a corruption."""
+    beside = any(figures["clean_only_false_positive_rate"] is not None for figures in corruptions.values())
+    rates = (
+        "false_positive_rate", "false_positive_rate_unchanged", "changed_rate", "accuracy",
+        *(["clean_only_false_positive_rate"] if beside else []),
+    )  # fmt: skip
+    rows = [(name, str(found["n"]), *(percent(found[rate]) for rate in rates)) for name, found in corruptions.items()]
+    print_table(title, (*_CORRUPTION_HEADER, *(["flagged by clean-only"] if beside else [])), rows)
 
 
 def mean_detection(report: Plain) -> float | None:
@@ -76,6 +100,11 @@ def mean_detection(report: Plain) -> float | None:
     rates = [figures["detection_rate_successes"] for figures in report["attacks"].values()]
     known = [rate for rate in rates if rate is not None]
     return sum(known) / len(known) if known else None
+
+
+def _clean_only(figures: Plain) -> tuple[str, str]:
+    beside = figures["clean_only"]
+    return decimal(beside["auroc_successes"]), percent(beside["detection_rate_successes"])
 
 
 def _row(figures: Plain) -> tuple[str, ...]:

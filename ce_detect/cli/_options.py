@@ -80,6 +80,18 @@ def model_options() -> Decorator:
     )
 
 
+def decision_options() -> Decorator:
+    """``--multi-label`` and ``--label``."""
+    return _stacked(
+        click.option("--multi-label", is_flag=True, help="Several labels may hold at once; the top label decides."),
+        click.option(
+            "--label",
+            type=click.IntRange(min=0),
+            help="Watch this label of a multi-label model alone: 1 where its logit is above 0, else 0.",
+        ),
+    )
+
+
 def data_options() -> Decorator:
     """``--data``, ``--split`` and ``--limit``."""
     return _stacked(
@@ -87,9 +99,10 @@ def data_options() -> Decorator:
             "--data",
             required=True,
             metavar="SPEC",
-            help="Folder of class folders, .npz, .npy, 'package.module:factory', 'path/to/file.py:factory' or 'demo'.",
+            help="Folder of class folders, .npz, .npy, .parquet, 'package.module:factory', 'path/to/file.py:factory' "
+            "or 'demo'.",
         ),
-        click.option("--split", help="Which split of an .npz file to take, such as 'train'."),
+        click.option("--split", help="Which split of an .npz file or of parquet files to take, such as 'train'."),
         click.option("--limit", type=COUNT, help="Take only the first so many images."),
     )
 

@@ -13,15 +13,14 @@ import click
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-Report = Callable[[str, float, float], None]
-"""Called with what is being done, the work done so far and the work in all; see `ce_detect.calibrate.sets.Progress`."""
+    from ce_detect.calibrate.sets import Progress
 
 LINE_EVERY = 30.0
 """Seconds between two lines where stderr is not a terminal."""
 
 
 @contextmanager
-def shown_progress() -> Iterator[Report]:
+def shown_progress() -> Iterator[Progress]:
     """Yield a callback for the library's ``progress``."""
     if not sys.stderr.isatty():
         yield Lines()
@@ -29,19 +28,19 @@ def shown_progress() -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        Progress,
         SpinnerColumn,
         TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.progress import Progress as RichProgress
 
     columns = (
         SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
         TextColumn("elapsed"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=600) as progress:
+    with RichProgress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=600) as progress:
         yield Bar(progress)
 
 
@@ -54,7 +53,7 @@ class Bar:
         self._phase: tuple[float, float] = (0.0, 0.0)
 
     def __call__(self, description: str, done: float, total: float) -> None:
-        """Draw the new state; see `Report`."""
+        """Draw the new state; see `ce_detect.calibrate.sets.Progress`."""
         before, total_before = self._phase
         self._phase = (done, total)
         if done >= total:  # what follows has no known length
@@ -82,7 +81,7 @@ class Lines:
         self._start = (0.0, 0.0, 0.0)
 
     def __call__(self, description: str, done: float, total: float) -> None:
-        """Print the state where the last line is old enough; see `Report`."""
+        """Print the state where the last line is old enough; see `ce_detect.calibrate.sets.Progress`."""
         now = self._clock()
         _, done_before, total_before = self._start
         if total != total_before or done < done_before:

@@ -16,6 +16,7 @@ from ce_detect.cli._progress import shown_progress
 
 @click.command("calibrate")
 @options.model_options()
+@options.decision_options()
 @options.data_options()
 @click.option("--recipe", default="default", show_default=True, help="Name of a shipped recipe, or a .toml file.")
 @click.option(
@@ -56,6 +57,8 @@ from ce_detect.cli._progress import shown_progress
 def command(
     model: str,
     weights: Path | None,
+    multi_label: bool,
+    label: int | None,
     data: str,
     split: str | None,
     limit: int | None,
@@ -74,9 +77,9 @@ def command(
 
     recipe = Recipe.load(settings.pop("recipe"))
     images = load_data(data, split=split, limit=limit)
-    guard = DetectedModel(load_model(model, weights), bounds=bounds or images.bounds)
+    guard = DetectedModel(load_model(model, weights), bounds=bounds, multi_label=multi_label, label=label)
     with shown_progress() as progress:
-        guard.calibrate(images.x, images.y, recipe=recipe, progress=progress, **settings)
+        guard.calibrate(images, recipe=recipe, progress=progress, **settings)
     guard.save(output)
     if as_json:
         print_json({"output": str(output), "manifest": guard.manifest})

@@ -17,7 +17,7 @@ from ce_detect.cli._output import percent, print_json, print_pairs
 from ce_detect.cli._progress import shown_progress
 
 if TYPE_CHECKING:
-    from ce_detect.cli._demonstration import Demonstration, Judged
+    from ce_detect.cli._demonstration import Demonstration, Example
 
 
 @click.command("demo")
@@ -73,7 +73,7 @@ def _print(found: Demonstration, output: Path | None) -> None:
     print_pairs("Where time went", {stage: f"{seconds:.1f} s" for stage, seconds in found.seconds.items()})
 
 
-def in_words(judged: Judged) -> str:
+def in_words(judged: Example) -> str:
     """A verdict as a sentence."""
     image = "A clean image" if judged.kind == "clean" else f"The same image after {judged.kind}"
     verdict = "it is flagged as adversarial" if judged.is_adversarial else "it passes"

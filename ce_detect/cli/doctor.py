@@ -52,7 +52,7 @@ def command(context: click.Context, /, attacks: bool, interventions: bool, as_js
     """
     found = examination()
     if attacks:
-        found["attacks"] = attack_rows()
+        found["attacks"], found["refused"] = attack_rows(), refused_rows()
     if interventions:
         found["interventions"] = intervention_rows()
     if as_json:
@@ -98,12 +98,23 @@ def attack_rows() -> list[dict[str, Any]]:
             "name": name,
             "norm": info.norm,
             "access": info.access,
+            "needs": list(info.needs),
+            "targeted": info.targeted,
+            "cost": info.cost,
             "passes": Attack.of(name).passes,
             "settings": dict(info.defaults),
+            "art": info.art,
             "paper": info.paper,
         }
         for name, info in ATTACKS.items()
     ]
+
+
+def refused_rows() -> list[dict[str, str]]:
+    """Attacks of ART that are not in the registry, and why."""
+    from ce_detect.calibrate.attacks import REFUSED
+
+    return [{"art": art, "reason": reason} for art, reason in REFUSED.items()]
 
 
 def intervention_rows() -> list[dict[str, Any]] | None:
@@ -170,7 +181,7 @@ def _print(found: Mapping[str, Any]) -> None:
         },
     )
     if "attacks" in found:
-        _print_attacks(found["attacks"])
+        _print_attacks(found["attacks"], found["refused"])
     if "interventions" in found:
         _print_interventions(found["interventions"])
     for problem in found["problems"]:
@@ -179,11 +190,20 @@ def _print(found: Mapping[str, Any]) -> None:
         click.echo("all that calibration needs is here")
 
 
-def _print_attacks(attacks: list[dict[str, Any]]) -> None:
-    header = ("attack", "norm", "access", "forward passes", "paper")
+def _print_attacks(attacks: list[dict[str, Any]], refused: list[dict[str, str]]) -> None:
+    header = ("attack", "norm", "access", "needs", "target", "cost", "passes", "paper")
     print_listing(
-        "Attacks", header, [(a["name"], a["norm"], a["access"], f"about {a['passes']:g}", a["paper"]) for a in attacks]
-    )
+        "Attacks; passes: forward passes an image, about, with default settings",
+        header,
+        [
+            (
+                a["name"], a["norm"], a["access"], ", ".join(a["needs"]) or ABSENT, "yes" if a["targeted"] else "no",
+                a["cost"], f"{a['passes']:g}", a["paper"],
+            )
+            for a in attacks
+        ],
+    )  # fmt: skip
+    print_listing("Attacks of ART left out", ("class", "why"), [(row["art"], row["reason"]) for row in refused])
 
 
 def _print_interventions(rows: list[dict[str, Any]] | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from ce_detect.errors import UsageError
 
 if TYPE_CHECKING:
     from ce_detect import Attack
-    from ce_detect.data import Images
 
 
 @click.command("evaluate")
@@ -27,6 +25,9 @@ if TYPE_CHECKING:
 @click.option("--recipe", help="Take the attacks of this recipe; by default those of the artifact's own.")
 @click.option("--attack", "names", multiple=True, metavar="NAME", help="Use this attack instead, as often as you like.")
 @options.attack_options()
+@click.option(
+    "--corruptions/--no-corruptions", default=True, show_default=True, help="Count false alarms under benign change."
+)
 @click.option("--max-fpr", type=click.FloatRange(0, 1), help="Check: share of clean inputs that is flagged.")
 @click.option(
     "--min-detection",
@@ -47,6 +48,7 @@ def command(
     limit: int | None,
     recipe: str | None,
     names: tuple[str, ...],
+    corruptions: bool,
     max_fpr: float | None,
     min_detection: float | None,
     output: Path | None,
@@ -61,12 +63,14 @@ def command(
     if output is not None:
         check_writable(output)
     from ce_detect import DetectedModel, load_data, load_model
+    from ce_detect.corruptions import MILD
 
     loaded = DetectedModel.load(guard, load_model(model, weights))
     images = load_data(data, split=split, limit=limit)
-    _warn_of_calibration_data(images, loaded.manifest)
     with shown_progress() as progress:
-        report = loaded.evaluate(images.x, images.y, attacks=attacks, progress=progress, **settings).to_dict()
+        report = loaded.evaluate(
+            images, attacks=attacks, corruptions=MILD if corruptions else (), progress=progress, **settings
+        ).to_dict()
     checks = _checks(report, max_fpr, min_detection)
     result = {"artifact": str(guard), "seed": settings["seed"], "report": report, "checks": checks}
     if output is not None:
@@ -88,13 +92,6 @@ def _attacks(recipe: str | None, names: tuple[str, ...]) -> tuple[Attack, ...] |
     from ce_detect import Attack, Recipe
 
     return tuple(Attack.of(name) for name in dict.fromkeys(names)) if recipe is None else Recipe.load(recipe).attacks
-
-
-def _warn_of_calibration_data(images: Images, manifest: dict[str, Any]) -> None:
-    if hashlib.sha256(images.x.tobytes()).hexdigest() == manifest["data"]["fingerprint"]:
-        click.echo(
-            "warning: the detector was calibrated on these very images; figures on new ones will be worse", err=True
-        )
 
 
 def _checks(report: dict[str, Any], max_fpr: float | None, min_detection: float | None) -> list[dict[str, Any]]:

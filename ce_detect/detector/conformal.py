@@ -6,6 +6,11 @@ With ``n`` clean scores that are exchangeable with the clean inputs to come:
   prediction, Vovk et al. 2005). This very calibration may do worse: half of them do.
 - ``pac``: with probability at least ``confidence`` over the calibration data, the false-positive rate of *this*
   deployment is at most ``fpr`` (order statistics; Vovk 2012, arXiv 1209.2673). The default.
+
+Benign change. A recipe may also ask for a promise on a mixture of plain and corrupted inputs. Each calibration image is
+then scored once more, in one variant drawn at random (several copies of one image would not be independent), and the
+threshold is the larger of those from the plain and from the drawn scores. Raising a threshold never flags more, so both
+promises hold, each at its own confidence. P-values come from the plain scores.
 """
 
 from __future__ import annotations

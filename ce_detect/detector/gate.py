@@ -53,11 +53,10 @@ class Verdict(NamedTuple):
     is_adversarial: Tensor
 
 
-class Gate(nn.Module):
-    """Signature, head and conformal in one module: differentiable up to the score, exportable as one graph.
+class Detector(nn.Module):
+    """Head and conformal: from a signature to a verdict.
 
     Attributes:
-        signature: inputs to logits and features.
         head: features to score.
         clean_scores: ``(n,)`` scores of the *calibrate* split, ascending.
         threshold: scalar, score above which an input is flagged.
@@ -68,24 +67,48 @@ class Gate(nn.Module):
     threshold: Tensor
     prior: Tensor
 
-    def __init__(
-        self, signature: Signature, head: Head, *, clean_scores: Tensor, threshold: float, prevalence: float
-    ) -> None:
+    def __init__(self, head: Head, *, clean_scores: Tensor, threshold: float, prevalence: float) -> None:
         super().__init__()
-        self.signature = signature
         self.head = head
         self.register_buffer("clean_scores", clean_scores.sort().values)
         self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
         self.register_buffer("prior", torch.tensor(float(np.log(prevalence / (1 - prevalence)))))
 
-    def forward(self, x: Tensor) -> Verdict:
-        """Judge inputs ``(batch, channels, height, width)``."""
-        logits, features = self.signature(x)
+    def verdict(self, logits: Tensor, features: Tensor) -> Verdict:
+        """Judge signatures ``(batch, features)`` of inputs with logits ``(batch, classes)``."""
         score = self.head(features)
         at_least = (self.clean_scores >= score[:, None]).sum(1)
         p_value = (1 + at_least) / (self.clean_scores.shape[0] + 1)
         probability = torch.sigmoid(self.head.log_likelihood_ratio(score) + self.prior)
         return Verdict(logits, logits.argmax(1), score, p_value, probability, ~(score <= self.threshold))
+
+
+class Gate(Detector):
+    """Signature and detector in one module: differentiable up to the score, exportable as one graph.
+
+    Attributes:
+        signature: inputs to logits and features.
+        clean_only: a second detector on the same signature that no attack taught; `forward` leaves it alone. None where
+            the detector itself is of that kind.
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        head: Head,
+        *,
+        clean_scores: Tensor,
+        threshold: float,
+        prevalence: float,
+        clean_only: Detector | None = None,
+    ) -> None:
+        super().__init__(head, clean_scores=clean_scores, threshold=threshold, prevalence=prevalence)
+        self.signature = signature
+        self.clean_only = clean_only
+
+    def forward(self, x: Tensor) -> Verdict:
+        """Judge inputs ``(batch, channels, height, width)``."""
+        return self.verdict(*self.signature(x))
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,10 @@ class NetworkHead(Head):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return log-odds ``(batch,)`` from a signature ``(batch, features)``."""
-        squashed = self.squash(features)
+        return self.log_odds(self.squash(features))
+
+    def log_odds(self, squashed: Tensor) -> Tensor:
+        """Return log-odds ``(batch,)`` from squashed features."""
         linear = squashed @ self.weight + self.bias
         if not self.depth:
             return linear
@@ -112,26 +115,67 @@ class NetworkHead(Head):
 
 
 class DistanceHead(Head):
-    """Mahalanobis distance of a signature from clean ones; learns from clean data alone.
+    """Distance of a signature from clean ones; learns from clean data alone.
+
+    A squared Mahalanobis distance under probabilistic principal components (Tipping and Bishop 1999): few directions in
+    which clean signatures vary, and noise in all others. Its inverse covariance is a diagonal less a product of two
+    thin matrices, so it is small to store and quick to apply however many features there are.
 
     Attributes:
         mean: ``(features,)`` of squashed clean signatures.
-        whitening: ``(features, features)``; the squared norm of a whitened signature is the squared distance.
+        precision: ``(features,)``, the diagonal of the inverse covariance before the directions are taken off.
+        directions: ``(features, k)``; the squares of the products with them are taken off.
     """
 
     mean: Tensor
-    whitening: Tensor
+    precision: Tensor
+    directions: Tensor
 
-    def __init__(self, center: Tensor, scale: Tensor, mean: Tensor, whitening: Tensor) -> None:
+    def __init__(self, center: Tensor, scale: Tensor, mean: Tensor, precision: Tensor, directions: Tensor) -> None:
         super().__init__(center, scale)
         self.register_buffer("mean", mean.float())
-        self.register_buffer("whitening", whitening.float())
+        self.register_buffer("precision", precision.float())
+        self.register_buffer("directions", directions.float())
 
     def forward(self, features: Tensor) -> Tensor:
         """Return distances ``(batch,)`` from a signature ``(batch, features)``."""
-        whitened = (self.squash(features) - self.mean) @ self.whitening
-        distance: Tensor = torch.linalg.vector_norm(whitened, dim=1)
-        return distance
+        return self.distance(self.squash(features))
+
+    def distance(self, squashed: Tensor) -> Tensor:
+        """Return distances ``(batch,)`` from squashed features."""
+        deviation = squashed - self.mean
+        square = deviation.square() @ self.precision - (deviation @ self.directions).square().sum(1)
+        return square.clamp_min(1e-12).sqrt()  # a difference may round below zero, where a root has no gradient
+
+
+class FusedHead(Head):
+    """What attacks look like, and what clean inputs look like, in one score.
+
+    The mean of the log-odds of a linear model, those of an ensemble of networks, and the standardised distance from
+    clean signatures. The first two know the attacks of the calibration best, the last finds others.
+
+    Attributes:
+        network: log-odds from squashed features; counts twice where it is linear model and networks, once where linear.
+        clean: distance from clean signatures, on the same squashed features.
+        location, spread: mean and standard deviation of the distance on clean inputs.
+    """
+
+    location: Tensor
+    spread: Tensor
+
+    def __init__(self, network: NetworkHead, clean: DistanceHead, location: float, spread: float) -> None:
+        super().__init__(network.center, network.scale)
+        self.network = network
+        self.clean = clean
+        self.register_buffer("location", torch.tensor(location, dtype=torch.float32))
+        self.register_buffer("spread", torch.tensor(spread, dtype=torch.float32))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scores ``(batch,)`` from a signature ``(batch, features)``."""
+        squashed = self.squash(features)
+        unusual = (self.clean.distance(squashed) - self.location) / self.spread
+        share = 2 if self.network.depth else 1
+        return (share * self.network.log_odds(squashed) + unusual) / (share + 1)
 
 
 def squashing(clean: NDArray[Any]) -> tuple[Tensor, Tensor]:

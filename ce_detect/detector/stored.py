@@ -6,24 +6,33 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ce_detect.artifact import Artifact
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.torch import fingerprint
-from ce_detect.detector.gate import Gate
-from ce_detect.detector.head import DistanceHead, Head, NetworkHead
+from ce_detect.detector.gate import Detector, Gate
+from ce_detect.detector.head import DistanceHead, FusedHead, Head, NetworkHead
 from ce_detect.errors import ArtifactError, CeDetectError, ModelMismatchError
 from ce_detect.interventions import from_spec
+from ce_detect.recovery import Recovery
 from ce_detect.signature import Signature
 
 _CLASSIFIER = "signature.classifier."
+_SEEN = "calibration_images"
 
 
-def to_artifact(gate: Gate, manifest: dict[str, Any]) -> Artifact:
-    """Everything of a gate but its classifier."""
+def seen(artifact: Artifact) -> NDArray[np.uint64]:
+    """Identities of the images that the gate was calibrated on; none in an artifact that does not keep them."""
+    return np.asarray(artifact.tensors.get(_SEEN, np.zeros(0, np.uint64)))
+
+
+def to_artifact(gate: Gate, manifest: dict[str, Any], seen: NDArray[np.uint64] | None = None) -> Artifact:
+    """Everything of a gate but its classifier, and the identities of the images that it was calibrated on."""
     own = {name: value for name, value in gate.state_dict().items() if not name.startswith(_CLASSIFIER)}
-    return Artifact({name: value.detach().cpu().contiguous().numpy() for name, value in own.items()}, manifest)
+    tensors = {name: value.detach().cpu().contiguous().numpy() for name, value in own.items()}
+    return Artifact(tensors if seen is None else {**tensors, _SEEN: np.sort(seen)}, manifest)
 
 
 def to_gate(artifact: Artifact, classifier: Any) -> Gate:
@@ -33,20 +42,22 @@ def to_gate(artifact: Artifact, classifier: Any) -> Gate:
         ArtifactError: the manifest and the tensors do not belong together.
     """
     manifest = artifact.manifest
-    tensors = {name: torch.from_numpy(value.copy()) for name, value in artifact.tensors.items()}
+    tensors = {name: torch.from_numpy(value.copy()) for name, value in artifact.tensors.items() if name != _SEEN}
     try:
         signature = Signature(
             classifier,
             [from_spec(spec) for spec in manifest["signature"]["interventions"]],
             sites=tuple(manifest["signature"]["sites"]),
+            recovery=_recovery(manifest["signature"].get("recovery")),
             chunk=manifest["signature"]["chunk"],
         )
         gate = Gate(
             signature,
-            _head(tensors),
+            _head(tensors, "head."),
             clean_scores=tensors["clean_scores"],
             threshold=float(tensors["threshold"]),
             prevalence=manifest["recipe"]["prevalence"],
+            clean_only=_clean_only(tensors, manifest["recipe"]["prevalence"]),
         )
         missing = gate.load_state_dict(tensors, strict=False)
     except (KeyError, RuntimeError, TypeError, CeDetectError) as error:
@@ -55,6 +66,10 @@ def to_gate(artifact: Artifact, classifier: Any) -> Gate:
     if lost:
         raise ArtifactError(f"the artifact's tensors do not fit its manifest: {lost[0]}")
     return gate.eval().to(classifier.device)
+
+
+def _recovery(spec: dict[str, Any] | None) -> Recovery | None:
+    return None if spec is None else Recovery(tuple(spec["sites"]), tuple(spec["widths"]))
 
 
 def check_weights(artifact: Artifact, model: nn.Module) -> None:
@@ -86,8 +101,9 @@ def check_logits(artifact: Artifact, classifier: Any) -> None:
         ModelMismatchError: the logits of a fixed input differ.
     """
     logits, before = probe_logits(classifier), artifact.manifest["model"]["probe_logits"]
-    slack = 1e-2 * float(np.abs(before).max())
-    if len(logits) != len(before) or not np.allclose(logits, before, rtol=1e-2, atol=slack):
+    relative = max(1e-2, classifier.tolerance)
+    slack = relative * float(np.abs(before).max())
+    if len(logits) != len(before) or not np.allclose(logits, before, rtol=relative, atol=slack):
         raise ModelMismatchError(
             "the model has the weights this detector was calibrated for, but computes something else "
             "from a fixed input: "
@@ -96,10 +112,26 @@ def check_logits(artifact: Artifact, classifier: Any) -> None:
         )
 
 
-def _head(tensors: dict[str, torch.Tensor]) -> Head:
-    part = {name.removeprefix("head."): value for name, value in tensors.items() if name.startswith("head.")}
-    if "whitening" in part:
-        return DistanceHead(part["center"], part["scale"], part["mean"], part["whitening"])
+def _clean_only(tensors: dict[str, torch.Tensor], prevalence: float) -> Detector | None:
+    if "clean_only.threshold" not in tensors:
+        return None
+    return Detector(
+        _head(tensors, "clean_only.head."),
+        clean_scores=tensors["clean_only.clean_scores"],
+        threshold=float(tensors["clean_only.threshold"]),
+        prevalence=prevalence,
+    )
+
+
+def _head(tensors: dict[str, torch.Tensor], prefix: str) -> Head:
+    part = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if "network.center" in part:
+        network, clean = (_head(part, name) for name in ("network.", "clean."))
+        assert isinstance(network, NetworkHead)
+        assert isinstance(clean, DistanceHead)
+        return FusedHead(network, clean, float(part["location"]), float(part["spread"]))
+    if "directions" in part:
+        return DistanceHead(part["center"], part["scale"], part["mean"], part["precision"], part["directions"])
     depth = sum(name.startswith("weight") for name in part) - 1
     layers = [(part[f"weight{i}"], part[f"bias{i}"]) for i in range(depth)]
     return NetworkHead(part["center"], part["scale"], part["weight"], part["bias"], layers)

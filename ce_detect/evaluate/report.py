@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ce_detect import inputs
 from ce_detect.calibrate.sets import AttackedSet
-from ce_detect.detector.gate import Gate, Verdict
+from ce_detect.corruptions import Corruption
+from ce_detect.data import Mapped, Pixels
+from ce_detect.detector.gate import Detector, Gate, Verdict
 from ce_detect.evaluate.metrics import auroc, share_above, tpr_at
 
 
@@ -27,6 +31,7 @@ class CleanFigures:
         false_positive_rate_misclassified: over the misclassified; None without labels.
         accuracy: of the classifier; None without labels.
         passed_accuracy: accuracy over the inputs that pass the gate; None without labels.
+        clean_only_false_positive_rate: share that the clean-only detector flags; None where the gate has none beside.
     """
 
     n: int
@@ -35,6 +40,19 @@ class CleanFigures:
     false_positive_rate_misclassified: float | None
     accuracy: float | None
     passed_accuracy: float | None
+    clean_only_false_positive_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """How well scores tell the attempts of one attack from clean inputs; see `AttackFigures`."""
+
+    auroc: float
+    auroc_successes: float
+    detection_rate: float
+    detection_rate_successes: float
+    tpr_at_1: float
+    tpr_at_5: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,8 @@ class AttackFigures:
         tpr_at_1, tpr_at_5: share of successful attempts above the 99th, 95th percentile of these clean scores.
         evasion_rate: share of attempts that succeed *and* pass the gate.
         passed_accuracy: accuracy over the attempts that pass the gate; None without labels.
+        clean_only: what the detector that no attack taught does, at its own threshold; None where the gate has none
+            beside.
     """
 
     n: int
@@ -63,6 +83,28 @@ class AttackFigures:
     tpr_at_5: float
     evasion_rate: float
     passed_accuracy: float | None
+    clean_only: Detection | None
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptionFigures:
+    """One kind of benign change; every flag is a false alarm.
+
+    Attributes:
+        n: number of inputs.
+        false_positive_rate: share that is flagged.
+        false_positive_rate_unchanged: the same over inputs whose decision is that of the plain image.
+        changed_rate: share whose decision is another than that of the plain image.
+        accuracy: of the classifier under the corruption; None without labels.
+        clean_only_false_positive_rate: share that the clean-only detector flags; None where the gate has none beside.
+    """
+
+    n: int
+    false_positive_rate: float
+    false_positive_rate_unchanged: float
+    changed_rate: float
+    accuracy: float | None
+    clean_only_false_positive_rate: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +116,14 @@ class Report:
         target: false-positive rate that was asked for.
         clean: figures on clean inputs.
         attacks: figures by name of the attack.
+        corruptions: figures by name of the corruption.
     """
 
     threshold: float
     target: float
     clean: CleanFigures
     attacks: dict[str, AttackFigures]
+    corruptions: dict[str, CorruptionFigures]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; figures that do not exist (no successes, no labels) are None."""
@@ -89,11 +133,13 @@ class Report:
 
 def evaluate(
     gate: Gate,
-    x: NDArray[np.float32],
+    x: Pixels,
     y: NDArray[np.int64] | None,
     attacked: Mapping[str, AttackedSet],
     *,
     target: float,
+    corruptions: tuple[Corruption, ...] = (),
+    seed: int = 0,
 ) -> Report:
     """Measure a gate.
 
@@ -103,14 +149,21 @@ def evaluate(
         y: labels ``(n,)``; None where they are not known.
         attacked: attacked twins of some or all of ``x``, by name.
         target: false-positive rate that was asked for.
+        corruptions: benign changes of ``x`` to count false alarms under.
+        seed: seed of the corruptions.
     """
     clean = judge(gate, x)
-    threshold = float(gate.threshold)
+    bounds = gate.signature.classifier.bounds
     return Report(
-        threshold=threshold,
+        threshold=clean.threshold,
         target=target,
-        clean=_clean_figures(clean, y, threshold),
-        attacks={name: _attack_figures(gate, clean, y, twins, threshold) for name, twins in attacked.items()},
+        clean=_clean_figures(clean, y),
+        attacks={name: _attack_figures(clean, judge(gate, twins.pixels), twins, y) for name, twins in attacked.items()},
+        corruptions={
+            corruption.name: _corruption_figures(clean, judge(gate, Mapped(x, change)), y)
+            for corruption in corruptions
+            for change in [partial(corruption, bounds=bounds, seed=seed)]
+        },
     )
 
 
@@ -121,63 +174,101 @@ class Judged:
     Attributes:
         score: ``(n,)`` float32.
         label: ``(n,)`` the classifier's decision.
+        threshold: score above which an input is flagged.
+        clean_only: the same inputs in the eyes of the clean-only detector; None where the gate has none beside.
     """
 
     score: NDArray[np.float32]
     label: NDArray[np.int64]
+    threshold: float
+    clean_only: Judged | None = None
 
 
-def judge(gate: Gate, x: NDArray[np.float32]) -> Judged:
-    """Score many inputs in batches."""
-    verdicts = list(run(gate, torch.from_numpy(x)))
-    return Judged(
-        np.concatenate([v.score.cpu().numpy() for v in verdicts]),
-        np.concatenate([v.label.cpu().numpy() for v in verdicts]),
-    )
-
-
-def run(gate: Gate, x: torch.Tensor) -> Iterable[Verdict]:
-    """Run the gate over batches of at most ``gate.signature.chunk`` inputs, on the classifier's device."""
-    size = gate.signature.chunk or 128
-    device = gate.threshold.device
+def judge(gate: Gate, x: Pixels) -> Judged:
+    """Score many inputs in batches, by the gate and by its clean-only detector."""
+    detectors: list[Detector] = [gate] if gate.clean_only is None else [gate, gate.clean_only]
+    labels: list[NDArray[np.int64]] = []
+    scores: list[list[NDArray[np.float32]]] = [[] for _ in detectors]
     with torch.inference_mode():
-        for part in x.split(size):
-            yield gate(part.to(device))
+        for part in inputs.batches(x, gate.signature.chunk or 128, gate.threshold.device):
+            logits, features = gate.signature(part)
+            verdicts = [detector.verdict(logits, features) for detector in detectors]
+            labels.append(verdicts[0].label.cpu().numpy())
+            for found, verdict in zip(scores, verdicts, strict=True):
+                found.append(verdict.score.cpu().numpy())
+    label = np.concatenate(labels)
+    judged = [
+        Judged(np.concatenate(found), label, float(d.threshold)) for found, d in zip(scores, detectors, strict=True)
+    ]
+    return replace(judged[0], clean_only=judged[1] if len(judged) > 1 else None)
 
 
-def _clean_figures(clean: Judged, y: NDArray[np.int64] | None, threshold: float) -> CleanFigures:
-    passed = clean.score <= threshold
-    if y is None:
-        return CleanFigures(len(clean.score), share_above(clean.score, threshold), None, None, None, None)
-    correct = clean.label == y
+def run(gate: Gate, x: torch.Tensor, detector: Detector | None = None) -> Iterable[Verdict]:
+    """Run the gate over batches of at most ``gate.signature.chunk`` inputs, on the classifier's device.
+
+    Args:
+        gate: a calibrated gate.
+        x: inputs ``(n, channels, height, width)``.
+        detector: judges the gate's signatures in its place.
+    """
+    with torch.inference_mode():
+        for part in x.split(gate.signature.chunk or 128):
+            batch = part.to(gate.threshold.device)
+            yield gate(batch) if detector is None else detector.verdict(*gate.signature(batch))
+
+
+def _clean_figures(clean: Judged, y: NDArray[np.int64] | None) -> CleanFigures:
+    correct = None if y is None else clean.label == y
     return CleanFigures(
         n=len(clean.score),
-        false_positive_rate=share_above(clean.score, threshold),
-        false_positive_rate_correct=share_above(clean.score[correct], threshold),
-        false_positive_rate_misclassified=share_above(clean.score[~correct], threshold),
-        accuracy=float(correct.mean()),
-        passed_accuracy=_mean(correct[passed]),
+        false_positive_rate=_flagged(clean),
+        false_positive_rate_correct=None if correct is None else _flagged(clean, correct),
+        false_positive_rate_misclassified=None if correct is None else _flagged(clean, ~correct),
+        accuracy=None if correct is None else float(correct.mean()),
+        passed_accuracy=None if correct is None else _mean(correct[clean.score <= clean.threshold]),
+        clean_only_false_positive_rate=None if clean.clean_only is None else _flagged(clean.clean_only),
     )
 
 
-def _attack_figures(
-    gate: Gate, clean: Judged, y: NDArray[np.int64] | None, twins: AttackedSet, threshold: float
-) -> AttackFigures:
-    judged = judge(gate, twins.x)
-    success = judged.label != clean.label[twins.index]
-    passed = judged.score <= threshold
+def _attack_figures(clean: Judged, attacked: Judged, twins: AttackedSet, y: NDArray[np.int64] | None) -> AttackFigures:
+    success = attacked.label != clean.label[twins.index]
+    passed = attacked.score <= attacked.threshold
+    both = clean.clean_only, attacked.clean_only
     return AttackFigures(
-        n=len(judged.score),
+        n=len(attacked.score),
         success_rate=float(success.mean()),
-        auroc=auroc(clean.score, judged.score),
-        auroc_successes=auroc(clean.score, judged.score[success]),
-        detection_rate=share_above(judged.score, threshold),
-        detection_rate_successes=share_above(judged.score[success], threshold),
-        tpr_at_1=tpr_at(clean.score, judged.score[success], 0.01),
-        tpr_at_5=tpr_at(clean.score, judged.score[success], 0.05),
+        **asdict(_detection(clean, attacked, success)),
         evasion_rate=float((success & passed).mean()),
-        passed_accuracy=None if y is None else _mean((judged.label == y[twins.index])[passed]),
+        passed_accuracy=None if y is None else _mean((attacked.label == y[twins.index])[passed]),
+        clean_only=None if both[0] is None or both[1] is None else _detection(both[0], both[1], success),
     )
+
+
+def _detection(clean: Judged, attacked: Judged, success: NDArray[np.bool_]) -> Detection:
+    return Detection(
+        auroc=auroc(clean.score, attacked.score),
+        auroc_successes=auroc(clean.score, attacked.score[success]),
+        detection_rate=_flagged(attacked),
+        detection_rate_successes=_flagged(attacked, success),
+        tpr_at_1=tpr_at(clean.score, attacked.score[success], 0.01),
+        tpr_at_5=tpr_at(clean.score, attacked.score[success], 0.05),
+    )
+
+
+def _corruption_figures(clean: Judged, corrupted: Judged, y: NDArray[np.int64] | None) -> CorruptionFigures:
+    unchanged = corrupted.label == clean.label
+    return CorruptionFigures(
+        n=len(corrupted.score),
+        false_positive_rate=_flagged(corrupted),
+        false_positive_rate_unchanged=_flagged(corrupted, unchanged),
+        changed_rate=float(1 - unchanged.mean()),
+        accuracy=None if y is None else float((corrupted.label == y).mean()),
+        clean_only_false_positive_rate=None if corrupted.clean_only is None else _flagged(corrupted.clean_only),
+    )
+
+
+def _flagged(judged: Judged, some: NDArray[np.bool_] | slice = slice(None)) -> float:
+    return share_above(judged.score[some], judged.threshold)
 
 
 def _mean(values: NDArray[Any]) -> float:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from ce_detect.classifiers.base import INPUT
@@ -12,8 +16,48 @@ from ce_detect.errors import ArtifactError, CalibrationError
 
 Family = Literal["masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent", "concept"]
 Setting = int | float | str | bool
+Resume = Callable[[Tensor], Tensor]
+"""From a tensor in the place of the one at a site to the logits ``(rows, classes)`` that follow."""
 
 _KINDS: dict[str, type[Intervention]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers that a setting may be.
+
+    Attributes:
+        least: smallest of them.
+        largest: largest of them.
+        above: whether ``least`` itself is excluded.
+        whole: whether they are integers.
+    """
+
+    least: float = -math.inf
+    largest: float = math.inf
+    above: bool = False
+    whole: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        kind = int if self.whole else int | float
+        if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):
+            return False
+        return (value > self.least if self.above else value >= self.least) and value <= self.largest
+
+    def __str__(self) -> str:
+        bounds = [] if math.isinf(self.least) else [f"{'above' if self.above else 'at least'} {self.least:g}"]
+        bounds += [] if math.isinf(self.largest) else [f"at most {self.largest:g}"]
+        return " ".join([f"a {'whole' if self.whole else 'finite'} number", " and ".join(bounds)]).strip()
+
+
+_ANY_KIND: dict[str, Range] = {
+    "draws": Range(1, whole=True),
+    "seed": Range(0, whole=True),
+    "scale": Range(0, 1, above=True),
+    "channels": Range(1, whole=True),
+    "low": Range(),
+    "high": Range(),
+}
 
 
 class Intervention(nn.Module):
@@ -28,9 +72,17 @@ class Intervention(nn.Module):
         deterministic: whether it draws nothing at random. What is drawn comes from the setting ``seed`` alone.
         exportable: whether it can become part of an ONNX graph.
         latents: whether it also works on a hidden feature map, not only on the input.
+        tokens: whether it also works on a hidden sequence of tokens ``(batch, tokens, channels)``.
+        needs_resume: whether it asks the classifier: ``forward`` then takes a `Resume` as its second argument.
+        reference: whether draw 0 is what the effects of the other draws are measured against.
         paper: where it comes from.
+        ranges: what each setting may be, beside ``draws``, ``seed``, ``scale``, ``channels``, ``low`` and ``high``,
+            which mean the same everywhere.
         site: where it intervenes.
         draws: number of variants it makes of each input.
+
+    Raises:
+        CalibrationError: a setting outside its range.
     """
 
     family: ClassVar[Family]
@@ -38,17 +90,30 @@ class Intervention(nn.Module):
     deterministic: ClassVar[bool] = True
     exportable: ClassVar[bool] = True
     latents: ClassVar[bool] = False
+    tokens: ClassVar[bool] = False
+    needs_resume: ClassVar[bool] = False
+    reference: ClassVar[bool] = False
     paper: ClassVar[str] = ""
+    ranges: ClassVar[Mapping[str, Range | tuple[Setting, ...]]] = {}
 
     def __init__(self, *, site: str = INPUT, draws: int = 1, **settings: Setting) -> None:
         super().__init__()
+        for setting, value in {"draws": draws, **settings}.items():
+            allowed = {**_ANY_KIND, **self.ranges}.get(setting)
+            if allowed is not None and value not in allowed:
+                wanted = f"one of {', '.join(map(str, allowed))}" if isinstance(allowed, tuple) else allowed
+                raise CalibrationError(f"{setting} = {value!r} of {type(self).__name__} is not {wanted}")
+        if {"low", "high"} <= set(settings) and float(settings["low"]) >= float(settings["high"]):
+            raise CalibrationError(
+                f"low = {settings['low']} of {type(self).__name__} is not below high = {settings['high']}"
+            )
         self.site = site
         self.draws = draws
         self.settings = settings
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if not cls.__name__.startswith("_"):  # a base that kinds share is none itself
+        if not cls.__name__.startswith("_") and hasattr(cls, "family"):  # a base that kinds share is none itself
             _KINDS[cls.__name__] = cls
 
     @property
@@ -65,12 +130,69 @@ class Intervention(nn.Module):
         """Intervene.
 
         Args:
-            h: ``(batch, channels, height, width)``; pixels within the bounds where the site is the input.
+            h: ``(batch, channels, height, width)``, or ``(batch, tokens, channels)`` where ``tokens`` says so; pixels
+                within the bounds where the site is the input.
 
         Returns:
-            ``(draws * batch, channels, height', width')``, draw-major: the first ``batch`` rows are draw 0.
+            ``(draws * batch, channels, height', width')`` or ``(draws * batch, tokens, channels)``, draw-major: the
+            first ``batch`` rows are draw 0.
         """
         raise NotImplementedError
+
+
+class LearnedIntervention(Intervention):
+    """An intervention whose parameters are learned at calibration, from clean images and the frozen classifier.
+
+    The parameters belong to the state of the gate, and so to the artifact; their shapes follow from the settings.
+
+    Attributes:
+        learning_rate: step size of Adam.
+    """
+
+    learning_rate: ClassVar[float]
+
+    def start(self, h: Tensor, generator: torch.Generator) -> None:
+        """Set the parameters to what learning starts from.
+
+        Args:
+            h: tensor at the site, ``(batch, ...)``, of the first clean images.
+            generator: where random numbers come from.
+        """
+        raise NotImplementedError
+
+    def loss(self, h: Tensor, z: Tensor, resume: Resume, *, multi_label: bool = False) -> Tensor:
+        """What learning makes small, a scalar.
+
+        Args:
+            h: tensor at the site, ``(batch, ...)``, of clean images.
+            z: logits ``(batch, classes)`` that follow from it.
+            resume: logits that follow from another tensor at the site.
+            multi_label: whether each logit is the log-odds of a label of its own.
+        """
+        raise NotImplementedError
+
+    def project(self) -> None:
+        """Put the parameters back where they may be, after a step."""
+
+
+def positions(h: Tensor) -> tuple[int, ...]:
+    """Dimensions of ``h`` that are positions: height and width of a feature map, the tokens of a sequence."""
+    return (2, 3) if h.ndim == 4 else (1,)
+
+
+def shape_of(text: str) -> tuple[int, ...]:
+    """Read a shape without the batch: ``"64x8x8"`` (channels, height, width) or ``"197x384"`` (tokens, channels).
+
+    Raises:
+        CalibrationError: not two or three whole numbers above 0.
+    """
+    sides = text.split("x") if isinstance(text, str) else []
+    if len(sides) not in (2, 3) or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise CalibrationError(
+            f"shape = {text!r} is not 'channels x height x width' such as '64x8x8', or 'tokens x channels' such as "
+            "'197x384'; a calibration fills it in when it is left out"
+        )
+    return tuple(int(side) for side in sides)
 
 
 def kinds() -> dict[str, type[Intervention]]:
@@ -78,7 +200,7 @@ def kinds() -> dict[str, type[Intervention]]:
     return dict(_KINDS)
 
 
-def from_spec(spec: dict[str, Setting]) -> Intervention:
+def from_spec(spec: Mapping[str, Setting]) -> Intervention:
     """Make an intervention from plain data, as an artifact or a recipe holds it.
 
     Raises:

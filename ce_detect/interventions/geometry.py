@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ce_detect.classifiers.base import INPUT
-from ce_detect.interventions.base import Intervention
+from ce_detect.interventions.base import Intervention, Range
 from ce_detect.interventions.resolution import resize
 
 
@@ -32,6 +33,7 @@ class Shift(Intervention):
 
     family = "geometry"
     latents = True
+    ranges: ClassVar = {"dx": Range(whole=True), "dy": Range(whole=True)}
 
     def __init__(self, *, site: str = INPUT, dx: int = 1, dy: int = 0, scale: float = 1.0) -> None:
         super().__init__(site=site, dx=dx, dy=dy, scale=scale)
@@ -50,6 +52,7 @@ class Rotate(Intervention):
 
     family = "geometry"
     latents = True
+    ranges: ClassVar = {"degrees": Range(-360, 360)}
 
     def __init__(self, *, site: str = INPUT, degrees: float = 5.0) -> None:
         super().__init__(site=site, degrees=degrees)
@@ -65,6 +68,7 @@ class Zoom(Intervention):
 
     family = "geometry"
     latents = True
+    ranges: ClassVar = {"factor": Range(0, above=True)}
 
     def __init__(self, *, site: str = INPUT, factor: float = 1.1) -> None:
         super().__init__(site=site, factor=factor)

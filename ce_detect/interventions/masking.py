@@ -1,15 +1,15 @@
-"""do(hide part of the picture): cells of a grid or smooth random masks; their reverse keeps only that part."""
+"""do(hide part of the picture): cells of a grid, smooth random masks and their reverse, or masks that are learned."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ce_detect.classifiers.base import INPUT
-from ce_detect.interventions.base import Intervention
-
-_BASELINES = ("mean", "blur", "noise")
+from ce_detect.interventions.base import Intervention, LearnedIntervention, Range, Resume, positions, shape_of
 
 
 class _Mask(Intervention):
@@ -18,12 +18,16 @@ class _Mask(Intervention):
     family = "masking"
     label_preserving = False
     latents = True
+    ranges: ClassVar = {
+        "cells": Range(1, whole=True),
+        "keep": Range(0, 1),
+        "reverse": (False, True),
+        "baseline": ("mean", "blur", "noise"),
+    }
 
     noise: Tensor
 
-    def _check(self, baseline: str, seed: int) -> None:
-        if baseline not in _BASELINES:
-            raise ValueError(f"baseline {baseline!r} is none of {', '.join(_BASELINES)}")
+    def _draw_noise(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed + 1)
         self.register_buffer("noise", torch.randn(1, 1, 32, 32, generator=generator), persistent=False)
 
@@ -60,8 +64,9 @@ class GridMask(_Mask):
     def __init__(
         self, *, site: str = INPUT, cells: int = 2, reverse: bool = False, baseline: str = "mean", seed: int = 0
     ) -> None:
-        super().__init__(site=site, draws=cells * cells, cells=cells, reverse=reverse, baseline=baseline, seed=seed)
-        self._check(baseline, seed)
+        super().__init__(site=site, cells=cells, reverse=reverse, baseline=baseline, seed=seed)
+        self.draws = cells * cells
+        self._draw_noise(seed)
         self.register_buffer("cell", 1 - torch.eye(cells * cells).view(-1, 1, 1, cells, cells), persistent=False)
 
     def _masks(self, height: int, width: int) -> Tensor:
@@ -82,10 +87,57 @@ class RandomMask(_Mask):
     ) -> None:  # fmt: skip
         super().__init__(site=site, draws=draws, cells=cells, keep=keep, reverse=reverse, baseline=baseline, seed=seed)
         self.settings["draws"] = draws
-        self._check(baseline, seed)
+        self._draw_noise(seed)
         generator = torch.Generator().manual_seed(seed)
         shown = torch.rand(draws, 1, cells, cells, generator=generator) < keep
         self.register_buffer("grid", shown.float())
 
     def _masks(self, height: int, width: int) -> Tensor:
         return F.interpolate(self.grid, size=(height, width), mode="bilinear", align_corners=False).unsqueeze(1)
+
+
+class LearnedMask(LearnedIntervention):
+    """Multiply by ``draws`` learned masks that change the tensor much and the decision little, on clean images.
+
+    Clean decisions stand that change and attacked ones do not. The masks start near 1 and are learned by the loss of
+    *Logit-layer Testing*: the log of the mean squared distance of the new softmax from the old decision, minus the
+    log of the mean squared change of the channel means at the site, relative to their mean square. (The factor
+    entropy of the paper does not depend on the masks; equal starts, as in its code, would keep all masks equal.)
+    """
+
+    family = "masking"
+    label_preserving = False
+    latents = True
+    tokens = True
+    learning_rate = 0.02
+    paper = "Yun et al. 2025, A Few Large Shifts, arXiv 2505.12586"
+
+    def __init__(self, *, shape: str, site: str = INPUT, draws: int = 2) -> None:
+        super().__init__(site=site, draws=draws, shape=shape)
+        self.settings["draws"] = draws
+        self.mask = nn.Parameter(torch.ones(draws, 1, *shape_of(shape)), requires_grad=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Multiply, see `Intervention.forward`."""
+        return (self.mask.to(h.dtype) * h.unsqueeze(0)).flatten(0, 1)
+
+    def start(self, h: Tensor, generator: torch.Generator) -> None:
+        """Start at 1, give or take a tenth."""
+        self.mask.copy_(1 + 0.1 * torch.randn(self.mask.shape, generator=generator))
+        self.project()
+
+    def loss(self, h: Tensor, z: Tensor, resume: Resume, *, multi_label: bool = False) -> Tensor:
+        """Log ratio of the change of the decision to that of the tensor, see `LearnedIntervention.loss`."""
+        masked = self(h)
+        z_do = resume(masked)
+        p = (z_do.sigmoid() if multi_label else z_do.softmax(1)).unflatten(0, (self.draws, -1))
+        decision = (z > 0 if multi_label else F.one_hot(z.argmax(1), z.shape[1])).to(p.dtype)
+        pooled = h.mean(positions(h))
+        change = masked.mean(positions(h)).unflatten(0, (self.draws, -1)) - pooled
+        moved = change.square().mean(-1) / (pooled.square().mean(-1) + 1e-12)
+        ratio = torch.log((p - decision).square().mean(-1) + 1e-8) - torch.log(moved + 1e-8)
+        return ratio.mean()
+
+    def project(self) -> None:
+        """Keep the masks in [0, 2]; at the input in [0, 1], so that pixels stay within bounds that contain 0."""
+        self.mask.clamp_(0, 1 if self.site == INPUT else 2)

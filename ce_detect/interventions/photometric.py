@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ce_detect.classifiers.base import INPUT
-from ce_detect.interventions.base import Intervention
+from ce_detect.interventions.base import Intervention, Range
 from ce_detect.interventions.resolution import resize
 
 
@@ -19,6 +21,7 @@ class BitDepth(Intervention):
 
     family = "photometric"
     paper = "Xu et al. 2018, Feature Squeezing, arXiv 1704.01155"
+    ranges: ClassVar = {"bits": Range(1, 16, whole=True)}
 
     def __init__(
         self, *, site: str = INPUT, bits: int = 4, low: float = 0.0, high: float = 1.0, scale: float = 1.0
@@ -39,6 +42,7 @@ class Median(Intervention):
     family = "photometric"
     latents = True
     paper = "Xu et al. 2018, Feature Squeezing, arXiv 1704.01155"
+    ranges: ClassVar = {"size": Range(2, 15, whole=True)}
 
     def __init__(self, *, site: str = INPUT, size: int = 3) -> None:
         super().__init__(site=site, size=size)
@@ -58,6 +62,7 @@ class Blur(Intervention):
 
     family = "photometric"
     latents = True
+    ranges: ClassVar = {"sigma": Range(0, above=True)}
 
     kernel: Tensor
 
@@ -81,13 +86,15 @@ class Contrast(Intervention):
 
     family = "photometric"
     latents = True
+    tokens = True
+    ranges: ClassVar = {"factor": Range()}
 
     def __init__(self, *, site: str = INPUT, factor: float = 0.7) -> None:
         super().__init__(site=site, factor=factor)
 
     def forward(self, h: Tensor) -> Tensor:
         """Scale, see `Intervention.forward`."""
-        mean = h.mean(dim=(1, 2, 3), keepdim=True)
+        mean = h.mean(dim=tuple(range(1, h.ndim)), keepdim=True)
         return mean + float(self.settings["factor"]) * (h - mean)
 
 

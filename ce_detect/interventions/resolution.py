@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from ce_detect.classifiers.base import INPUT
-from ce_detect.interventions.base import Intervention
+from ce_detect.interventions.base import Intervention, Range
 
 
 class Downscale(Intervention):
@@ -16,6 +18,7 @@ class Downscale(Intervention):
     """
 
     family = "resolution"
+    ranges: ClassVar = {"restore": (False, True)}
 
     def __init__(self, *, site: str = INPUT, scale: float = 0.75, restore: bool = False) -> None:
         super().__init__(site=site, scale=scale, restore=restore)
@@ -33,6 +36,7 @@ class Pool(Intervention):
 
     family = "resolution"
     latents = True
+    ranges: ClassVar = {"size": Range(2, whole=True), "mode": ("mean", "max")}
 
     def __init__(self, *, site: str = INPUT, size: int = 2, mode: str = "mean") -> None:
         super().__init__(site=site, size=size, mode=mode)

@@ -1,0 +1,134 @@
+"""Peak memory of a calibration with n and with 4n images: it grows with the matrix of signatures alone.
+
+    python benchmarks/memory.py --data train.npz
+
+Each calibration runs in a fresh process. The images are read from a file, attacked with FGSM (chunk by chunk, from the
+cache on disk) and judged; what grows with their number are the signatures from which the detector is learned. Any set of
+28 by 28 grey images with 10 classes will do; the figures kept in ``results/memory.json`` are those of Fashion-MNIST's
+training images, and ``--data`` also takes the folder with its four ``idx*.gz`` files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import logging
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = (5000, 20_000)
+RECIPE: dict[str, Any] = {
+    "splits": {"fit": 0.4, "select": 0.15, "calibrate": 0.3, "test": 0.15},
+    "attack": [{"kind": "fgsm"}],
+    "intervention": [
+        {"kind": "Flip"}, {"kind": "Shift", "dx": 1, "dy": 0}, {"kind": "Blur", "site": "stage2.8", "sigma": 0.7},
+    ],
+}  # fmt: skip
+SLACK = 48 * 2**20
+"""Bytes that may come and go without any relation to n: images kept in memory while they are few, and the allocator's."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sizes", type=int, nargs=2, default=list(SIZES))
+    parser.add_argument("--head", default="mlp")
+    parser.add_argument("--images", type=int, help="calibrate with so many in this process")
+    options = parser.parse_args()
+    if options.images:
+        print(json.dumps(calibrate(options.data, options.images, options.head)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        data = in_one_file(options.data, Path(folder))
+        rows = [run(data, count, options.head, folder) for count in options.sizes]
+    few, many = rows
+    grown = many["peak_bytes"] - few["peak_bytes"]
+    matrix = many["matrix_bytes"] - few["matrix_bytes"]
+    outcome = {
+        "what": "peak resident memory of DetectedModel.calibrate, FashionCNN on 28 x 28 grey images, FGSM",
+        "runs": rows,
+        "growth_bytes": grown,
+        "matrix_growth_bytes": matrix,
+        "growth_over_matrix_growth": round(grown / matrix, 2),
+        "images_as_float32_growth_bytes": 4 * 784 * (many["images"] - few["images"]),
+        "slack_bytes": SLACK,
+        "within": grown <= matrix + SLACK,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "memory.json").write_text(json.dumps(outcome, indent=1) + "\n")
+    print(json.dumps(outcome, indent=1))
+
+
+def in_one_file(data: Path, folder: Path) -> Path:
+    if data.is_file():
+        return data
+    arrays = {}
+    for name, kind, header in (("x", "images-idx3", 16), ("y", "labels-idx1", 8)):
+        raw = np.frombuffer(gzip.decompress((data / f"train-{kind}-ubyte.gz").read_bytes()), np.uint8)[header:]
+        arrays[name] = raw.reshape(-1, 28, 28) if name == "x" else raw.astype(np.int64)
+    np.savez(folder / "train.npz", **arrays)
+    return folder / "train.npz"
+
+
+def run(data: Path, count: int, head: str, folder: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--data", str(data), "--images", str(count), "--head", head]
+    with tempfile.TemporaryDirectory(dir=folder) as cache:
+        from os import environ
+
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, env={**environ, "CE_DETECT_CACHE": cache}
+        )
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(row, flush=True)
+    return row
+
+
+def calibrate(data: Path, count: int, head: str) -> dict[str, Any]:
+    """Calibrate and report the peak of this process, with what it was before and the size of the matrix."""
+    import torch
+
+    from ce_detect import DetectedModel, Recipe, load_data, load_model
+    from ce_detect.calibrate import learn
+
+    logging.basicConfig(level=logging.WARNING)
+    torch.set_num_threads(1)
+    sizes: list[int] = []
+    table = learn.table
+
+    def noted(*arguments: Any) -> learn.Table:
+        made = table(*arguments)
+        sizes.append(made.clean.nbytes + sum(part.nbytes for part in made.attacked.values()))
+        return made
+
+    learn.table = noted
+    model, start = load_model("demo"), time.perf_counter()
+    imported = peak()
+    images = load_data(str(data), limit=count)
+    recipe = Recipe.parse("memory", {**RECIPE, "head": head})
+    guard = DetectedModel(model).calibrate(images, recipe=recipe, fpr=0.05, budget=math.inf, jobs=1)
+    return {
+        "images": count,
+        "features": guard.manifest["signature"]["features"],
+        "matrix_bytes": sum(sorted(sizes)[-2:]),
+        "peak_bytes": peak(),
+        "peak_before_bytes": imported,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()

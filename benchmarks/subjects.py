@@ -1,0 +1,129 @@
+"""What the benchmarks measure: classifiers, the images they are calibrated and judged on, and the attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from networks import (
+    cifar10_resnet20,
+    cifar10_resnet32,
+    data_folder,
+    efficientnet_lite0,
+    fashion_test,
+    imagenet_sample,
+    pneumonia_cnn,
+    pneumonia_untrained,
+)
+from numpy.typing import NDArray
+from torch import nn
+
+from ce_detect import Attack, DetectedModel, Recipe, load_data
+from ce_detect.cache import cache_folder
+from ce_detect.calibrate.sets import AttackedSet, attack_all
+from ce_detect.data import Images
+from ce_detect.models import fashion_cnn
+
+Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A classifier with everything that its figures are made from.
+
+    Attributes:
+        name: key, and part of file names.
+        title: for tables.
+        model: makes the classifier.
+        images: makes all images and labels.
+        calibration: how many images calibrate, the first ones.
+        judged: which of the others are judged.
+        recipe: name or path of the recipe.
+        attacked: how many of the judged images are attacked with the recipe's attacks, the first ones.
+        unseen: attacks that the recipe does not have, and how many of the judged images each gets.
+    """
+
+    name: str
+    title: str
+    model: Callable[[], nn.Module]
+    images: Callable[[], Arrays]
+    calibration: int
+    judged: slice
+    recipe: str = "default"
+    attacked: int | None = None
+    unseen: tuple[tuple[Attack, int], ...] = field(default=())
+
+    def split(self) -> tuple[Images, Images]:
+        """Images that calibrate, and images that are judged."""
+        x, y = self.images()
+        return Images(x[: self.calibration], y[: self.calibration]), Images(x[self.judged], y[self.judged])
+
+    def guard(self, shape: tuple[int, ...]) -> DetectedModel:
+        """The classifier, wrapped."""
+        channels, height, width = shape
+        return DetectedModel(self.model(), input_shape=(channels, height, width), bounds=(0.0, 1.0))
+
+    def attack(self, guard: DetectedModel, judged: Images, progress: Callable[..., None]) -> dict[str, AttackedSet]:
+        """Attack the judged images; cached."""
+        recipe = Recipe.load(self.recipe)
+        x = judged.x[: self.attacked]
+        attacked = attack_all(guard.classifier, x, recipe.attacks, seed=SEED, progress=progress)
+        for attack, count in self.unseen:
+            attacked |= attack_all(guard.classifier, judged.x[:count], (attack,), seed=SEED, progress=progress)
+        return attacked
+
+    def artifact(self, budget: float) -> Path:
+        """Where ``detection.py`` leaves the calibrated detector for other programs."""
+        return cache_folder() / "guards" / f"{self.name}-{budget:g}.safetensors"
+
+
+def cifar10() -> Arrays:
+    """The test images of CIFAR-10 in ``CE_DETECT_DATA``, in [0, 1]."""
+    images = load_data(str(data_folder() / "cifar10.npz"), split="test")
+    assert images.y is not None
+    return images.x, images.y
+
+
+def shuffled_imagenet() -> Arrays:
+    """The ImageNet sample, in random order: its files are sorted by class."""
+    x, y = imagenet_sample()
+    order = np.random.default_rng(SEED).permutation(len(x))
+    return x[order], y[order]
+
+
+def _unseen(many: int, few: int) -> tuple[tuple[Attack, int], ...]:
+    queries = (Attack.of("square"), many), (Attack.of("hopskipjump"), few)
+    return ((Attack.of("deepfool"), many), (Attack.of("apgd-dlr"), many), *queries)
+
+
+_of = Attack.of
+_LARGE_UNSEEN = (
+    (_of("pgd", eps="1/510", eps_step="1/2040", max_iter=10), 32),
+    (_of("apgd-dlr", max_iter=25), 32),
+    (_of("deepfool", max_iter=20), 32),
+    (_of("square"), 32),
+    (_of("hopskipjump", max_iter=5), 16),
+)
+_TWO_CLASSES = tuple((attack, count) for attack, count in _unseen(384, 192) if attack.kind != "apgd-dlr")
+
+# fmt: off
+SUBJECTS = {
+    subject.name: subject
+    for subject in (
+        Subject("cifar10-resnet20", "CIFAR-10, ResNet-20", cifar10_resnet20, cifar10, 2800, slice(2800, 4000),
+                unseen=_unseen(384, 192)),
+        Subject("cifar10-resnet32", "CIFAR-10, ResNet-32", cifar10_resnet32, cifar10, 1400, slice(2800, 4000),
+                attacked=400, unseen=_unseen(192, 192)),
+        Subject("fashion", "Fashion-MNIST, plain CNN", fashion_cnn, fashion_test, 1400, slice(2800, 4000),
+                attacked=384, unseen=_unseen(192, 128)),
+        Subject("pneumonia", "PneumoniaMNIST, plain CNN", pneumonia_cnn, pneumonia_untrained, 1200, slice(1200, None),
+                unseen=_TWO_CLASSES),
+        Subject("imagenet-lite0", "ImageNet sample, EfficientNet-Lite0", efficientnet_lite0, shuffled_imagenet, 200,
+                slice(200, None), recipe="large", attacked=64, unseen=_LARGE_UNSEEN),
+    )
+}
+# fmt: on
+"""Every subject by name."""

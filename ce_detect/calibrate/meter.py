@@ -1,0 +1,116 @@
+"""What things cost on this machine, relative to the bare model."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ce_detect.calibrate import learn
+from ce_detect.calibrate.candidates import Item, signature_of
+from ce_detect.calibrate.cost import CostTable, ratios
+from ce_detect.calibrate.recipe import HeadKind
+from ce_detect.detector.gate import Gate
+from ce_detect.signature import Signature
+
+BATCHES = (1, 8, 32)
+"""Batch sizes at each of which a whole gate has to keep the budget."""
+
+_CHUNKS = (4, 8, 16, 32, 64, 128)
+
+_TOGETHER = 8
+"""Signatures that are timed in turns with each other."""
+
+_VALUES = 1_250_000
+"""Pixel values at most in the batches on which single items and chunks are timed; whole gates are timed on all."""
+
+_SECONDS = 0.7
+"""Time that each module may take in a comparison, about, where it is slow."""
+
+
+class Meter:
+    """Measures what things cost on this machine, relative to the bare model, and remembers it.
+
+    Attributes:
+        chunk: rows that are fastest to run at a time.
+    """
+
+    def __init__(self, classifier: Any, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind) -> None:
+        self._classifier = classifier
+        self._bare = bare
+        self._batches = [x[:batch] for batch in BATCHES if batch <= len(x)]
+        self._x = x[: max(1, _VALUES // x[0].numel())]
+        self._table = table
+        self._head = head
+        self.chunk = self._best_chunk()
+
+    def items(self, items: list[Item]) -> dict[str, float]:
+        """Cost of each item on top of a signature that has nothing else, by name."""
+        by_name = {item.name: item for item in items}
+
+        def measure(names: list[str]) -> list[float]:
+            costs = []
+            for start in range(0, len(names), _TOGETHER):
+                signatures = [self.signature([by_name[name]]) for name in names[start : start + _TOGETHER]]
+                nothing, *whole = self._ratios([self.signature([]), *signatures], self._x)
+                costs += [round(max(cost - nothing, 0.0), 3) for cost in whole]
+            return costs
+
+        return self._table.get([item.name for item in items], measure)
+
+    def free(self) -> float:
+        """Cost of a signature without interventions or moments, the model's forward included."""
+        return self._table.get(["free"], lambda _: [self._largest(self.signature([]))])["free"]
+
+    def gate(self, items: tuple[Item, ...]) -> float:
+        """Cost of a whole gate with these items, at the batch size where it is largest; weights do not matter."""
+        name = f"gate {self._head}: " + "; ".join(item.name for item in items)
+
+        def measure(_: list[str]) -> list[float]:
+            signature = self.signature(list(items))
+            gate = Gate(
+                signature,
+                learn.untrained(len(signature.names), self._head),
+                clean_scores=torch.zeros(1000),
+                threshold=0.0,
+                prevalence=0.5,
+            )
+            return [self._largest(gate.to(self._x.device))]
+
+        return self._table.get([name], measure)[name]
+
+    def signature(self, items: list[Item]) -> Signature:
+        """The signature of these items, run in the chunk that is fastest here."""
+        return signature_of(self._classifier, items, self.chunk)
+
+    def _largest(self, module: nn.Module) -> float:
+        return round(max(self._ratios([module], x, rounds=41)[0] for x in self._batches), 3)
+
+    def _ratios(self, modules: list[nn.Module], x: Tensor, rounds: int = 11) -> list[float]:
+        limit = _SECONDS * (len(modules) + 1)
+        with torch.inference_mode():
+            return ratios(lambda: self._bare(x), [partial(m, x) for m in modules], rounds=rounds, seconds=limit)
+
+    def _best_chunk(self) -> int | None:
+        if self._x.device.type != "cpu":
+            return None
+
+        sizes = [size for size in _CHUNKS if size <= max(_VALUES // self._x[0].numel(), min(_CHUNKS))]
+
+        def measure(_: list[str]) -> list[float]:
+            rows = self._x.repeat(-(-max(sizes) // len(self._x)), 1, 1, 1)[: max(sizes)]
+
+            def in_chunks(size: int) -> None:
+                for part in rows.split(size):
+                    self._classifier.logits(part)
+
+            limit = _SECONDS * len(sizes)
+            with torch.inference_mode():
+                tried = [partial(in_chunks, size) for size in sizes]
+                found = ratios(lambda: self._bare(rows), tried, rounds=11, seconds=limit)
+            return [round(cost, 3) for cost in found]
+
+        costs = self._table.get([f"chunk {size}" for size in sizes], measure)
+        return min(sizes, key=lambda size: costs[f"chunk {size}"])

@@ -1,0 +1,87 @@
+"""Work spread over processes of this machine, or over the machines of a joblib backend such as dask or ray."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.torch import TorchClassifier
+
+WORTH_A_POOL = 60_000.0
+"""Forward passes below which starting worker processes costs more time than it saves."""
+
+
+def workers(classifier: Classifier, work: float, jobs: int | None) -> int:
+    """How many workers to use.
+
+    Args:
+        classifier: the classifier that they run.
+        work: forward passes in all.
+        jobs: what the caller asked for; by default as many as there are, where the work is long enough.
+    """
+    if jobs is not None:
+        return max(1, jobs)
+    if not work:
+        return 1
+    if (configured := _configured()) is not None:
+        return configured
+    on_cpu = getattr(classifier, "device", torch.device("cpu")).type == "cpu"
+    return (os.cpu_count() or 1) if on_cpu and work > WORTH_A_POOL else 1
+
+
+def _configured() -> int | None:
+    """Workers that the caller named with ``joblib.parallel_config``, −1 for all of a backend; None where he did not."""
+    from joblib.parallel import BACKENDS, DEFAULT_BACKEND, get_active_backend
+
+    backend, jobs = get_active_backend()
+    named: int | None = jobs if isinstance(backend, BACKENDS[DEFAULT_BACKEND]) else jobs or -1
+    return named
+
+
+def shippable(classifier: Classifier) -> NDArray[np.uint8] | None:
+    """The classifier for other processes, as an array, which joblib sends once and not with every call.
+
+    None for a hooked one, whose code they may not be able to import.
+    """
+    return np.frombuffer(pickle.dumps(classifier), np.uint8) if isinstance(classifier, TorchClassifier) else None
+
+
+def spread(
+    function: Callable[..., Any], shipped: NDArray[np.uint8], calls: Iterable[tuple[int, tuple[Any, ...]]], count: int
+) -> Iterator[tuple[int, Any]]:
+    """Call ``function(classifier, *arguments)`` on the workers, and yield number and result of each call as it ends.
+
+    A call is taken from ``calls`` when a worker is free for it, not before.
+
+    Args:
+        function: importable on the workers.
+        shipped: what `shippable` returned.
+        calls: numbers and arguments.
+        count: workers; −1 for all that there are.
+    """
+    from joblib import Parallel, delayed
+
+    name = hashlib.sha256(shipped.data).hexdigest()
+    pool = Parallel(n_jobs=count, return_as="generator_unordered", pre_dispatch="1 * n_jobs", batch_size=1)
+    yield from pool(delayed(_called)(function, shipped, name, number, arguments) for number, arguments in calls)
+
+
+_received: dict[str, Classifier] = {}
+
+
+def _called(
+    function: Callable[..., Any], shipped: NDArray[np.uint8], name: str, number: int, arguments: tuple[Any, ...]
+) -> tuple[int, Any]:
+    """Make a call in a worker, unpacking the classifier once."""
+    if name not in _received:
+        _received.clear()
+        _received[name] = pickle.loads(shipped.data)
+    return number, function(_received[name], *arguments)

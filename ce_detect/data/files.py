@@ -1,0 +1,203 @@
+"""Images in files: arrays, folders of class folders, and parquet."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from ce_detect.data.decoding import Stack
+from ce_detect.data.images import Images, gathered, labels
+from ce_detect.data.naming import chosen
+from ce_detect.data.pixels import Stored
+from ce_detect.data.spool import Spool, fits
+from ce_detect.errors import CeDetectError, InputError, MissingExtraError
+
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+_BLOCK = 4 * 2**20  # bytes that are unpacked at a time
+_ROWS = 64  # rows of a table that are read at a time
+_PLAIN = (
+    "Object arrays and pickles are refused because loading one runs code; "
+    "write plain arrays with numpy.savez_compressed(path, x=x, y=y)"
+)
+
+
+def demo(limit: int | None) -> Images:
+    """Return the packaged Fashion-MNIST test images."""
+    with (files("ce_detect") / "assets" / "fashion_images.npz").open("rb") as file, np.load(file) as stored:
+        return gathered(stored["x"], stored["y"], "demo", limit)
+
+
+def from_npz(path: Path, split: str | None, limit: int | None) -> Images:
+    """Read ``x`` and ``y``, or the pair of a split; see `ce_detect.load_data`."""
+    plain = [("x", "y")] if split is None else []
+    part = split or "test"
+    pairs = [*plain, (f"x_{part}", f"y_{part}"), (f"{part}_images", f"{part}_labels")]
+    with _reading(path, _PLAIN) as file:
+        stored = np.load(file, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            right = path.with_suffix(".npy").name
+            raise InputError(f"{path} holds a single array, as .npy files do; rename it to {right}")
+        for x_name, y_name in pairs:
+            if x_name in stored:
+                with zipfile.ZipFile(file).open(f"{x_name}.npy") as member:
+                    x, count = _unpacked(member, limit)
+                y = stored.get(y_name)
+                return gathered(x, None if y is None else labels(y, count, str(path))[:limit], str(path))
+        raise InputError(
+            f"{path} has the keys {', '.join(stored.files) or '(none)'}, "
+            f"expected images under {' or '.join(name for name, _ in pairs)}; save them so or name the split"
+        )
+
+
+def from_npy(path: Path, limit: int | None) -> Images:
+    """Read images without labels, or leave them in the file where they are large."""
+    with _reading(path, _PLAIN) as file:
+        if file.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
+            file.seek(0)
+            np.load(file, allow_pickle=False)
+            right = path.with_suffix(".npz").name
+            raise InputError(f"{path} holds arrays by name, as .npz files do; rename it to {right}")
+        file.seek(0)
+        shape, fortran, dtype = _header(file)
+        if fits(shape) or fortran or dtype.hasobject:
+            file.seek(0)
+            return gathered(_unpacked(file, limit)[0], None, str(path))
+        if path.stat().st_size < file.tell() + int(np.prod(shape)) * dtype.itemsize:
+            raise ValueError(f"it ends before its {shape[0]} images do")
+        return gathered(Stored(path.open("rb"), dtype, shape, file.tell()), None, str(path), limit)
+
+
+def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns come first, and type of an array in NumPy's own format."""
+    version = npy.read_magic(stream)
+    read: Any = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    return shape, fortran, dtype
+
+
+def _unpacked(stream: Any, limit: int | None) -> tuple[NDArray[Any] | Stored, int]:
+    """The first rows of an array in NumPy's own format, unpacked bit by bit, and how many rows it has in all."""
+    shape, fortran, dtype = _header(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    if fortran or not shape or 0 in shape:
+        whole = np.frombuffer(stream.read(), dtype).reshape(shape, order="F" if fortran else "C")
+        return whole[:limit] if shape else whole, len(whole) if shape else 0
+    row = int(np.prod(shape[1:])) * dtype.itemsize
+    wanted, spool = min(shape[0], limit or shape[0]), Spool()
+    block = max(1, _BLOCK // row)
+    for start in range(0, wanted, block):
+        count = min(block, wanted - start)
+        spool.append(np.frombuffer(stream.read(count * row), dtype).reshape(count, *shape[1:]))
+    rows = spool.gathered()
+    assert rows is not None
+    return rows, shape[0]
+
+
+@contextmanager
+def _reading(path: Path, remedy: str) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:  # numpy.load leaves a broken zip open if it opened it itself
+            yield file
+    except CeDetectError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read: {error}. {remedy}") from error
+
+
+def from_folder(root: Path, limit: int | None) -> Images:
+    """Read a folder of class folders; see `ce_detect.load_data`."""
+    stack = Stack()
+    for path, label in _in_turn(root, limit):
+        stack.append(path, label, str(path))
+    return stack.images(str(root))
+
+
+def _in_turn(root: Path, limit: int | None) -> list[tuple[Path, int]]:
+    """Paths and labels of the images, one of each class in turn."""
+    classes = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    found = [
+        (rank, label, path)
+        for label, folder in enumerate(classes)
+        for rank, path in enumerate(sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES))
+    ]
+    if not found:
+        raise InputError(
+            f"{root} holds {len(classes)} class folders with no image in them, "
+            f"expected {root / '<class>' / '<image>.png'} or .jpg"
+        )
+    return [(path, label) for _, label, path in sorted(found)[:limit]]
+
+
+def tables(root: Path) -> list[Path]:
+    """Parquet files of a folder, at any depth."""
+    return sorted(root.rglob("*.parquet"))
+
+
+def from_parquet(path: Path, split: str | None, limit: int | None) -> Images:
+    """Read a table of encoded images, or a folder of such tables in the layout of the Hugging Face hub."""
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet", "Reading parquet files") from error
+    stack, left = Stack(), limit
+    for table in _of_split(path, split):
+        with _reading(table, "Copy or download it again; encoded images are expected in a column") as file:
+            opened = parquet.ParquetFile(file)
+            columns = _columns(opened.schema_arrow, table)
+            row = 0
+            for batch in opened.iter_batches(_ROWS, columns=columns):
+                values = [batch.column(name).to_pylist() for name in columns]
+                for value, *label in list(zip(*values, strict=True))[:left]:
+                    stack.append(value, label[0] if label else None, f"row {row} of {table}")
+                    row += 1
+                left = None if left is None else left - batch.num_rows
+                if left is not None and left <= 0:
+                    return stack.images(str(path))
+    return stack.images(str(path))
+
+
+def _of_split(path: Path, split: str | None) -> list[Path]:
+    """Files of one split: ``train-00000-of-00002.parquet`` or ``train/0000.parquet``."""
+    if path.is_file():
+        if split is not None and _split_of(path) != split:
+            raise InputError(f"split {split!r} was asked for, but {path} is a single file; leave the split out")
+        return [path]
+    by_split: dict[str, list[Path]] = {}
+    for table in tables(path):
+        by_split.setdefault(_split_of(table), []).append(table)
+    wanted = split or ("test" if "test" in by_split else next(iter(by_split)))
+    if wanted not in by_split or (split is None and len(by_split) > 1 and wanted != "test"):
+        raise InputError(f"{path} has the splits {', '.join(by_split)}; name one of them")
+    return by_split[wanted]
+
+
+def _split_of(table: Path) -> str:
+    numbered = re.fullmatch(r"(.+)-\d+-of-\d+", table.stem)
+    return numbered[1] if numbered else table.parent.name if table.stem.isdigit() else table.stem
+
+
+def _columns(schema: Any, table: Path) -> list[str]:
+    """Names of the columns of images and, where there is one, of labels."""
+    from pyarrow import types
+
+    def encoded(kind: Any) -> bool:
+        has_bytes = types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+        return bool(has_bytes or types.is_binary(kind) or types.is_large_binary(kind))
+
+    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    images = [field.name for field in schema if encoded(field.type)]
+    numbers = {field.name for field in schema if types.is_integer(field.type)}
+    classes = [name for name in schema.names if described.get(name, {}).get("_type") == "ClassLabel"]
+    return chosen(schema.names, images, [name for name in schema.names if name in numbers], classes, str(table))

@@ -1,0 +1,62 @@
+"""The train x test matrix: what a detector that learned one attack makes of every other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ce_detect.calibrate import learn
+from ce_detect.calibrate.recipe import HeadKind
+from ce_detect.evaluate.metrics import auroc
+from ce_detect.signature import Signature
+
+ALL = "all"
+"""Name of the row of a detector that learned every attack."""
+
+
+def matrix(
+    signature: Signature,
+    sets: Mapping[str, learn.Sets],
+    judged: learn.Table,
+    *,
+    kind: HeadKind,
+    seed: int,
+) -> dict[str, dict[str, float]]:
+    """Fit a head on each attack alone, and on all, and score every attack with it.
+
+    Args:
+        signature: the signature of a calibrated gate; it stays as it is, only the head is fitted again.
+        sets: the splits ``"fit"`` and ``"select"`` of the calibration.
+        judged: signatures of images that calibration did not see: clean ones, and successes of each attack to score.
+        kind: head to fit.
+        seed: seed of the heads.
+
+    Returns:
+        AUROC by name of the learned attack (or `ALL`), then by name of the scored one.
+    """
+    fit, select = (learn.table(signature, sets[name]) for name in ("fit", "select"))
+    rows = {name: (name,) for name in fit.attacked} | {ALL: tuple(fit.attacked)}
+    return {
+        row: _scored(signature, _only(fit, names), _only(select, names), judged, kind, seed)
+        for row, names in rows.items()
+    }
+
+
+def _only(table: learn.Table, names: tuple[str, ...]) -> learn.Table:
+    return learn.Table(table.clean, {name: table.attacked[name] for name in names})
+
+
+def _scored(
+    signature: Signature, fit: learn.Table, select: learn.Table, judged: learn.Table, kind: HeadKind, seed: int
+) -> dict[str, float]:
+    head = learn.fitted(signature, fit, select, kind=kind, seed=seed)
+
+    def scores(features: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(head(torch.from_numpy(features)).numpy())
+
+    clean = scores(judged.clean)
+    return {name: auroc(clean, scores(features)) for name, features in judged.attacked.items()}
