@@ -2,8 +2,8 @@
 
     CE_DETECT_DATA=... python benchmarks/benign.py
 
-Calibrates on the first 2,800 test images with the recipes ``default``, ``benign`` and ``clean-only``, and judges the
-last 1,200 as ``detection.py`` does: plain, under each mild corruption, and attacked. Writes ``results/benign.json``.
+Calibrates with the recipes ``default``, ``benign`` and ``clean-only`` and judges the images that ``detection.py``
+judges: plain, under each mild corruption, and attacked. Writes ``results/benign.json``.
 """
 
 from __future__ import annotations
@@ -14,41 +14,38 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent))
-from detection import CALIBRATION_IMAGES, FPR, RESULTS, UNSEEN, attack, environment, mean, progress
-from networks import cifar10_resnet20, data_folder
+from detection import FPR, RESULTS, environment, mean, progress
+from subjects import SEED, SUBJECTS
 
-from ce_detect import DetectedModel, Recipe, load_data
+from ce_detect import Recipe
 from ce_detect.corruptions import MILD
 from ce_detect.evaluate import report
 
+SUBJECT = SUBJECTS["cifar10-resnet20"]
 BUDGET = 2.0
 RECIPES = ("default", "benign", "clean-only")
-SEED = 0
 
 
 def main() -> None:
     warnings.filterwarnings("ignore", module="art")
-    images = load_data(str(data_folder() / "cifar10.npz"), split="test")
-    first = images.subset(np.arange(CALIBRATION_IMAGES))
-    fresh = images.subset(np.arange(CALIBRATION_IMAGES, len(images)))
-    guard = DetectedModel(cifar10_resnet20(), input_shape=(3, 32, 32), bounds=(0.0, 1.0))
-    recipe = Recipe.load("default")
-    attacked = attack(guard, fresh, recipe, SEED)
+    first, fresh = SUBJECT.split()
+    guard = SUBJECT.guard(first.pixels.shape[1:])
+    attacked = SUBJECT.attack(guard, fresh, progress)
+    seen = [attack.name for attack in Recipe.load(SUBJECT.recipe).attacks]
     rows = {}
     for name in RECIPES:
-        guard.calibrate(first.x, first.y, recipe=name, fpr=FPR, budget=BUDGET, seed=SEED, progress=progress)
+        guard.calibrate(first, recipe=name, fpr=FPR, budget=BUDGET, seed=SEED, progress=progress)
         found = report.evaluate(
-            guard.gate, fresh.x, fresh.y, attacked, target=FPR, corruptions=MILD, seed=SEED + 1
+            guard.gate, fresh.pixels, fresh.y, attacked, target=FPR, corruptions=MILD, seed=SEED + 1
         ).to_dict()
+        signature = guard.manifest["signature"]
         rows[name] = {
-            "interventions": guard.manifest["signature"]["names"],
-            "sites": guard.manifest["signature"]["sites"],
-            "features": guard.manifest["signature"]["features"],
+            "interventions": signature["names"],
+            "sites": signature["sites"],
+            "features": signature["features"],
             "cost": guard.manifest["figures"]["cost"],
-            "summary": summary(found, [a.name for a in recipe.attacks], [a.name for a, _ in UNSEEN]),
+            "summary": summary(found, seen, [attack for attack in attacked if attack not in seen]),
             "report": found,
         }
         print(name, rows[name]["summary"], flush=True)

@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py --data train.npz
 
-Each calibration runs in a fresh process. The images are read from a file, attacked with FGSM (chunk by chunk, from the
-cache on disk) and judged; what grows with their number are the signatures from which the detector is learned. Any set of
-28 by 28 grey images with 10 classes will do; the figures kept in ``results/memory.json`` are those of Fashion-MNIST's
-training images, and ``--data`` also takes the folder with its four ``idx*.gz`` files.
+Each calibration runs in a fresh process. The images are read from a file, attacked with FGSM chunk by chunk, and
+judged; what grows with their number are the signatures from which the detector is learned, and what scikit-learn copies
+of them. Any set of 28 by 28 grey images with 10 classes will do. The figures in ``results/memory.json`` are those of
+Fashion-MNIST's training images: ``--data`` also takes the folder with its ``idx*.gz`` files.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import gzip
 import json
 import logging
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -35,7 +36,7 @@ RECIPE: dict[str, Any] = {
     ],
 }  # fmt: skip
 SLACK = 48 * 2**20
-"""Bytes that may come and go without any relation to n: images kept in memory while they are few, and the allocator's."""
+"""Bytes that may come and go without any relation to n: images in memory while they are few, and the allocator's."""
 
 
 def main() -> None:
@@ -83,10 +84,8 @@ def in_one_file(data: Path, folder: Path) -> Path:
 def run(data: Path, count: int, head: str, folder: str) -> dict[str, Any]:
     command = [sys.executable, __file__, "--data", str(data), "--images", str(count), "--head", head]
     with tempfile.TemporaryDirectory(dir=folder) as cache:
-        from os import environ
-
         done = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, text=True, env={**environ, "CE_DETECT_CACHE": cache}
+            command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "CE_DETECT_CACHE": cache}
         )
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(row, flush=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers.base import INPUT
+from ce_detect.classifiers.base import INPUT, Do, Trace
 from ce_detect.classifiers.torch import PENULTIMATE
 from ce_detect.effects import EFFECTS, effects, energy, log_odds
 from ce_detect.errors import CalibrationError
@@ -171,14 +172,16 @@ class Signature(nn.Module):
         self.chunk = chunk
         needed = {*self.statistics.needed_sites, *(i.site for i in interventions), *recovered}
         self._sites = tuple(site for site in classifier.sites if site in needed)
+        self._riding = _of_equal_shape(classifier, interventions)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits ``(batch, classes)`` and the signature ``(batch, features)``."""
-        z, latents = self.classifier.trace(x, self._sites)
+        (z, latents), done = self._run(x)
         features = [self.statistics(z, latents), self.roughness(x)]
         if self.recovery is not None:
             features.append(self.recovery(latents))
-        for module, z_do in zip(self.interventions, self._resumed(x, latents), strict=True):
+        for position, module in enumerate(self.interventions):
+            z_do = done[position]
             if module.reference:
                 features.append(self._effects(z, z_do[:1])[0])
                 change = self._effects(z_do[0], z_do[1:])
@@ -193,10 +196,39 @@ class Signature(nn.Module):
     def _effects(self, z: Tensor, z_do: Tensor) -> Tensor:
         return effects(z, z_do, multi_label=self.classifier.multi_label)
 
-    def _resumed(self, x: Tensor, latents: dict[str, Tensor]) -> list[Tensor]:
-        """Logits ``(draws, batch, classes)`` after each intervention; equal sites and shapes share a resume."""
+    def _run(self, x: Tensor) -> tuple[Trace, dict[int, Tensor]]:
+        """Trace, and the logits ``(draws, batch, classes)`` after each intervention.
+
+        What keeps the shape of its site rides along in the one forward pass, as long as all rows fit into a chunk:
+        small batches are ruled by the number of operations, not by their size.
+        """
+        batch = x.shape[0]
+        draws = [int(self.interventions[position].draws) for position in self._riding]  # type: ignore[arg-type]
+        if self.chunk is not None and batch * (1 + sum(draws)) > self.chunk:
+            trace = self.classifier.trace(x, self._sites)
+            return trace, self._resumed(x, trace.latents, range(len(self.interventions)))
+        at: dict[str, list[int]] = {}
+        for position in self._riding:
+            at.setdefault(str(self.interventions[position].site), []).append(position)
+        trace, logits = self.classifier.ride(x, self._sites, {site: self._together(at[site]) for site in at})
+        done = self._resumed(x, trace.latents, [i for i in range(len(self.interventions)) if i not in self._riding])
+        for site, positions in at.items():
+            sizes = [int(self.interventions[position].draws) for position in positions]  # type: ignore[arg-type]
+            done |= dict(zip(positions, logits[site].unflatten(0, (-1, batch)).split(sizes), strict=True))
+        return trace, done
+
+    def _together(self, positions: list[int]) -> Do:
+        def rows(h: Tensor) -> Tensor:
+            changed = [self.interventions[position](h) for position in positions]
+            return changed[0] if len(changed) == 1 else torch.cat(changed)
+
+        return rows
+
+    def _resumed(self, x: Tensor, latents: dict[str, Tensor], positions: Iterable[int]) -> dict[int, Tensor]:
+        """Logits ``(draws, batch, classes)`` after some interventions; equal sites and shapes share a resume."""
         groups: dict[tuple[Any, ...], list[tuple[int, Tensor]]] = {}
-        for position, module in enumerate(self.interventions):
+        for position in positions:
+            module = self.interventions[position]
             site = str(module.site)
             h = latents.get(site, x)
             changed = module(h, self._asking(site, x)) if module.needs_resume else module(h)
@@ -208,7 +240,7 @@ class Signature(nn.Module):
             sizes = [len(changed) for _, changed in members]
             for (position, _), part in zip(members, z_do.split(sizes), strict=True):
                 done[position] = part.unflatten(0, (-1, x.shape[0]))
-        return [done[position] for position in range(len(self.interventions))]
+        return done
 
     def _asking(self, site: str, x: Tensor) -> Resume:
         """The classifier from a site on, for interventions that take its gradient: no tensor of inference mode."""
@@ -239,6 +271,22 @@ def _check_latents(classifier: Any, interventions: list[Intervention]) -> None:
                 f"{intervention.name} needs {' or '.join(listed) or 'the input'}, but the latent at "
                 f"{intervention.site!r} has shape {shapes[intervention.site]}"
             )
+
+
+def _of_equal_shape(classifier: Any, interventions: list[Intervention]) -> tuple[int, ...]:
+    """Positions of the interventions that give tensors of the shape they take, and ask nothing."""
+    plain = [position for position, intervention in enumerate(interventions) if not intervention.needs_resume]
+    if not plain:
+        return ()
+    probe = classifier.probe()
+    with torch.no_grad():
+        latents = {INPUT: probe, **classifier.trace(probe).latents}
+        shapes = {
+            position: (intervention.to(probe.device)(latents[intervention.site]).shape[1:], intervention.site)
+            for position, intervention in enumerate(interventions)
+            if position in plain
+        }
+    return tuple(position for position, (shape, site) in shapes.items() if shape == latents[site].shape[1:])
 
 
 def _check_sites(classifier: Any, wanted: list[str]) -> None:

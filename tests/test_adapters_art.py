@@ -16,6 +16,8 @@ from ce_detect.detected_model import DetectedModel
 from ce_detect.errors import CalibrationError, InputError, ModelError, NotCalibratedError
 from ce_detect.models import FashionCNN, fashion_cnn
 
+PER_PIXEL = np.ones((1, 28, 28), np.float32)
+
 
 def art_classifier(model: nn.Module | None = None, **settings: object) -> PyTorchClassifier:
     """ART's wrapper of the demo model."""
@@ -95,6 +97,7 @@ def test_unfitted_or_empty_is_named() -> None:
     [
         (lambda: art_classifier(preprocessing_defences=SpatialSmoothing()), "SpatialSmoothing outside its model"),
         (lambda: art_classifier(preprocessing=GaussianAugmentation()), "GaussianAugmentation outside its model"),
+        (lambda: art_classifier(preprocessing=(PER_PIXEL, PER_PIXEL)), "StandardisationMeanStdPyTorch outside"),
         (lambda: art_classifier(channels_first=False), "channels_first"),
         (lambda: BlackBoxClassifier(lambda x: x, (1, 28, 28), 10), "got BlackBoxClassifier, expected a DetectedModel"),
     ],

@@ -238,5 +238,5 @@ def test_real_hub_datasets(tmp_path: Path) -> None:
         same(as_images(form))
     made.to_parquet(tmp_path / "a.parquet")
     same(load_data(tmp_path / "a.parquet"))
-    with pytest.raises(InputError, match="x is DatasetDict.*pass one of its parts, train, test"):
+    with pytest.raises(InputError, match=r"x is DatasetDict.*pass one of its parts, train, test"):
         as_images(datasets.DatasetDict({"train": made, "test": made}))

@@ -1,4 +1,4 @@
-"""What is learned at calibration: that it learns, leaves the classifier alone, is saved, and is weighed by the search."""
+"""What is learned at calibration: that it learns, leaves the classifier alone, is saved, and is weighed by a search."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ import torch
 from conftest import Subject, subject
 from torch import Tensor
 
-from ce_detect.calibrate import learned
-from ce_detect.calibrate.candidates import candidates, completed, learnable
+from ce_detect.artifact import Artifact
+from ce_detect.calibrate import learned, search
+from ce_detect.calibrate.candidates import Item, candidates, completed, learnable
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.search import by_family
 from ce_detect.classifiers.torch import TorchClassifier
 from ce_detect.data import Images, load_data
 from ce_detect.detected_model import DetectedModel
+from ce_detect.detector import stored
+from ce_detect.detector.gate import Gate
+from ce_detect.detector.head import NetworkHead
 from ce_detect.errors import CalibrationError
 from ce_detect.interventions import (
     AblateConcept,
     GradientStep,
     LearnedIntervention,
     LearnedMask,
+    Scale,
     UniversalPerturbation,
     kinds,
 )
@@ -54,6 +59,24 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it does not matter how well something is learned."""
+    monkeypatch.setattr(learned, "STEPS", learned.LEAST_STEPS)
+    monkeypatch.setattr(search, "_ROWS", {"fit": (100, 40), "select": (60, 30)})
+
+
+@pytest.fixture
+def one_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that considers the first candidate of each kind."""
+
+    def few(classifier: Any, seed: int) -> list[Item]:
+        found = {(item.family, type(item.intervention)): item for item in reversed(candidates(classifier, seed))}
+        return list(found.values())
+
+    monkeypatch.setattr(search, "candidates", few)
+
+
 def resume_at(classifier: TorchClassifier, site: str, x: Tensor) -> Callable[[Tensor], Tensor]:
     """The classifier from a site on."""
     return lambda latent: classifier.resume(site, latent, x)
@@ -71,15 +94,15 @@ def pupil(kind: type[LearnedIntervention], classifier: TorchClassifier, **settin
 
 def test_the_universal_perturbation_changes_more_decisions_than_noise(fashion: TorchClassifier, images: Images) -> None:
     """Learned on some images, it fools the classifier on others several times as often as random signs of its size."""
-    made = pupil(UniversalPerturbation, fashion, eps=0.1)
+    made = pupil(UniversalPerturbation, fashion, eps=0.04)
     assert learned.teach(fashion, [made], images.x[:500], seed=0) == [made]
     x = torch.from_numpy(images.x[500:])
-    noise = 0.1 * torch.randn(made.perturbation.shape, generator=torch.Generator().manual_seed(0)).sign()
+    noise = 0.04 * torch.randn(made.perturbation.shape, generator=torch.Generator().manual_seed(0)).sign()
     with torch.inference_mode():
         before = fashion.logits(x).argmax(1)
         fooled = (fashion.logits(made(x)).argmax(1) != before).float().mean()
         by_noise = (fashion.logits((x + noise).clamp(0, 1)).argmax(1) != before).float().mean()
-    assert float(made.perturbation.abs().max()) <= 0.1 + 1e-6
+    assert float(made.perturbation.abs().max()) <= 0.04 + 1e-6
     assert float(fooled) > 2 * float(by_noise)
 
 
@@ -115,7 +138,8 @@ def test_the_inserted_autoencoder_keeps_most_of_the_accuracy(fashion: TorchClass
 
 
 @pytest.mark.parametrize(
-    ("loss", "reaches_decoder"), [("shallow", True), ("deep", True), ("deep multi-label", True), ("interpretable", False)]
+    ("loss", "reaches_decoder"),
+    [("shallow", True), ("deep", True), ("deep multi-label", True), ("interpretable", False)],
 )
 def test_each_loss_sends_its_gradient_where_it_should(
     fashion: TorchClassifier, images: Images, loss: str, reaches_decoder: bool
@@ -158,7 +182,7 @@ def test_losses_are_zero_where_nothing_is_lost() -> None:
     assert torch.isfinite(interpretability_loss(torch.zeros_like(h)))
 
 
-def test_learning_leaves_the_classifier_as_it_was(fashion: TorchClassifier, images: Images) -> None:
+def test_learning_leaves_the_classifier_as_it_was(fashion: TorchClassifier, images: Images, few_steps: None) -> None:
     """Frozen, in eval mode, without gradients, and with the same logits; only the pupils change, by the seed alone."""
     x = torch.from_numpy(images.x[:8])
     with torch.inference_mode():
@@ -211,7 +235,7 @@ def test_recovery_error_is_small_on_clean_images_and_large_on_noise(fashion: Tor
 
 
 def test_recovery_is_an_exact_linear_relation_where_there_is_one() -> None:
-    """Features that follow linearly from the deepest ones are recovered; those that do not are missed by their scale."""
+    """Features that follow linearly from the deepest ones are recovered; others are missed by all their scale."""
     rng = np.random.default_rng(0)
     deep = rng.normal(size=(4000, 3))
     linear, independent = deep @ rng.normal(size=(3, 2)), rng.normal(size=(4000, 1))
@@ -275,10 +299,9 @@ def test_gradient_steps_work_in_a_gate_and_in_an_attack_on_it(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["plain", "residual", "in-place", "transformer", "branching", "one-logit"])
-def test_every_candidate_fits_its_classifier(name: str) -> None:
-    """All that a search would try can be put in one signature, learned ones after learning, and gives finite features."""
+def test_every_candidate_fits_its_classifier(name: str, few_steps: None) -> None:
+    """All that a search would try can be put in one signature, once it is learned, and gives finite features."""
     part = subject(name)
-    low, high = part.tiny.bounds
     items = [*candidates(part.classifier, 0), *learnable(part.classifier)]
     pupils = [i.intervention for i in items if isinstance(i.intervention, LearnedIntervention)]
     assert learned.teach(part.classifier, pupils, part.x.numpy(), seed=0) == pupils
@@ -299,7 +322,8 @@ def test_tensors_that_an_intervention_does_not_take_are_refused(kind: str) -> No
     spec = {"kind": kind, "site": site, "shape": "3x3x3", "channels": 9, "count": 9}
     known = kinds()[kind].__init__.__kwdefaults__ or {}
     needed = {"AblateConcept": {"channels"}, "LearnedMask": {"shape"}, "DropTokens": {"count"}}.get(kind, set())
-    made = kinds()[kind](**{key: value for key, value in spec.items() if key == "site" or key in needed or key in known})
+    given = {key: value for key, value in spec.items() if key == "site" or key in needed or key in known}
+    made = kinds()[kind](**given)
     with pytest.raises(CalibrationError, match=r"needs (a feature map|tokens) .* has shape"):
         Signature(part.classifier, [made])
 
@@ -308,7 +332,7 @@ def test_tensors_that_an_intervention_does_not_take_are_refused(kind: str) -> No
 
 
 def test_a_recipe_may_name_learned_interventions_without_their_shapes(
-    images: Images, cache: Path, tmp_path: Path
+    images: Images, cache: Path, tmp_path: Path, few_steps: None
 ) -> None:
     """They are learned, saved and loaded; the loaded gate gives the same scores, bit for bit, and the same file."""
     named = [
@@ -326,7 +350,7 @@ def test_a_recipe_may_name_learned_interventions_without_their_shapes(
     assert figures["name"].startswith("AblateConcept")
     assert figures["accuracy_inserted"] <= 1
     masks = guard.gate.signature.interventions[0]
-    assert float(masks.mask.std()) > 0.05  # type: ignore[operator, union-attr]
+    assert float(masks.mask.std()) > 0.01  # type: ignore[operator, union-attr]
     guard.save(tmp_path / "a.safetensors")
     again = DetectedModel.load(tmp_path / "a.safetensors", fashion_cnn())
     np.testing.assert_array_equal(again(images.x[500:600]).score, guard(images.x[500:600]).score)
@@ -334,7 +358,7 @@ def test_a_recipe_may_name_learned_interventions_without_their_shapes(
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
-def test_the_search_weighs_every_family(images: Images, cache: Path, tmp_path: Path) -> None:
+def test_the_search_weighs_every_family(images: Images, cache: Path, few_steps: None, one_of_each_kind: None) -> None:
     """The ledger has cost and gain of all, those too dear among them; nothing is chosen that cannot be exported."""
     seen: list[tuple[str, float, float]] = []
     first = images.subset(np.arange(500))
@@ -360,32 +384,20 @@ def test_the_search_weighs_every_family(images: Images, cache: Path, tmp_path: P
     assert ledger["learned"][0]["accuracy_inserted"] <= 1
 
 
-def test_recovery_is_saved_with_the_gate(images: Images, cache: Path, tmp_path: Path) -> None:
+def test_recovery_is_saved_with_the_gate(fashion: TorchClassifier, images: Images, tmp_path: Path) -> None:
     """A gate with recovery errors comes back from its file with the same scores."""
-    from ce_detect.artifact import Artifact
-    from ce_detect.detector import stored
-    from ce_detect.detector.gate import Gate
-
-    recipe = Recipe.parse("one", {**RECIPE, "intervention": [{"kind": "Scale", "site": SITE}]})
-    first = images.subset(np.arange(500))
-    guard = DetectedModel(fashion_cnn()).calibrate(
-        first.x, recipe=recipe, fpr=0.1, budget=math.inf, cache=cache, jobs=1
-    )
-    recovery = learned.recovery(guard.classifier, first.x)
+    recovery = learned.recovery(fashion, images.x[:500])
     assert recovery is not None
-    plain = guard.gate.signature
-    signature = Signature(guard.classifier, list(plain.interventions), recovery=recovery)  # type: ignore[arg-type]
-    from ce_detect.calibrate import learn
-
-    gate = Gate(
-        signature, learn.untrained(len(signature.names), "logistic"), clean_scores=torch.zeros(10), threshold=0.0,
-        prevalence=0.1,
-    )  # fmt: skip
-    torch.nn.init.ones_(gate.head.weight)  # type: ignore[arg-type]
-    described = {**guard.manifest["signature"], "sites": [], "recovery": recovery.spec(), "chunk": None}
-    artifact = stored.to_artifact(gate, {**guard.manifest, "signature": described})
+    signature = Signature(fashion, [Scale(site=SITE)], recovery=recovery)
+    zero, one = torch.zeros(len(signature.names)), torch.ones(len(signature.names))
+    head = NetworkHead(zero, one, one, torch.tensor(0.0), [])
+    gate = Gate(signature, head, clean_scores=torch.zeros(10), threshold=0.0, prevalence=0.1).eval()
+    described = {
+        "interventions": [Scale(site=SITE).spec()], "sites": [], "recovery": recovery.spec(), "chunk": None,
+    }  # fmt: skip
+    artifact = stored.to_artifact(gate, {"signature": described, "recipe": {"prevalence": 0.1}})
     artifact.save(tmp_path / "a.safetensors")
-    again = stored.to_gate(Artifact.load(tmp_path / "a.safetensors"), guard.classifier)
+    again = stored.to_gate(Artifact.load(tmp_path / "a.safetensors"), fashion)
     x = torch.from_numpy(images.x[500:520])
     with torch.inference_mode():
-        assert torch.equal(again(x).score, gate.eval()(x).score)
+        assert torch.equal(again(x).score, gate(x).score)

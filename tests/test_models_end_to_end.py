@@ -185,7 +185,7 @@ def test_sites_lie_where_the_model_has_them(guarded: Guarded) -> None:
 
 def test_a_model_that_cannot_be_cut_says_so_once(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     """Wrapping it again, calibrating it and gating with it add no second warning."""
-    model = KINDS["cannot be cut"].build()
+    model = copy.deepcopy(KINDS["cannot be cut"].build())
     images = single(CALIBRATION)
     with caplog.at_level(logging.WARNING, logger="ce_detect"):
         guard = DetectedModel(model, input_shape=(1, 8, 8), bounds=(0.0, 1.0))

@@ -9,15 +9,15 @@ from ce_detect.errors import CalibrationError, ModelError
 
 with needed_for("The ART detector"):
     import numpy as np
-    import torch
     from art.defences.detector.evasion import EvasionDetector
     from art.estimators.classification import PyTorchClassifier
     from art.preprocessing.standardisation_mean_std.pytorch import StandardisationMeanStdPyTorch
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
     from ce_detect.calibrate.recipe import Recipe
     from ce_detect.detected_model import DetectedModel
+    from ce_detect.preprocessing import Normalized
 
 _FIELDS = ("score", "p_value", "probability", "label", "logits")
 
@@ -120,22 +120,6 @@ class CausalEffectDetector(EvasionDetector):  # type: ignore[misc]
         return np.asarray(y.argmax(1))
 
 
-class _Standardise(nn.Module):
-    """Subtracts a mean and divides by a standard deviation, each a scalar or ``(channels, 1, 1)``."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: NDArray[np.float32], std: NDArray[np.float32]) -> None:
-        super().__init__()
-        for name, value in (("mean", mean), ("std", std)):
-            tensor = torch.from_numpy(value.copy())
-            self.register_buffer(name, tensor[:, None, None] if tensor.ndim == 1 else tensor)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.std
-
-
 def _detected(classifier: Any) -> DetectedModel:
     if not isinstance(classifier, PyTorchClassifier):
         raise ModelError(
@@ -157,7 +141,7 @@ def _with_preprocessing(classifier: PyTorchClassifier) -> nn.Module:
     model: nn.Module = classifier.model.eval()
     step = classifier.preprocessing
     outside = [*(classifier.preprocessing_defences or ()), *(classifier.postprocessing_defences or ())]
-    if step is not None and not isinstance(step, StandardisationMeanStdPyTorch):
+    if step is not None and not (isinstance(step, StandardisationMeanStdPyTorch) and step.mean.ndim < 2):
         outside.append(step)
     if outside:
         raise ModelError(
@@ -166,4 +150,4 @@ def _with_preprocessing(classifier: PyTorchClassifier) -> nn.Module:
         )
     if step is None or (not step.mean.any() and (step.std == 1).all()):
         return model
-    return nn.Sequential(_Standardise(step.mean, step.std).to(classifier.device), model).eval()
+    return Normalized(model, mean=step.mean.tolist(), std=step.std.tolist()).to(classifier.device)

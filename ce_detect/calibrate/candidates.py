@@ -142,12 +142,10 @@ def learnable(classifier: Any) -> list[Item]:
     found: list[Intervention] = [
         LearnedMask(site=site, shape=_text(shapes[site])) for site in (maps[-2:] if maps else tokens[-3:-1])
     ]
-    for site in dict.fromkeys([*maps[-1:], *_maps(shapes)[-1:]]):
-        channels = shapes[site][0]
-        found.append(AblateConcept(site=site, channels=channels, concepts=min(8, channels)))
     found += [
-        UniversalPerturbation(shape=_text(classifier.input_shape), eps=eps, low=low, high=high) for eps in (0.01, 0.02)
+        AblateConcept(site=site, channels=shapes[site][0], concepts=min(8, shapes[site][0])) for site in maps[-1:]
     ]
+    found.append(UniversalPerturbation(shape=_text(classifier.input_shape), eps=0.01, low=low, high=high))
     return [of(intervention) for intervention in found]
 
 
@@ -167,12 +165,8 @@ def completed(spec: Mapping[str, Any], classifier: Any) -> Intervention:
 
 def movable(shapes: dict[str, tuple[int, ...]]) -> list[str]:
     """Feature maps where moving or blurring shows: all but the last before a pooled penultimate layer."""
-    maps = _maps(shapes)
+    maps = [site for site, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1]
     return maps[:-1] if PENULTIMATE in shapes and len(maps) > 1 else maps
-
-
-def _maps(shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    return [site for site, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1]
 
 
 def sequences(shapes: dict[str, tuple[int, ...]]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,12 +88,18 @@ def _started(intervention: LearnedIntervention, h: Tensor, generator: torch.Gene
 def _step(classifier: Any, intervention: LearnedIntervention, optimiser: Any, h: Tensor, z: Tensor, x: Tensor) -> str:
     """Move an intervention by one step; return what is in the way, or nothing."""
     parameters = list(intervention.parameters())
-    resume = partial(classifier.resume, intervention.site, x=x)
+
+    def resume(latent: Tensor) -> Tensor:
+        followed: Tensor = classifier.resume(intervention.site, latent, x)
+        if not followed.requires_grad:
+            raise RuntimeError("the classifier gives no gradient")
+        return followed
+
     try:
         with torch.enable_grad():
             loss = intervention.loss(h, z, resume, multi_label=classifier.multi_label)
             gradients = torch.autograd.grad(loss, parameters)
-    except RuntimeError as error:  # a classifier without gradients, or one that refuses the tensor
+    except RuntimeError as error:  # no gradient, or a tensor that the classifier refuses
         return str(error).splitlines()[0]
     if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
         return "its loss has no finite gradient"

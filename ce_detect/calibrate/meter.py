@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ _TOGETHER = 8
 """Signatures that are timed in turns with each other."""
 
 _VALUES = 1_250_000
-"""Pixel values at most in the batches on which single items and chunks are timed; whole gates are timed on all."""
+"""Pixel values at most in the batches on which items and chunks are timed; whole gates are timed on all batch sizes."""
 
 _SECONDS = 0.7
 """Time that each module may take in a comparison, about, where it is slow."""
@@ -41,21 +42,23 @@ class Meter:
         self._classifier = classifier
         self._bare = bare
         self._batches = [x[:batch] for batch in BATCHES if batch <= len(x)]
+        self._affordable = [part for part in self._batches if part.numel() <= _VALUES] or self._batches[:1]
         self._x = x[: max(1, _VALUES // x[0].numel())]
         self._table = table
         self._head = head
         self.chunk = self._best_chunk()
 
     def items(self, items: list[Item]) -> dict[str, float]:
-        """Cost of each item on top of a signature that has nothing else, by name."""
+        """Cost of each item on top of a signature that has nothing else, by name; the largest over batch sizes."""
         by_name = {item.name: item for item in items}
 
         def measure(names: list[str]) -> list[float]:
             costs = []
             for start in range(0, len(names), _TOGETHER):
                 signatures = [self.signature([by_name[name]]) for name in names[start : start + _TOGETHER]]
-                nothing, *whole = self._ratios([self.signature([]), *signatures], self._x)
-                costs += [round(max(cost - nothing, 0.0), 3) for cost in whole]
+                found = np.array([self._ratios([self.signature([]), *signatures], x) for x in self._affordable])
+                over = (found[:, 1:] - found[:, :1]).max(0).clip(min=0)
+                costs += [round(float(cost), 3) for cost in over]
             return costs
 
         return self._table.get([item.name for item in items], measure)

@@ -36,8 +36,8 @@ MARGIN = 0.04
 _ROWS = {"fit": (600, 180), "select": (300, 120)}
 """Clean images, and attacked images of each attack, on which candidates are compared."""
 
-_TRIES = 5
-"""Gates that are measured whole, at most, in a search."""
+_TRIES = 8
+"""Rounds of choosing and measuring the gate whole in a search."""
 
 _STAGES = ("learning interventions", "timing interventions", "trying them on fit", "trying them on select", "choosing")
 
@@ -218,18 +218,18 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> t
     """Repeat a choice with the room corrected by what the whole gate was measured to cost; keep the best that fits."""
     aim = budget * (1 - MARGIN)
     room = aim - meter.free()
+    enough, too_much = 0.0, math.inf
     fitting: list[tuple[Chosen, float]] = []
-    seen: set[tuple[str, ...]] = set()
-    chosen = choose(room)
-    while len(seen) < _TRIES and (names := tuple(item.name for item in chosen.items)) not in seen:
-        seen.add(names)
+    for _ in range(1 if math.isinf(budget) else _TRIES):
+        chosen = choose(room)
         cost = meter.gate(chosen.items)
         if cost <= budget * (1 - MARGIN / 2):
             fitting.append((chosen, cost))
-        if math.isinf(budget):
-            break
-        room += aim - cost
-        chosen = choose(room)
+            enough = max(enough, room)
+        else:
+            too_much = min(too_much, room)
+        corrected = room + aim - cost
+        room = corrected if enough < corrected < too_much else (enough + min(too_much, corrected)) / 2
     if fitting:
         return max(fitting, key=lambda found: (found[0].ledger.get("objective", 0.0), found[1]))
     return _shrunk(chosen, meter, budget)

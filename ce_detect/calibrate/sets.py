@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -225,12 +224,9 @@ def _executed(
         yield task, None
 
 
-_alone = threading.Lock()  # the attacks draw from global generators, and a cluster's workers may be threads
-
-
 def _run(classifier: Classifier, attack: Attack, x: Floats, seed: int) -> Floats:
     """Attack a chunk of images."""
-    with _alone, _seeded(seed), _kept_trainable(classifier), np.errstate(all="ignore"):
+    with _seeded(seed), _kept_trainable(classifier), np.errstate(all="ignore"):
         return np.ascontiguousarray(attack.run(classifier, x, batch_size=_together(x)))
 
 

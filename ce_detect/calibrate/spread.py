@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from ce_detect.classifiers.torch import TorchClassifier
 
 WORTH_A_POOL = 60_000.0
 """Forward passes below which starting worker processes costs more time than it saves."""
+
+_ROUND = 2  # calls a worker gets in a round, where work goes out in rounds
 
 
 def workers(classifier: Classifier, work: float, jobs: int | None) -> int:
@@ -67,21 +71,29 @@ def spread(
         calls: numbers and arguments.
         count: workers; −1 for all that there are.
     """
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, effective_n_jobs
+    from joblib.parallel import get_active_backend
 
     name = hashlib.sha256(shipped.data).hexdigest()
-    pool = Parallel(n_jobs=count, return_as="generator_unordered", pre_dispatch="1 * n_jobs", batch_size=1)
-    yield from pool(delayed(_called)(function, shipped, name, number, arguments) for number, arguments in calls)
+    work = (delayed(_called)(function, shipped, name, number, arguments) for number, arguments in calls)
+    if get_active_backend()[0].supports_return_generator:
+        yield from Parallel(count, return_as="generator_unordered", pre_dispatch="1 * n_jobs", batch_size=1)(work)
+        return
+    with Parallel(count, batch_size=1) as pool:  # ray gives nothing back before all is done: a little at a time
+        while some := list(islice(work, _ROUND * effective_n_jobs(count))):
+            yield from pool(some)
 
 
+_alone = threading.Lock()  # attacks draw from global generators, and the workers of a cluster may be threads
 _received: dict[str, Classifier] = {}
 
 
 def _called(
     function: Callable[..., Any], shipped: NDArray[np.uint8], name: str, number: int, arguments: tuple[Any, ...]
 ) -> tuple[int, Any]:
-    """Make a call in a worker, unpacking the classifier once."""
-    if name not in _received:
-        _received.clear()
-        _received[name] = pickle.loads(shipped.data)
-    return number, function(_received[name], *arguments)
+    """Make a call in a worker process, one at a time, unpacking the classifier once."""
+    with _alone:
+        if name not in _received:
+            _received.clear()
+            _received[name] = pickle.loads(shipped.data)
+        return number, function(_received[name], *arguments)

@@ -63,18 +63,28 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
         example: ``(batch >= 2, channels, height, width)``.
 
     Raises:
-        ValueError: the model fixes the batch size.
+        ValueError: the graph holds for one batch size only.
         Exception: whatever ``torch.export`` raises on a model that it cannot capture.
     """
     sizes = [{0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}, {0: Dim.AUTO}]
     graphs = [_export(model, example, free) for free in sizes]
     elastic, rigid = graphs
     chosen = elastic if len(cuts(elastic)) >= len(cuts(rigid)) else rigid
-    if isinstance(_placeholder(chosen.graph).meta["val"].shape[0], int):
-        raise ValueError("it fixes the batch size; a forward that uses x.shape[0] instead of len(x) does not")
     _fold_batch_norms(chosen)
     _lay_channels_last(chosen)
+    _check_batch_size(chosen, example)
     return chosen
+
+
+def _check_batch_size(graph_module: fx.GraphModule, example: Tensor) -> None:
+    """Refuse a graph in which the batch size of the example is a number."""
+    more = torch.cat([example, example[:1]])
+    try:
+        fits = len(graph_module(more)) == len(more)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError("its graph holds for one batch size only; take x.shape[0] instead of len(x) in its forward")
 
 
 def _export(model: nn.Module, example: Tensor, free: dict[int, object]) -> fx.GraphModule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class Trace(NamedTuple):
 
     logits: Tensor
     latents: dict[str, Tensor]
+
+
+Do = Callable[["Tensor"], "Tensor"]
+"""What makes intervened rows from a latent."""
 
 
 @runtime_checkable
@@ -82,6 +87,22 @@ class Classifier(Protocol):
             latent: ``(draws * batch, ...)``, draw-major: the first ``batch`` rows are draw 0.
             x: the ``(batch, channels, height, width)`` inputs that gave the original latent. A classifier that
                 truly skips the prefix does not look at it.
+        """
+        ...
+
+    def ride(self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]) -> tuple[Trace, dict[str, Tensor]]:
+        """Trace, and let intervened rows ride along: from its site on, each goes with the others in one batch.
+
+        Gives what `trace` and `resume` give, in as many operations as one forward pass takes.
+
+        Args:
+            x: see `trace`.
+            sites: see `trace`.
+            do: for each site, or ``"input"``, what makes ``(draws * batch, ...)`` further rows of the same shape from
+                the ``(batch, ...)`` latent there.
+
+        Returns:
+            The trace of ``x``, and for each site of ``do`` the logits ``(draws * batch, classes)`` of its rows.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ce_detect.classifiers import _graph, _sites
-from ce_detect.classifiers.base import INPUT, PENULTIMATE, Classifier, Trace
+from ce_detect.classifiers.base import INPUT, PENULTIMATE, Classifier, Do, Trace
 from ce_detect.classifiers.hooked import HookClassifier
 from ce_detect.classifiers.module import Interface, ModuleClassifier, agree, device_of, dtype_of, fingerprint, run
 from ce_detect.errors import ModelError
@@ -119,6 +120,24 @@ class TorchClassifier(ModuleClassifier):
             if site in wanted:
                 latents[site] = x.float()
         return Trace(self.interface.logits(self.segments[-1](x)), latents)
+
+    def ride(self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]) -> tuple[Trace, dict[str, Tensor]]:
+        """Trace, and let intervened rows ride along; see `ce_detect.classifiers.base.Classifier.ride`."""
+        batch, latents, sizes = x.shape[0], {}, {}
+        made = do[INPUT](x).to(self.dtype) if INPUT in do else None
+        rows = x.to(self.dtype)
+        for site, segment in zip((INPUT, *self.sites), self.segments, strict=True):
+            if site != INPUT:
+                h = rows[:batch].float()
+                if site in sites:
+                    latents[site] = h
+                made = do[site](h).to(self.dtype) if site in do else None
+            if made is not None:
+                sizes[site] = len(made)
+                rows = torch.cat([rows, made])
+            rows = segment(rows)
+        z, *others = self.interface.logits(rows).split([batch, *sizes.values()])
+        return Trace(z, latents), dict(zip(sizes, others, strict=True))
 
     def resume(self, site: str, latent: Tensor, x: Tensor) -> Tensor:
         """Return the logits ``(draws * batch, classes)`` that follow from ``latent``; ``x`` is not looked at."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ce_detect.classifiers.base import INPUT
 from ce_detect.effects import log_odds
@@ -104,19 +105,19 @@ class GradientStep(Intervention):
             )
         if resume is None:
             raise UsageError(f"{self.name} asks the classifier: give it resume, as a Signature does")
-        followed = torch.is_grad_enabled() and h.requires_grad
-        with torch.inference_mode(False), torch.enable_grad():
+        signs = self.settings["norm"] == "sign"  # whose derivative is zero
+        followed = torch.is_grad_enabled() and h.requires_grad and not signs
+        # the other kernels of attention have no second derivative
+        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             leaf = h if followed else h.detach().clone().requires_grad_(True)
             z = resume(leaf)
             odds = log_odds(z, z.argmax(-1), multi_label=bool(self.settings["multi_label"])).sum()
             (gradient,) = torch.autograd.grad(odds, leaf, create_graph=followed)
         own = tuple(range(1, h.ndim))
-        if self.settings["norm"] == "sign":
-            direction = gradient.sign()
-        else:
-            direction = gradient / (gradient.square().mean(own, keepdim=True) + 1e-24).sqrt()
-        sign = 1.0 if self.settings["toward"] else -1.0
-        stepped = h + sign * float(self.settings["strength"]) * h.std(own, keepdim=True) * direction
+        length = (gradient.square().mean(own, keepdim=True) + 1e-24).sqrt()
+        direction = gradient.sign() if signs else gradient / length
+        strength = float(self.settings["strength"]) * (1 if self.settings["toward"] else -1)
+        stepped = h + strength * h.std(own, keepdim=True) * direction
         if self.site != INPUT:
             return stepped
         return stepped.clamp(float(self.settings["low"]), float(self.settings["high"]))
