@@ -103,9 +103,8 @@ _of = Attack.of
 _LARGE_UNSEEN = (
     (_of("pgd", eps="1/510", eps_step="1/2040", max_iter=10), 32),
     (_of("apgd-dlr", max_iter=25), 32),
-    (_of("deepfool", max_iter=20), 32),
-    (_of("square"), 32),
-    (_of("hopskipjump", max_iter=5), 16),
+    (_of("square", max_iter=150), 32),
+    (_of("hopskipjump", max_iter=5, max_eval=300), 16),
 )
 _TWO_CLASSES = tuple((attack, count) for attack, count in _unseen(384, 192) if attack.kind != "apgd-dlr")
 

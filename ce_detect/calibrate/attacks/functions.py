@@ -50,10 +50,10 @@ def check_settings(kind: str, settings: Mapping[str, object]) -> None:
         CalibrationError: such a setting.
     """
     for key, value in settings.items():
-        if key in IDENTITY or not isinstance(value, bool | int | float | str):
+        if key in {"kind", *IDENTITY} or not isinstance(value, bool | int | float | str):
             raise CalibrationError(
-                f"{key} = {value!r} of attack {kind!r}: settings are numbers, strings and bools, and "
-                f"{' and '.join(sorted(IDENTITY))} are kept to tell functions apart"
+                f"{key} = {value!r} of attack {kind!r}: settings are numbers, strings and bools, and none is called "
+                "kind, source or version"
             )
 
 
