@@ -66,10 +66,10 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
         ValueError: the graph holds for one batch size only.
         Exception: whatever ``torch.export`` raises on a model that it cannot capture.
     """
-    sizes = [{0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}, {0: Dim.AUTO}]
-    graphs = [_export(model, example, free) for free in sizes]
-    elastic, rigid = graphs
-    chosen = elastic if len(cuts(elastic)) >= len(cuts(rigid)) else rigid
+    chosen = _export(model, example, {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO})
+    if _keeps_sizes(chosen.graph):  # which then pass through every cut
+        rigid = _export(model, example, {0: Dim.AUTO})
+        chosen = chosen if len(cuts(chosen)) >= len(cuts(rigid)) else rigid
     _fold_batch_norms(chosen)
     _lay_channels_last(chosen)
     _check_batch_size(chosen, example)
@@ -235,6 +235,11 @@ def _is_batch_size(node: fx.Node) -> bool:
         return False
     source, *dimension = node.args
     return isinstance(source, fx.Node) and source.op == "placeholder" and dimension == [0]
+
+
+def _keeps_sizes(graph: fx.Graph) -> bool:
+    """Whether the graph takes height or width of a tensor out, to compute with it later."""
+    return any(node.target is _ATEN.sym_size.int and not _is_batch_size(node) for node in graph.nodes)
 
 
 def _is_latent(node: fx.Node) -> bool:
