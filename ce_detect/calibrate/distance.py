@@ -50,7 +50,9 @@ def distance_head(signature: Signature, clean: NDArray[np.float32]) -> DistanceH
     squashed = Head(center, scale).squash(torch.from_numpy(clean)).double().numpy()
     mean, deviation = squashed.mean(0), squashed.std(0)
     varies = deviation > _LEAST_DEVIATION
-    standard = (squashed - mean) / np.where(varies, deviation, 1.0)
+    standard = squashed
+    standard -= mean  # in place: in double precision the matrix is the largest thing in memory
+    standard /= np.where(varies, deviation, 1.0)
     groups = [columns[varies[columns]] for columns in _groups(signature)]
     precision = np.zeros(len(mean))
     directions = []

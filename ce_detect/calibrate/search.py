@@ -229,7 +229,8 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> t
         else:
             too_much = min(too_much, room)
         corrected = room + aim - cost
-        room = corrected if enough < corrected < too_much else (enough + min(too_much, corrected)) / 2
+        between = (enough + too_much) / 2 if math.isfinite(too_much) else corrected
+        room = corrected if enough < corrected < too_much else between
     if fitting:
         return max(fitting, key=lambda found: (found[0].ledger.get("objective", 0.0), found[1]))
     return _shrunk(chosen, meter, budget)
