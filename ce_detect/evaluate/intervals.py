@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,28 +33,32 @@ class Scores:
         return Scores(self.clean[images], attacked)
 
 
-def interval(
+def intervals(
     scores: Scores,
-    figure: Callable[[Scores], float],
+    figures: Mapping[str, Callable[[Scores], float]],
     *,
     draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a figure (Efron 1979), images drawn with replacement, their twins with them.
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals of figures (Efron 1979), images drawn with replacement, their twins with them.
 
     Args:
         scores: what was measured.
-        figure: computes the figure; a draw in which it is NaN does not count.
+        figures: each computes a figure; a draw in which it is NaN does not count for it.
         draws: number of redraws.
-        level: share of the redraws inside the interval.
+        level: share of the redraws inside an interval.
         seed: seed of the redraws.
 
     Returns:
-        Lower and upper end.
+        Lower and upper end, by name of the figure.
     """
     generator = np.random.default_rng(seed)
     n = len(scores.clean)
-    values: Any = [figure(scores.drawn(generator.integers(0, n, n))) for _ in range(draws)]
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    values: dict[str, list[float]] = {name: [] for name in figures}
+    for _ in range(draws):
+        drawn = scores.drawn(generator.integers(0, n, n))
+        for name, figure in figures.items():
+            values[name].append(figure(drawn))
+    ends = {name: np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2]) for name, found in values.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
