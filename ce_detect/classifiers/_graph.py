@@ -227,7 +227,8 @@ def _shape_at_export(node: fx.Node) -> tuple[int, ...]:
 
 
 def _placeholder(graph: fx.Graph) -> fx.Node:
-    return next(node for node in graph.nodes if node.op == "placeholder")
+    found: fx.Node = next(node for node in graph.nodes if node.op == "placeholder")
+    return found
 
 
 def _is_batch_size(node: fx.Node) -> bool:
