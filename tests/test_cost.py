@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ce_detect.calibrate.cost import CostTable, ratios
+from ce_detect.calibrate.cost import LEAST_ROUNDS, CostTable, ratios
 
 
 class Clock:
@@ -40,9 +40,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def table(folder: Path, **changes: object) -> CostTable:
     """A table of one model on one machine."""
     described = {"fingerprint": "abc", "input_shape": (3, 32, 32), "sites": ("a",), "device": "cpu", **changes}
-    batch = described.pop("batch", 32)
+    batches = described.pop("batches", (1, 32))
     digest = described.pop("fingerprint")
-    return CostTable(folder, SimpleNamespace(fingerprint=lambda: digest, **described), batch=batch)
+    return CostTable(folder, SimpleNamespace(fingerprint=lambda: digest, **described), batches=batches)
 
 
 def test_costs_are_relative_to_the_bare_model(clock: Clock) -> None:
@@ -77,6 +77,13 @@ def test_functions_run_as_often_as_told() -> None:
     assert calls == ["bare", "gate"] * 4
 
 
+def test_slow_functions_are_timed_less_often(clock: Clock) -> None:
+    """Once the time is up no new round begins, but there are always a few."""
+    bare, slow = clock.taking(1.0), clock.taking(10.0)
+    assert ratios(bare, [slow], rounds=50, warm_up=0, seconds=5.0) == pytest.approx([10.0])
+    assert clock.now == pytest.approx(LEAST_ROUNDS * 11.0)
+
+
 def test_known_costs_are_not_measured_again(tmp_path: Path) -> None:
     """Only what is not known is measured, also by a later table in the same folder."""
     asked: list[list[str]] = []
@@ -92,7 +99,8 @@ def test_known_costs_are_not_measured_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"fingerprint": "abd"}, {"batch": 1}, {"device": "cuda"}, {"input_shape": (3, 64, 64)}, {"sites": ()}]
+    "change",
+    [{"fingerprint": "abd"}, {"batches": (1,)}, {"device": "cuda"}, {"input_shape": (3, 64, 64)}, {"sites": ()}],
 )
 def test_another_model_batch_or_device_is_measured_anew(tmp_path: Path, change: dict[str, object]) -> None:
     """Costs of one environment say nothing about another."""

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from ce_detect.detector.head import DistanceHead, NetworkHead, squashing
+from ce_detect.detector.head import DistanceHead, FusedHead, NetworkHead, squashing
 from ce_detect.errors import CalibrationError
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -138,6 +138,18 @@ def test_distance_is_that_of_mahalanobis(data: Data) -> None:
     tensors = [torch.from_numpy(array) for array in (mean, np.full(5, 1 / values[0]), directions)]
     expected = np.sqrt(np.einsum("ni,ij,nj->n", z - mean, np.linalg.inv(covariance), z - mean))
     np.testing.assert_allclose(DistanceHead(CENTER, SCALE, *tensors)(torch.from_numpy(data[0])), expected, rtol=1e-4)
+
+
+def test_a_fused_head_is_the_mean_of_its_three_scores(data: Data) -> None:
+    """Linear log-odds, networks' log-odds and the standardised distance count alike; without networks, two do."""
+    x = torch.from_numpy(data[0])
+    linear, networks = fitted(LogisticRegression(), data), [fitted(mlp(0), data)]
+    clean = DistanceHead(CENTER, SCALE, torch.zeros(5), torch.ones(5), torch.zeros(5, 1))
+    unusual = (clean(x) - 2.0) / 0.5
+    log_odds = network_head(linear, [])(x)
+    both = network_head(linear, networks)
+    torch.testing.assert_close(FusedHead(network_head(linear, []), clean, 2.0, 0.5)(x), (log_odds + unusual) / 2)
+    torch.testing.assert_close(FusedHead(both, clean, 2.0, 0.5)(x), (2 * both(x) + unusual) / 3)
 
 
 def test_squashing_centres_and_scales_by_quantiles() -> None:

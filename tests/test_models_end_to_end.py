@@ -26,8 +26,10 @@ from digits import (
     rows_of_digits,
 )
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import nn
 
+from ce_detect import cli
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.classifiers.base import PENULTIMATE
 from ce_detect.classifiers.torch import HookClassifier, TorchClassifier
@@ -135,7 +137,7 @@ PGD = {"kind": "pgd", "eps": "30/255", "eps_step": "8/255", "max_iter": 7}
 
 def test_attacks_are_told_from_clean_images(guarded: Guarded) -> None:
     """On images that calibration did not see, successful attacks score above clean ones, few of which are flagged."""
-    figures = guarded.guard.evaluate(guarded.fresh, cache=guarded.cache, jobs=1)
+    figures = guarded.guard.evaluate(guarded.fresh, cache=guarded.cache, corruptions=(), jobs=1)
     assert figures.attacks["pgd 30/255"].success_rate > 0.3
     assert figures.attacks["pgd 30/255"].auroc_successes > guarded.kind.auroc
     assert figures.clean.false_positive_rate < 0.2
@@ -192,3 +194,22 @@ def test_a_model_that_cannot_be_cut_says_so_once(caplog: pytest.LogCaptureFixtur
         guard.calibrate(images, recipe="clean-only", fpr=0.1, budget=3.0, cache=tmp_path, jobs=1)
         guard(images[:4])
     assert sum("every resume costs a whole forward" in record.message for record in caplog.records) == 1
+
+
+def test_the_command_line_watches_one_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--multi-label --label`` are what the constructor takes; the artifact knows them and needs no telling."""
+    save_file(labeller_of_pairs().state_dict(), tmp_path / "weights.safetensors")
+    np.savez(tmp_path / "pairs.npz", x=pairs(CALIBRATION))
+    model = ["--model", "digits:DigitCNN", "--weights", str(tmp_path / "weights.safetensors")]
+    settings = ["--recipe", "clean-only", "--fpr", "0.1", "--budget", "3", "--bounds", "0", "1", "--jobs", "1"]
+    files = ["--data", str(tmp_path / "pairs.npz"), "--output", str(tmp_path / "guard.safetensors")]
+    assert cli.run(["calibrate", *model, *files, *settings, "--multi-label", "--label", "3"]) == 0
+    guard = DetectedModel.load(tmp_path / "guard.safetensors", labeller_of_pairs())
+    assert guard.manifest["model"]["label"] == 3
+    with torch.inference_mode():
+        z = labeller_of_pairs()(torch.from_numpy(pairs(16)))[:, 3].numpy()
+    np.testing.assert_array_equal(guard(pairs(16)).label, z > 0)
+    assert cli.run(["inspect", str(tmp_path / "guard.safetensors")]) == 0
+    assert "label 3 of several" in capsys.readouterr().out
+    assert cli.run(["calibrate", *model, *files, *settings, "--label", "3"]) == 2
+    assert "add multi_label=True" in capsys.readouterr().err

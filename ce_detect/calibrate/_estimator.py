@@ -49,6 +49,8 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
             clip_values=(0.0, 1.0) if unit else classifier.bounds,
             device_type="gpu" if classifier.device.type == "cuda" else "cpu",
         )
+        self._device = classifier.device  # ART knows the CPU and one GPU, and has moved the model there
+        self._model.to(self._device)
         for parameter in self._model.parameters():
             parameter.requires_grad_(False)
 

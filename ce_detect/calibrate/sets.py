@@ -226,7 +226,7 @@ def _executed(
 
 def _run(classifier: Classifier, attack: Attack, x: Floats, seed: int) -> Floats:
     """Attack a chunk of images."""
-    with _seeded(seed), _kept_trainable(classifier), np.errstate(all="ignore"):
+    with _seeded(seed, classifier.device), _kept_trainable(classifier), np.errstate(all="ignore"):
         return np.ascontiguousarray(attack.run(classifier, x, batch_size=_together(x)))
 
 
@@ -235,18 +235,18 @@ def _together(x: Floats) -> int:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed the generators that ART draws from, and put them back as they were."""
-    before = (random.getstate(), np.random.get_state(), torch.random.get_rng_state())
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.random.set_rng_state(before[2])
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the generators that attacks draw from, and put them back as they were."""
+    before = (random.getstate(), np.random.get_state())
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
 
 
 @contextlib.contextmanager

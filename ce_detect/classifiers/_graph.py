@@ -67,7 +67,7 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
         Exception: whatever ``torch.export`` raises on a model that it cannot capture.
     """
     chosen = _export(model, example, {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO})
-    if _keeps_sizes(chosen.graph):  # which then pass through every cut
+    if _keeps_sizes(chosen.graph):  # a height that is needed later goes around every cut before that
         rigid = _export(model, example, {0: Dim.AUTO})
         chosen = chosen if len(cuts(chosen)) >= len(cuts(rigid)) else rigid
     _fold_batch_norms(chosen)

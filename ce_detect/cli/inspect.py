@@ -39,8 +39,15 @@ def _origin(manifest: dict[str, Any]) -> dict[str, str]:
     low, high = model["bounds"]
     splits = ", ".join(f"{name} {size}" for name, size in data["splits"].items())
     return {
-        "model": f"fingerprint {model['fingerprint'][:12]}, {model['num_classes']} classes",
+        "model": f"fingerprint {model['fingerprint'][:12]}, {_decision(model)}",
         "inputs": f"{tuple(model['input_shape'])}, pixels in [{low:g}, {high:g}]",
         "data": f"fingerprint {data['fingerprint'][:12]}, {data['images']} images ({splits})",
         "recipe": f"{recipe['name']}, head {recipe['head']}, seed {manifest['seed']}",
     }
+
+
+def _decision(model: dict[str, Any]) -> str:
+    """What the model decides, in words."""
+    if model.get("label") is not None:
+        return f"label {model['label']} of several or not"
+    return f"{model['num_classes']} {'labels' if model.get('multi_label') else 'classes'}"

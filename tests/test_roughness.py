@@ -1,0 +1,61 @@
+"""Roughness of real pictures: perturbations raise it, and its values are what the formulas say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ce_detect.data import load_data
+from ce_detect.roughness import FLOOR, Roughness
+
+
+@pytest.fixture(scope="module")
+def pictures() -> torch.Tensor:
+    """Real grey images."""
+    return torch.from_numpy(load_data("demo", limit=32).x)
+
+
+def coloured(pictures: torch.Tensor) -> torch.Tensor:
+    """The same in three channels of different strength."""
+    return torch.cat([pictures, pictures * 0.7, pictures * 0.4], dim=1)
+
+
+def test_a_ramp_has_the_differences_it_was_made_of() -> None:
+    """A horizontal ramp of slope 0.01: first difference along x is 0.01, all others are 0."""
+    ramp = (torch.arange(28) * 0.01).expand(1, 1, 28, 28)
+    made = Roughness(1, (0.0, 1.0))
+    found = dict(zip(made.names, made(ramp)[0].tolist(), strict=True))
+    for order, value in (("mean", 0.01), ("rms", 0.01), ("root", 0.1)):
+        assert found[f"trace.roughness[grey][dx][{order}]"] == pytest.approx(np.log(value + FLOOR), abs=0.01)
+    assert found["trace.roughness[grey][dy][mean]"] == pytest.approx(np.log(FLOOR), abs=0.01)
+    assert found["trace.roughness[grey][dxx][mean]"] == pytest.approx(np.log(FLOOR), abs=0.1)
+
+
+def test_noise_of_eight_levels_makes_pictures_rougher(pictures: torch.Tensor) -> None:
+    """Random signs of 8/255, as attacks start from, raise every second difference of every picture."""
+    x = coloured(pictures).clamp(0.1, 0.9)
+    signs = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    made = Roughness(3, (0.0, 1.0))
+    second = [position for position, name in enumerate(made.names) if "[dxx][mean]" in name or "[dyy][mean]" in name]
+    change = (made(x + signs * 8 / 255) - made(x))[:, second]
+    assert (change > 0).float().mean() > 0.95
+
+
+def test_bounds_do_not_matter(pictures: torch.Tensor) -> None:
+    """The same pictures in grey levels have the same roughness."""
+    torch.testing.assert_close(Roughness(1, (0.0, 255.0))(pictures * 255), Roughness(1, (0.0, 1.0))(pictures))
+
+
+@pytest.mark.parametrize("side", [3, 8, 28, 64, 100])
+def test_any_size_gives_finite_features_with_gradients(side: int) -> None:
+    """Also a constant picture, where all differences are zero."""
+    made = Roughness(3, (0.0, 1.0))
+    x = torch.full((2, 3, side, side), 0.5)
+    x[0, :, 1, 1] = 0.7
+    x.requires_grad_(True)
+    features = made(x)
+    assert features.shape == (2, len(made.names)) == (2, 30)
+    (gradient,) = torch.autograd.grad(features.sum(), x)
+    assert torch.isfinite(features).all()
+    assert torch.isfinite(gradient).all()
