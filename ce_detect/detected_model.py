@@ -255,7 +255,7 @@ class DetectedModel:
         return report.evaluate(
             self.gate, images.pixels, images.y, attacked, target=self.manifest["fpr"], corruptions=corruptions,
             seed=seed,
-        )
+        )  # fmt: skip
 
     def _warn_of_calibration_images(self, images: Images) -> None:
         used = int(np.isin(identities(images.pixels), self._calibration.seen).sum())

@@ -42,21 +42,22 @@ class Meter:
         self._classifier = classifier
         self._bare = bare
         self._batches = [x[:batch] for batch in BATCHES if batch <= len(x)]
-        self._affordable = [part for part in self._batches if part.numel() <= _VALUES] or self._batches[:1]
+        affordable = [part for part in self._batches if part.numel() <= _VALUES] or self._batches[:1]
+        self._extremes = affordable[:1] + affordable[1:][-1:]
         self._x = x[: max(1, _VALUES // x[0].numel())]
         self._table = table
         self._head = head
         self.chunk = self._best_chunk()
 
     def items(self, items: list[Item]) -> dict[str, float]:
-        """Cost of each item on top of a signature that has nothing else, by name; the largest over batch sizes."""
+        """Cost of each item on top of a signature that has nothing else, by name: in single inputs or in batches."""
         by_name = {item.name: item for item in items}
 
         def measure(names: list[str]) -> list[float]:
             costs = []
             for start in range(0, len(names), _TOGETHER):
                 signatures = [self.signature([by_name[name]]) for name in names[start : start + _TOGETHER]]
-                found = np.array([self._ratios([self.signature([]), *signatures], x) for x in self._affordable])
+                found = np.array([self._ratios([self.signature([]), *signatures], x) for x in self._extremes])
                 over = (found[:, 1:] - found[:, :1]).max(0).clip(min=0)
                 costs += [round(float(cost), 3) for cost in over]
             return costs
@@ -91,7 +92,7 @@ class Meter:
     def _largest(self, module: nn.Module) -> float:
         return round(max(self._ratios([module], x, rounds=41)[0] for x in self._batches), 3)
 
-    def _ratios(self, modules: list[nn.Module], x: Tensor, rounds: int = 11) -> list[float]:
+    def _ratios(self, modules: list[nn.Module], x: Tensor, rounds: int = 7) -> list[float]:
         limit = _SECONDS * (len(modules) + 1)
         with torch.inference_mode():
             return ratios(lambda: self._bare(x), [partial(m, x) for m in modules], rounds=rounds, seconds=limit)
