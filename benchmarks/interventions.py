@@ -1,10 +1,11 @@
-"""Which interventions are worth their cost on CIFAR-10 with ResNet-20: cost and gain of every candidate, by family.
+"""Which interventions are worth their cost: what the search measures of every candidate, summed up by family.
 
-    CE_DETECT_DATA=... python benchmarks/interventions.py
+    CE_DETECT_DATA=... python benchmarks/interventions.py                        # CIFAR-10, ResNet-20
+    CE_DETECT_DATA=... python benchmarks/interventions.py --subject fashion
 
-Calibrates on the first 2,800 test images with the default recipe, as ``detection.py`` does (and with its cache of
-attacked images), and reports what the search measured. A gain is that of the search's objective: the mean AUROC on
-*select*, over attacks that the fit saw and over each attack that it did not. Writes ``results/interventions.json``.
+Calibrates as ``detection.py`` does, with its cache of attacked images. A gain is that of the search's objective: the
+mean AUROC on *select*, over attacks that the fit saw and over each attack that it did not. Writes
+``results/interventions.json``, or ``results/interventions-<subject>.json``.
 """
 
 from __future__ import annotations
@@ -18,41 +19,44 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent))
-from detection import CALIBRATION_IMAGES, FPR, RESULTS, environment, progress
-from networks import cifar10_resnet20, data_folder
+from detection import FPR, RESULTS, environment, progress
+from subjects import SEED, SUBJECTS
 
-from ce_detect import DetectedModel, load_data
 from ce_detect.calibrate.search import WORTH, by_family
+
+DEFAULT = "cifar10-resnet20"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subject", choices=tuple(SUBJECTS), default=DEFAULT)
     parser.add_argument("--budget", type=float, default=2.0)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="art")
     logging.basicConfig(level=logging.WARNING)
-    first = load_data(str(data_folder() / "cifar10.npz"), split="test").subset(np.arange(CALIBRATION_IMAGES))
-    guard = DetectedModel(cifar10_resnet20(), input_shape=(3, 32, 32), bounds=(0.0, 1.0))
+    subject = SUBJECTS[options.subject]
+    first, _ = subject.split()
+    guard = subject.guard(first.pixels.shape[1:])
     start = time.perf_counter()
-    guard.calibrate(first.x, first.y, fpr=FPR, budget=options.budget, seed=options.seed, progress=progress)
+    guard.calibrate(first, recipe=subject.recipe, fpr=FPR, budget=options.budget, seed=SEED, progress=progress)
     found = guard.manifest["search"]
     families = {family: {**best, "worth": worth(best)} for family, best in by_family(found["considered"]).items()}
     outcome = {
-        "what": "CIFAR-10, ResNet-20: cost in forward passes, gain in the search's objective over the free statistics, "
+        "what": f"{subject.title}: cost in forward passes, gain in the search's objective over the free statistics, "
         "and what a candidate adds to all others that were chosen",
+        "subject": subject.name,
         "environment": environment(),
-        "seed": options.seed,
+        "seed": SEED,
         "budget": options.budget,
         "seconds": round(time.perf_counter() - start, 1),
+        "cost": guard.manifest["figures"]["cost"],
         **found,
         "families": families,
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "interventions.json").write_text(json.dumps(outcome, indent=1) + "\n")
+    name = "interventions" if subject.name == DEFAULT else f"interventions-{subject.name}"
+    (RESULTS / f"{name}.json").write_text(json.dumps(outcome, indent=1) + "\n")
     table(families)
 
 
@@ -62,7 +66,9 @@ def worth(entry: dict[str, Any]) -> str:
         return "chosen"
     if entry["adds"] < WORTH:
         return "adds nothing to what was chosen"
-    return "adds something, at a cost that the budget did not have" if entry["exportable"] else "cannot be exported"
+    if not entry["exportable"]:
+        return "cannot be exported"
+    return "adds too little for its cost" if entry["affordable"] else "dearer than the budget"
 
 
 def table(families: dict[str, dict[str, Any]]) -> None:

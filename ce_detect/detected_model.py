@@ -309,6 +309,4 @@ class DetectedModel:
         low, high = bounds
         if not (np.isfinite([low, high]).all() and low < high):
             raise CalibrationError(f"bounds = {bounds} are not (smallest, largest) valid pixel values")
-        self._classifier = torch_classifiers.wrap(
-            self.model, input_shape=input_shape, bounds=bounds, **self._reading
-        )
+        self._classifier = torch_classifiers.wrap(self.model, input_shape=input_shape, bounds=bounds, **self._reading)

@@ -345,6 +345,26 @@ def test_grid_mask_hides_one_cell_at_a_time() -> None:
     assert not kept[0, 0, :, :6, :5].any()
 
 
+@pytest.mark.parametrize("kind", ["GridMask", "RandomMask"])
+@pytest.mark.parametrize("baseline", ["mean", "blur", "noise"])
+def test_reversed_masks_show_the_baseline_elsewhere(kind: str, baseline: str) -> None:
+    """A mask of ones in reverse shows the baseline itself: a mean, a mean of 5 by 5 neighbours, or noise of its own."""
+    h = pixels()
+    hidden = from_spec({"kind": kind, "cells": 1, "reverse": True, "baseline": baseline, **_all_shown(kind)})(h)
+    hidden = hidden if kind == "RandomMask" else from_spec({"kind": kind, "cells": 1, "baseline": baseline})(h)
+    around = F.avg_pool2d(F.pad(h, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+    mean = h.mean((2, 3), keepdim=True)
+    if baseline == "noise":
+        assert not torch.isclose(hidden, h, atol=1e-3).flatten(1).all(1)[[0, 1, 2, 4, 5, 6]].any()
+        torch.testing.assert_close(hidden[3], h[3])  # an image without variation gets none
+    else:
+        torch.testing.assert_close(hidden, mean.expand_as(h) if baseline == "mean" else around)
+
+
+def _all_shown(kind: str) -> dict[str, float]:
+    return {"keep": 1.0, "draws": 1} if kind == "RandomMask" else {}
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_noise_baseline_keeps_to_the_images_own_range(reverse: bool) -> None:
     """The noise that shows through a mask lies between the least and the largest value of its own image."""

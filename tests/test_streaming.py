@@ -94,8 +94,8 @@ def test_grey_levels_are_scaled_to_the_bounds_of_the_model(cache: Path, tmp_path
     """A model of 0 to 255 gets what its bounds say from files, whose pixels would be in [0, 1] by default."""
     images = load_data("demo", limit=250)
     np.savez(tmp_path / "grey.npz", x=np.round(images.x[:, 0] * 255).astype(np.uint8), y=images.y)
-    recipe = Recipe.parse("clean", {"head": "distance", "splits": {"fit": 0.4, "calibrate": 0.4, "test": 0.2},
-                                    "intervention": [{"kind": "Flip"}]})  # fmt: skip
+    splits = {"fit": 0.4, "select": 0.0, "calibrate": 0.4, "test": 0.2}
+    recipe = Recipe.parse("clean", {"head": "distance", "splits": splits, "intervention": [{"kind": "Flip"}]})
     model = Normalized(fashion_cnn(), scale=1 / 255)
     guard = DetectedModel(model, bounds=(0.0, 255.0)).calibrate(
         tmp_path / "grey.npz", recipe=recipe, fpr=0.1, budget=math.inf, cache=cache

@@ -166,9 +166,12 @@ def _check_sizes(parts: dict[str, NDArray[np.int64]], images: Images, request: R
 
 
 def _labels(classifier: Any, x: Pixels) -> NDArray[np.int64]:
+    labels, done = np.empty(len(x), np.int64), 0  # many small arrays would scatter over the memory that batches need
     with torch.inference_mode():
-        parts = [classifier.logits(batch).argmax(1).cpu() for batch in inputs.batches(x, 128, classifier.device)]
-    return np.asarray(torch.cat(parts).numpy())
+        for batch in inputs.batches(x, 128, classifier.device):
+            labels[done : done + len(batch)] = classifier.logits(batch).argmax(1).cpu().numpy()
+            done += len(batch)
+    return labels
 
 
 def _check_classes(labels: NDArray[np.int64], num_classes: int) -> None:

@@ -58,17 +58,17 @@ class Table:
     clean: Floats
     attacked: dict[str, Floats]
 
-    def stacked(self) -> tuple[Floats, NDArray[np.int64], NDArray[np.float64]]:
-        """Features, 0 or 1 for clean or attacked, and weights: half for clean, half shared evenly by the attacks."""
-        parts = [self.clean, *(part for part in self.attacked.values() if len(part))]
-        shares = [1.0, *([1.0 / max(1, len(parts) - 1)] * (len(parts) - 1))]
-        weights = np.concatenate([np.full(len(p), share / len(p)) for p, share in zip(parts, shares, strict=True)])
-        target = np.concatenate([np.full(len(p), int(position > 0)) for position, p in enumerate(parts)])
-        return np.concatenate(parts), target, weights / weights.mean()
 
-    def __add__(self, other: Table) -> Table:
-        both = {name: np.concatenate([part, other.attacked[name]]) for name, part in self.attacked.items()}
-        return Table(np.concatenate([self.clean, other.clean]), both)
+def stacked(*tables: Table) -> tuple[Floats, NDArray[np.int64], NDArray[np.float64]]:
+    """Features, 0 or 1 for clean or attacked, and weights: half for clean, half shared evenly by the attacks."""
+    names = tables[0].attacked
+    groups = [[table.clean for table in tables], *([table.attacked[name] for table in tables] for name in names)]
+    sizes = [sum(map(len, group)) for group in groups]
+    groups, sizes = [g for g, n in zip(groups, sizes, strict=True) if n], [n for n in sizes if n]
+    shares = [1.0, *([1.0 / max(1, len(sizes) - 1)] * (len(sizes) - 1))]
+    weights = np.concatenate([np.full(n, share / n) for n, share in zip(sizes, shares, strict=True)])
+    target = np.concatenate([np.full(n, int(position > 0)) for position, n in enumerate(sizes)])
+    return np.concatenate([part for group in groups for part in group]), target, weights / weights.mean()
 
 
 def features(signature: Signature, x: Pixels) -> Floats:
@@ -102,23 +102,25 @@ def fitted(signature: Signature, fit: Table, select: Table, *, kind: HeadKind, s
         kind: ``"mlp"``, ``"logistic"`` or ``"distance"``.
         seed: seed of the networks' starts.
     """
-    both = fit + select
     if kind == "distance":
-        return distance_head(signature, both.clean)
-    head = _fused(signature, both, kind, seed)
+        return clean_only(signature, fit, select)
+    head = _fused(signature, (fit, select), kind, seed)
     held_out = select if len(select.clean) else fit
-    slope, offset = _platt(_fused(signature, fit, kind, seed), held_out)
+    slope, offset = _platt(_fused(signature, (fit,), kind, seed), held_out)
     head.slope.fill_(slope)
     head.offset.fill_(offset)
     return head
 
 
-def _fused(signature: Signature, rows: Table, kind: HeadKind, seed: int) -> FusedHead:
-    center, scale = squashing(rows.clean)
-    clean = distance_head(signature, rows.clean)
+def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed: int) -> FusedHead:
+    rows = np.concatenate([table.clean for table in tables])
+    center, scale = squashing(rows)
+    clean = distance_head(signature, rows)
     with torch.inference_mode():
-        distances = clean(torch.from_numpy(rows.clean))
-    return FusedHead(_network(center, scale, rows, kind, seed), clean, float(distances.mean()), float(distances.std()))
+        distances = clean(torch.from_numpy(rows))
+    del rows  # the matrix may fill half the memory
+    network = _network(center, scale, tables, kind, seed)
+    return FusedHead(network, clean, float(distances.mean()), float(distances.std()))
 
 
 def clean_only(signature: Signature, fit: Table, select: Table) -> DistanceHead:
@@ -139,8 +141,10 @@ def untrained(features: int, kind: HeadKind) -> Head:
     return FusedHead(NetworkHead(zero, one, zero, torch.tensor(0.0), [hidden, last]), clean, 0.0, 1.0)
 
 
-def _network(center: torch.Tensor, scale: torch.Tensor, rows: Table, kind: HeadKind, seed: int) -> NetworkHead:
-    x, target, weights = rows.stacked()
+def _network(
+    center: torch.Tensor, scale: torch.Tensor, tables: tuple[Table, ...], kind: HeadKind, seed: int
+) -> NetworkHead:
+    x, target, weights = stacked(*tables)
     squashed = _squashed(Head(center, scale), x)
     linear = LogisticRegression(C=0.1, max_iter=1000).fit(squashed, target, sample_weight=weights)
     networks = [
@@ -155,7 +159,7 @@ def _network(center: torch.Tensor, scale: torch.Tensor, rows: Table, kind: HeadK
 
 
 def _squashed(head: Head, x: Floats) -> Floats:
-    """Squash signatures in place, some rows at a time: the matrix may fill half the memory."""
+    """Squash signatures in place, some rows at a time."""
     for part in torch.from_numpy(x).split(_TOGETHER):
         part.copy_(head.squash(part))
     return x
@@ -163,7 +167,7 @@ def _squashed(head: Head, x: Floats) -> Floats:
 
 def _platt(head: Head, rows: Table) -> tuple[float, float]:
     """Slope and offset that turn a score into a log-likelihood ratio, from images the head has not seen."""
-    x, target, weights = rows.stacked()
+    x, target, weights = stacked(rows)
     with torch.inference_mode():
         scores = head(torch.from_numpy(x)).numpy()[:, None]
     line = LogisticRegression(C=1.0).fit(scores, target, sample_weight=weights)

@@ -32,7 +32,7 @@ LEAST_STEPS = 10
 MOST_IMAGES = 2000
 """Clean images that recovery is learned from, at most."""
 
-WORK = 5e11
+WORK = 3e11
 """Floating-point operations of one forward pass each, over all steps: larger classifiers learn in fewer steps."""
 
 

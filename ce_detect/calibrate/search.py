@@ -111,7 +111,8 @@ def search(
 
     Returns:
         What was chosen, and its measured cost. The ledger holds of everything considered its ``cost``, its ``gain`` in
-        the objective over the free statistics alone, and what it ``adds`` to all others that were chosen.
+        the objective over the free statistics alone, what it ``adds`` to all others that were chosen, and whether it is
+        ``affordable`` within the budget on its own.
 
     Raises:
         CalibrationError: a recipe names an intervention that cannot be made or learned for this classifier.
@@ -156,7 +157,7 @@ def search(
         return max(runs, key=lambda run: run.ledger["objective"])
 
     chosen, cost = _within(choose, meter, budget)
-    considered = _considered(items, costs, own, objective, chosen)
+    considered = _considered(items, costs, own, objective, chosen, room=budget * (1 - MARGIN) - meter.free())
     for family, best in by_family(considered).items():
         logger.info("best of %s: %s", family, best)
     return replace(chosen, ledger={**chosen.ledger, "considered": considered, "learned": figures}), cost
@@ -188,7 +189,7 @@ def _taught(
 
 
 def _considered(
-    items: list[Item], costs: dict[str, float], own: Columns, objective: Objective, chosen: Chosen
+    items: list[Item], costs: dict[str, float], own: Columns, objective: Objective, chosen: Chosen, *, room: float
 ) -> list[dict[str, Any]]:
     """Cost and gain of everything, first on its own and then beside what was chosen."""
     names = [item.name for item in chosen.items]
@@ -208,6 +209,7 @@ def _considered(
                 "gain": round(value([item.name]) - free, 5),
                 "adds": round(value([*others, item.name]) - value(others), 5),
                 "chosen": item.name in names,
+                "affordable": costs[item.name] <= room,
                 "exportable": item.exportable,
             }
         )

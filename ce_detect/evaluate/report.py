@@ -187,19 +187,17 @@ class Judged:
 def judge(gate: Gate, x: Pixels) -> Judged:
     """Score many inputs in batches, by the gate and by its clean-only detector."""
     detectors: list[Detector] = [gate] if gate.clean_only is None else [gate, gate.clean_only]
-    labels: list[NDArray[np.int64]] = []
-    scores: list[list[NDArray[np.float32]]] = [[] for _ in detectors]
+    label, done = np.empty(len(x), np.int64), 0
+    scores = np.empty((len(detectors), len(x)), np.float32)
     with torch.inference_mode():
         for part in inputs.batches(x, gate.signature.chunk or 128, gate.threshold.device):
             logits, features = gate.signature(part)
-            verdicts = [detector.verdict(logits, features) for detector in detectors]
-            labels.append(verdicts[0].label.cpu().numpy())
-            for found, verdict in zip(scores, verdicts, strict=True):
-                found.append(verdict.score.cpu().numpy())
-    label = np.concatenate(labels)
-    judged = [
-        Judged(np.concatenate(found), label, float(d.threshold)) for found, d in zip(scores, detectors, strict=True)
-    ]
+            rows = slice(done, done + len(part))
+            for found, detector in zip(scores, detectors, strict=True):
+                verdict = detector.verdict(logits, features)
+                found[rows], label[rows] = verdict.score.cpu().numpy(), verdict.label.cpu().numpy()
+            done += len(part)
+    judged = [Judged(found, label, float(d.threshold)) for found, d in zip(scores, detectors, strict=True)]
     return replace(judged[0], clean_only=judged[1] if len(judged) > 1 else None)
 
 
