@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ce_detect.calibrate.recipe import Recipe
     from ce_detect.data import load_data
     from ce_detect.detected_model import DetectedModel
-    from ce_detect.detector.gate import Abstain, FallBack, Flag, GateResult
+    from ce_detect.detector.result import Abstain, FallBack, Flag, GateResult
     from ce_detect.models import load_model
 
     __version__: str
@@ -59,12 +59,12 @@ __all__ = [
 
 _HOMES = {
     "ATTACKS": "calibrate.attacks",
-    "Abstain": "detector.gate",
+    "Abstain": "detector.result",
     "Attack": "calibrate.attacks",
     "DetectedModel": "detected_model",
-    "FallBack": "detector.gate",
-    "Flag": "detector.gate",
-    "GateResult": "detector.gate",
+    "FallBack": "detector.result",
+    "Flag": "detector.result",
+    "GateResult": "detector.result",
     "Recipe": "calibrate.recipe",
     "load_data": "data",
     "load_model": "models",

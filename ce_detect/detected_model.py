@@ -23,7 +23,8 @@ from ce_detect.corruptions import MILD, Corruption
 from ce_detect.data import Images
 from ce_detect.detector import stored
 from ce_detect.detector.conformal import Guarantee
-from ce_detect.detector.gate import Detector, Gate, GateResult, Policy, Verdict, as_policy
+from ce_detect.detector.gate import Detector, Gate, Verdict
+from ce_detect.detector.result import GateResult, Policy, as_policy
 from ce_detect.errors import CalibrationError, NotCalibratedError
 from ce_detect.evaluate import report
 

@@ -15,7 +15,7 @@ from torch import nn
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.data import Images, load_data
 from ce_detect.detected_model import DetectedModel
-from ce_detect.detector.gate import Abstain, FallBack
+from ce_detect.detector.result import Abstain, FallBack
 from ce_detect.errors import (
     AbstainedError,
     CalibrationError,

@@ -51,7 +51,11 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
 @pytest.mark.parametrize(
     ("module", "name", "package"),
-    [("torch", "load_model", "torch"), ("torch", "GateResult", "torch"), ("sklearn", "DetectedModel", "scikit-learn")],
+    [
+        ("torch", "load_model", "torch"),
+        ("torch", "DetectedModel", "torch"),
+        ("sklearn", "DetectedModel", "scikit-learn"),
+    ],
 )
 def test_absent_package_names_its_extra(module: str, name: str, package: str) -> None:
     """A name whose package is not installed says which package, and which extra brings it."""
