@@ -85,6 +85,19 @@ def test_score_is_the_mean_of_linear_model_and_networks(data: Data, networks: li
     assert not np.allclose(ensemble, log_odds(linear, data[0]), atol=0.1)
 
 
+def test_with_several_attacks_the_score_is_the_log_odds_of_any_of_them(data: Data) -> None:
+    """Class 0 is clean: the probabilities of all others add up, in the linear model and in each network."""
+    x, y = data[0], data[1] * (1 + (data[0][:, 2] > 100))
+    linear, network = fitted(LogisticRegression(C=0.3), (x, y)), fitted(mlp(0), (x, y))
+    expected = []
+    for estimator in (linear, network):
+        clean = estimator.predict_proba(squashed(x))[:, 0]
+        expected.append(np.log1p(-clean) - np.log(clean))
+    assert set(y) == {0, 1, 2}
+    got = network_head(linear, [network])(torch.from_numpy(x))
+    np.testing.assert_allclose(got, np.mean(expected, axis=0), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("linear", "networks", "named"),
     [

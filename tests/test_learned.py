@@ -392,7 +392,7 @@ def test_recovery_is_saved_with_the_gate(fashion: TorchClassifier, images: Image
     assert recovery is not None
     signature = Signature(fashion, [Scale(site=SITE)], recovery=recovery)
     zero, one = torch.zeros(len(signature.names)), torch.ones(len(signature.names))
-    head = NetworkHead(zero, one, one, torch.tensor(0.0), [])
+    head = NetworkHead(zero, one, one[:, None], torch.zeros(1), [])
     gate = Gate(signature, head, clean_scores=torch.zeros(10), threshold=0.0, prevalence=0.1).eval()
     described = {
         "interventions": [Scale(site=SITE).spec()], "sites": [], "recovery": recovery.spec(), "chunk": None,

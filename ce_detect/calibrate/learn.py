@@ -60,14 +60,17 @@ class Table:
 
 
 def stacked(*tables: Table) -> tuple[Floats, NDArray[np.int64], NDArray[np.float64]]:
-    """Features, 0 or 1 for clean or attacked, and weights: half for clean, half shared evenly by the attacks."""
+    """Features, classes, and weights: half for clean, half shared evenly by the attacks.
+
+    Clean is class 0; the attacks are numbered from 1, without those that nothing is left of.
+    """
     names = tables[0].attacked
     groups = [[table.clean for table in tables], *([table.attacked[name] for table in tables] for name in names)]
     sizes = [sum(map(len, group)) for group in groups]
     groups, sizes = [g for g, n in zip(groups, sizes, strict=True) if n], [n for n in sizes if n]
     shares = [1.0, *([1.0 / max(1, len(sizes) - 1)] * (len(sizes) - 1))]
     weights = np.concatenate([np.full(n, share / n) for n, share in zip(sizes, shares, strict=True)])
-    target = np.concatenate([np.full(n, int(position > 0)) for position, n in enumerate(sizes)])
+    target = np.concatenate([np.full(n, position) for position, n in enumerate(sizes)])
     return np.concatenate([part for group in groups for part in group]), target, weights / weights.mean()
 
 
@@ -135,10 +138,10 @@ def untrained(features: int, kind: HeadKind) -> Head:
     if kind == "distance":
         return clean
     if kind == "logistic":
-        return FusedHead(NetworkHead(zero, one, zero, torch.tensor(0.0), []), clean, 0.0, 1.0)
+        return FusedHead(NetworkHead(zero, one, zero[:, None], torch.zeros(1), []), clean, 0.0, 1.0)
     hidden = torch.zeros(MEMBERS, features, WIDTH), torch.zeros(MEMBERS, 1, WIDTH)
     last = torch.zeros(MEMBERS, WIDTH, 1), torch.zeros(MEMBERS, 1, 1)
-    return FusedHead(NetworkHead(zero, one, zero, torch.tensor(0.0), [hidden, last]), clean, 0.0, 1.0)
+    return FusedHead(NetworkHead(zero, one, zero[:, None], torch.zeros(1), [hidden, last]), clean, 0.0, 1.0)
 
 
 def _network(
@@ -148,7 +151,7 @@ def _network(
     squashed = _squashed(Head(center, scale), x)
     linear = LogisticRegression(C=0.1, max_iter=1000).fit(squashed, target, sample_weight=weights)
     networks = [
-        MLPClassifier((WIDTH,), alpha=1.0, max_iter=60, batch_size=128, random_state=seed + member)
+        MLPClassifier((WIDTH,), alpha=0.1, max_iter=40, batch_size=128, random_state=seed + member)
         for member in range(MEMBERS if kind == "mlp" else 0)
     ]
     with warnings.catch_warnings():  # the networks train for a fixed number of epochs on purpose
@@ -170,5 +173,5 @@ def _platt(head: Head, rows: Table) -> tuple[float, float]:
     x, target, weights = stacked(rows)
     with torch.inference_mode():
         scores = head(torch.from_numpy(x)).numpy()[:, None]
-    line = LogisticRegression(C=1.0).fit(scores, target, sample_weight=weights)
+    line = LogisticRegression(C=1.0).fit(scores, target > 0, sample_weight=weights)
     return float(line.coef_[0, 0]), float(line.intercept_[0])

@@ -49,12 +49,14 @@ class Head(nn.Module):
 class NetworkHead(Head):
     """The mean of a linear model's log-odds and those of an ensemble of small networks.
 
-    The networks fit the attacks that were seen more closely; the linear model carries over better to others.
+    Each of them tells clean inputs and every attack apart, by a softmax over these classes. The score is the log-odds
+    of *any* attack against clean, so that attacks with opposite traits do not cancel each other out. The networks fit
+    the attacks that were seen more closely; the linear model carries over better to others.
 
     Attributes:
-        weight, bias: the linear model, ``(features,)`` and ``()``.
-        weight0, bias0, ...: for each layer of the networks, ``(members, in, out)`` and ``(members, 1, out)``; absent
-            where the head is the linear model alone.
+        weight, bias: the linear model's logits less that of clean, ``(features, attacks)`` and ``(attacks,)``.
+        weight0, bias0, ...: for each layer of the networks, ``(members, in, out)`` and ``(members, 1, out)``, the last
+            with as many outputs as attacks; absent where the head is the linear model alone.
     """
 
     weight: Tensor
@@ -73,13 +75,13 @@ class NetworkHead(Head):
 
     @classmethod
     def from_estimators(cls, center: Tensor, scale: Tensor, linear: Any, networks: list[Any]) -> Self:
-        """Take the weights of fitted scikit-learn estimators.
+        """Take the weights of fitted scikit-learn estimators, whose first class is clean.
 
         Args:
             center: see `Head`.
             scale: see `Head`.
-            linear: a binary ``LogisticRegression``.
-            networks: binary ``MLPClassifier`` estimators with ReLU and equal layer sizes; may be empty.
+            linear: a ``LogisticRegression``.
+            networks: ``MLPClassifier`` estimators with ReLU and equal layer sizes; may be empty.
 
         Raises:
             CalibrationError: an estimator of another kind.
@@ -87,15 +89,12 @@ class NetworkHead(Head):
         _check(linear, "LogisticRegression")
         for network in networks:
             _check(network, "MLPClassifier")
-        depth = len(networks[0].coefs_) if networks else 0
         layers = [
-            (
-                torch.from_numpy(np.stack([network.coefs_[i] for network in networks])),
-                torch.from_numpy(np.stack([network.intercepts_[i][None] for network in networks])),
-            )
-            for i in range(depth)
+            (torch.from_numpy(np.stack(weights)), torch.from_numpy(np.stack(biases)[:, None]))
+            for weights, biases in (zip(*layer, strict=True) for layer in zip(*map(_layers, networks), strict=True))
         ]
-        return cls(center, scale, torch.from_numpy(linear.coef_[0].copy()), torch.tensor(linear.intercept_[0]), layers)
+        weight, bias = _against_clean(linear.coef_.T, linear.intercept_)
+        return cls(center, scale, torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy()), layers)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return log-odds ``(batch,)`` from a signature ``(batch, features)``."""
@@ -103,7 +102,7 @@ class NetworkHead(Head):
 
     def log_odds(self, squashed: Tensor) -> Tensor:
         """Return log-odds ``(batch,)`` from squashed features."""
-        linear = squashed @ self.weight + self.bias
+        linear = (squashed @ self.weight + self.bias).logsumexp(-1)
         if not self.depth:
             return linear
         h = squashed.expand(self.get_buffer("weight0").shape[0], -1, -1)
@@ -111,7 +110,7 @@ class NetworkHead(Head):
             h = torch.baddbmm(self.get_buffer(f"bias{position}"), h, self.get_buffer(f"weight{position}"))
             if position < self.depth - 1:
                 h = torch.relu(h)
-        return (linear + h.squeeze(-1).mean(0)) / 2
+        return (linear + h.logsumexp(-1).mean(0)) / 2
 
 
 class DistanceHead(Head):
@@ -184,6 +183,17 @@ def squashing(clean: NDArray[Any]) -> tuple[Tensor, Tensor]:
     spread = high - low
     fallback = np.maximum(clean.std(axis=0), 1e-6)
     return torch.from_numpy(middle), torch.from_numpy(np.where(spread > 1e-3 * fallback, spread, fallback))
+
+
+def _layers(network: Any) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Weights ``(in, out)`` and biases ``(out,)`` of each layer of a network."""
+    *hidden, last = zip(network.coefs_, network.intercepts_, strict=True)
+    return [*hidden, _against_clean(*last)]
+
+
+def _against_clean(weight: NDArray[Any], bias: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Logits less that of clean, from weights ``(in, classes)``; two classes already come as one difference."""
+    return (weight, bias) if weight.shape[1] == 1 else (weight[:, 1:] - weight[:, :1], bias[1:] - bias[0])
 
 
 def _check(estimator: Any, kind: str) -> None:
