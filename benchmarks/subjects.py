@@ -114,14 +114,14 @@ SUBJECTS = {
     for subject in (
         Subject("cifar10-resnet20", "CIFAR-10, ResNet-20", cifar10_resnet20, cifar10, 2800, slice(2800, 4000),
                 unseen=_unseen(384, 192)),
-        Subject("cifar10-resnet32", "CIFAR-10, ResNet-32", cifar10_resnet32, cifar10, 1400, slice(2800, 4000),
-                attacked=400, unseen=_unseen(192, 192)),
+        Subject("cifar10-resnet32", "CIFAR-10, ResNet-32", cifar10_resnet32, cifar10, 1000, slice(2800, 4000),
+                attacked=256, unseen=_unseen(128, 96)),
         Subject("fashion", "Fashion-MNIST, plain CNN", fashion_cnn, fashion_test, 1400, slice(2800, 4000),
                 attacked=384, unseen=_unseen(192, 128)),
         Subject("pneumonia", "PneumoniaMNIST, plain CNN", pneumonia_cnn, pneumonia_untrained, 1200, slice(1200, None),
                 unseen=_TWO_CLASSES),
         Subject("imagenet-lite0", "ImageNet sample, EfficientNet-Lite0", efficientnet_lite0, shuffled_imagenet, 200,
-                slice(200, None), recipe="large", attacked=64, unseen=_LARGE_UNSEEN),
+                slice(200, None), recipe="large", attacked=48, unseen=_LARGE_UNSEEN),
     )
 }
 # fmt: on
