@@ -54,7 +54,9 @@ def checked(x: Any, *, input_shape: tuple[int, ...], bounds: Bounds) -> Floats:
         raise unknown_kind(x, "a NumPy array", input_shape)
     check_form(x.shape, x.dtype, floating=np.issubdtype(x.dtype, np.floating), input_shape=input_shape, bounds=bounds)
     array = np.ascontiguousarray(x, dtype=np.float32)
-    check_values(float(array.min()), float(array.max()), bounds, len(array), lambda: not_finite(array))
+    least, largest = float(array.min()), float(array.max())
+    check_values(least, largest, bounds, len(array), lambda: not_finite(array))
+    warn_of_darkness(least, largest, bounds)
     return array
 
 
@@ -78,24 +80,15 @@ def check_form(
     Raises:
         InputError: wrong shape or type, or empty.
     """
-    check_shape(shape, input_shape)
+    _check_shape(shape, input_shape)
+    if shape[0] == 0:
+        raise InputError(f"got an empty batch, {_expected(input_shape)} with at least one input")
     if not floating:
         low, high = bounds
         raise InputError(
             f"got {dtype} pixels, expected floating point within [{low:g}, {high:g}]; convert and scale them first"
             + (f": {_grey_levels(bounds)} in floating point" if "uint8" in str(dtype) else "")
         )
-
-
-def check_shape(shape: tuple[int, ...], input_shape: tuple[int, ...]) -> None:
-    """Refuse a batch of another shape than ``(batch, channels, height, width)``, and an empty one.
-
-    Raises:
-        InputError: with the remedy, where the mistake is a usual one.
-    """
-    _check_shape(shape, input_shape)
-    if shape[0] == 0:
-        raise InputError(f"got an empty batch, {_expected(input_shape)} with at least one input")
 
 
 def check_values(least: float, largest: float, bounds: Bounds, count: int, bad: Callable[[], Sequence[int]]) -> None:
@@ -114,6 +107,10 @@ def check_values(least: float, largest: float, bounds: Bounds, count: int, bad: 
     if not (math.isfinite(least) and math.isfinite(largest)):
         raise _not_finite(bad(), count)
     _check_range(least, largest, bounds)
+
+
+def warn_of_darkness(least: float, largest: float, bounds: Bounds) -> None:
+    """Say so where the pixels of a batch look divided by 255 once too often."""
     if _is_dark(least, largest, bounds):
         logger.warning(_dark(least, largest, bounds))
 

@@ -33,6 +33,7 @@ def checked(x: Any, *, input_shape: tuple[int, ...], bounds: Bounds) -> Tensor:
     tensor = x.detach().to(torch.float32)
     least, largest = (float(value) for value in tensor.aminmax())
     checks.check_values(least, largest, bounds, len(tensor), lambda: checks.not_finite(tensor.cpu().numpy()))
+    checks.warn_of_darkness(least, largest, bounds)
     return tensor
 
 
