@@ -37,8 +37,7 @@ def metadata(manifest: dict[str, Any] = MANIFEST, **changed: str) -> dict[str, s
 
 
 def graph(*, uint8: bool = False, outputs: tuple[str, ...] = tuple(KINDS), said: dict[str, str] | None = None) -> bytes:
-    """A gate whose score is the mean of the pixels, whose p-value is 1 less that, and whose label is whether the first
-    pixel of the second channel is above that of the first."""
+    """A gate whose score is the mean of the pixels and whose logits are the first pixel of the first two channels."""
     channels, height, width = SHAPE
     pixels: list[Any] = ["batch", height, width, channels] if uint8 else ["batch", channels, height, width]
     scaled = [

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ce_detect.cli import _options as options
-from ce_detect.cli._files import check_writable
 from ce_detect.cli._figures import promise
+from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import percent, print_json, print_pairs
 from ce_detect.cli._progress import in_words, shown_progress
 from ce_detect.errors import MissingExtraError
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @click.command("scan")
 @click.argument("guard", type=options.FILE)
 @click.argument("data", metavar="DATA")
-@click.option("--out", type=options.FILE, required=True, help="The parquet file of verdicts to write.")
+@click.option(
+    "--out", "--output", "out", type=options.FILE, required=True, help="The parquet file of verdicts to write."
+)
 @click.option(
     "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where it runs."
 )

@@ -22,7 +22,7 @@ FORMAT = "1"
 OUTPUTS = ("logits", "label", "score", "p_value", "probability", "is_adversarial")
 """Outputs of the graph, in the order of `ce_detect.detector.result.GateResult`."""
 
-_PIXELS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+_PIXELS: dict[str, type[np.float32 | np.uint8]] = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 _PREFIX = "ce_detect."
 _REMEDY = "; write it again with ce-detect export, or copy it again"
 
@@ -152,5 +152,4 @@ def _pixels(path: Path, session: Any) -> type[np.float32 | np.uint8]:
     if set(taken) != {"input", "threshold"} or given != OUTPUTS or taken["input"].type not in _PIXELS:
         kinds = ", ".join(f"{name} {node.type}" for name, node in taken.items())
         raise ArtifactError(f"{path} takes {kinds} and gives {', '.join(given)}, which no gate does{_REMEDY}")
-    found: type[np.float32 | np.uint8] = _PIXELS[taken["input"].type]
-    return found
+    return _PIXELS[taken["input"].type]

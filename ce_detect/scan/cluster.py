@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -54,7 +55,8 @@ def on_ray(
         MissingExtraError: Ray is not installed.
     """
     try:
-        import ray.data
+        ray: Any = importlib.import_module("ray")
+        importlib.import_module("ray.data")
     except ImportError as error:
         raise MissingExtraError("ray", "ray", "A scan on a cluster") from error
     cores = threads or 1

@@ -51,16 +51,17 @@ def _batched(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
 
 def _table(gate: Gate, samples: list[Sample]) -> pa.Table:
     fitted = [_fitted(gate, name, image) for name, image in samples]
-    good = [i for i, image in enumerate(fitted) if not isinstance(image, InputError)]
+    good = {i: image for i, image in enumerate(fitted) if not isinstance(image, InputError)}
+    where = list(good)
     absent = np.ones(len(samples), bool)
-    absent[good] = False
-    verdicts = gate(np.stack([fitted[i] for i in good])) if good else None
+    absent[where] = False
+    verdicts = gate(np.stack(list(good.values()))) if good else None
     columns = [pa.array([name for name, _ in samples], pa.string())]
     for name in COLUMNS:
         kind = SCHEMA.field(name).type
         values = np.zeros(len(samples), kind.to_pandas_dtype())
         if verdicts is not None:
-            values[good] = getattr(verdicts, name)
+            values[where] = getattr(verdicts, name)
         columns.append(pa.array(values, kind, mask=absent))
     errors = [str(image) if isinstance(image, InputError) else None for image in fitted]
     return pa.Table.from_arrays([*columns, pa.array(errors, pa.string())], schema=SCHEMA)

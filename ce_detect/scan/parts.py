@@ -1,8 +1,8 @@
 """A table that is written part by part beside its place, goes on after a kill, and is put together at the end.
 
-While a scan runs, ``verdicts.parquet.parts/`` holds the finished parts, each of them whole or not there at all, and what
-they belong to. At the end they become ``verdicts.parquet`` in one step. The bytes are the same however often the scan
-was interrupted.
+While a scan runs, ``verdicts.parquet.parts/`` holds the finished parts, each of them whole or not there at all, and
+what they belong to. At the end they become ``verdicts.parquet`` in one step. The bytes are the same however often the
+scan was interrupted.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ class Parts:
         """Numbers of the parts that are yet to be made, in order."""
         return [] if self.finished else [part for part in self._all() if not self._path(part).exists()]
 
-    def range(self, part: int) -> tuple[int, int]:
+    def span(self, part: int) -> tuple[int, int]:
         """Position of the first input of a part, and of the one after its last."""
         return part * ROWS, min((part + 1) * ROWS, self._count)
 
     def done(self) -> int:
         """Number of inputs whose verdicts are kept."""
-        left = sum(stop - start for start, stop in map(self.range, self.missing()))
+        left = sum(stop - start for start, stop in map(self.span, self.missing()))
         return self._count - left
 
     def write(self, part: int, content: bytes) -> None:
@@ -97,11 +97,14 @@ class Parts:
         """
         if not self.finished:
             schema = SCHEMA.with_metadata({**metadata, _KEY: json.dumps(self._identity).encode()})
-            with self._writing(), atomic.replacing(self.out) as file, parquet.ParquetWriter(file, schema) as writer:
+            whole = self.folder / "whole.parquet"  # in the folder, so that what a kill leaves goes with the folder
+            with self._writing(), atomic.replacing(whole) as file, parquet.ParquetWriter(file, schema) as writer:
                 for first in range(0, len(self._all()), _TOGETHER):
                     group = self._all()[first : first + _TOGETHER]
                     tables = [parquet.read_table(self._path(part)) for part in group]
                     writer.write_table(pa.concat_tables(tables).cast(schema))
+            with self._writing():
+                whole.replace(self.out)
             self.finished = True
         if self.folder.exists():
             shutil.rmtree(self.folder)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pyarrow import compute, parquet
 
@@ -80,9 +79,9 @@ def scan(gate: Gate, source: Source, parts: Parts, engine: Engine, progress: Pro
     report = progress or (lambda *_: None)
     resumed = done = parts.done()
     report("scan", done, len(source))
-    for part, content in engine([(part, *parts.range(part)) for part in parts.missing()]):
+    for part, content in engine([(part, *parts.span(part)) for part in parts.missing()]):
         parts.write(part, content)
-        start, stop = parts.range(part)
+        start, stop = parts.span(part)
         done += stop - start
         report("scan", done, len(source))
     parts.finish(

@@ -100,7 +100,8 @@ class Tables(Source):
         """Yield the images; one that cannot be decoded is an error in its place."""
         if start != self._next:  # a table is read forwards: going on where the last call ended costs nothing
             self._rows = self._from(start)
-        for self._next, (name, value) in enumerate(islice(self._rows, stop - start), start + 1):
+        self._next = stop
+        for name, value in islice(self._rows, stop - start):
             yield name, _decoded(value, name)
 
     def _from(self, start: int) -> Iterator[tuple[str, Any]]:
