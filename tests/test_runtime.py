@@ -314,7 +314,7 @@ def test_two_distributions_are_explained(
         raise ImportError("libonnxruntime_providers_shared.so", name="onnxruntime.capi")
 
     monkeypatch.setattr("ce_detect.runtime.providers.importlib.import_module", broken)
-    with pytest.raises(UsageError, match="both installed.*providers_shared"):
+    with pytest.raises(UsageError, match=r"both installed.*providers_shared"):
         Gate(path)
 
 
@@ -349,7 +349,7 @@ def test_torch_is_not_needed(path: Path, gate: Gate, tmp_path: Path) -> None:
 
 @OPT_IN
 def test_extra_brings_no_torch(path: Path, gate: Gate, tmp_path: Path) -> None:
-    """A fresh environment with the extra ``scan``, and so ``runtime``, has no torch, and a gate and a scan run in it."""
+    """A fresh environment with the extra ``scan``, which brings ``runtime``, has no torch; gate and scan run in it."""
     x, root = images(30), Path(__file__).parent.parent
     np.save(tmp_path / "x.npy", x)
     venv.create(tmp_path / "venv", with_pip=True)

@@ -101,13 +101,13 @@ def _interruptible(parts: Parts) -> Iterator[None]:
 
 def _print(data: str, found: dict[str, Any], promised: str) -> None:
     resumed = f", {found['resumed']} of them in an earlier run" if found["resumed"] else ""
-    print_pairs(
-        f"{data}: {found['inputs']} inputs, verdicts in {found['out']}",
-        {
-            "passed": str(found["passed"]),
-            "flagged as adversarial": f"{found['adversarial']}, {percent(found['flag_rate'])} of the judged",
-            "promise": promised,
-            "not judged": f"{found['errors']}, see the column 'error'" if found["errors"] else "0",
-            "time": f"{in_words(found['seconds'])}{resumed}",
-        },
-    )
+    pairs = {
+        "passed": str(found["passed"]),
+        "flagged as adversarial": f"{found['adversarial']}, {percent(found['flag_rate'])} of the judged",
+        "promise": promised,
+        "not judged": str(found["errors"]),
+        "time": f"{in_words(found['seconds'])}{resumed}",
+    }
+    if found["errors"]:
+        pairs["first error"] = f"{found['first_error']} (all are in the column 'error')"
+    print_pairs(f"{data}: {found['inputs']} inputs, verdicts in {found['out']}", pairs)

@@ -31,6 +31,7 @@ class Summary:
         passed: judged and not flagged.
         adversarial: flagged.
         errors: not judged.
+        first_error: of one that was not judged, with its name.
         flag_rate: share of the judged that is flagged; None where none was judged.
         resumed: inputs whose verdicts were already there.
     """
@@ -39,6 +40,7 @@ class Summary:
     passed: int
     adversarial: int
     errors: int
+    first_error: str | None
     flag_rate: float | None
     resumed: int
 
@@ -95,13 +97,17 @@ def scan(gate: Gate, source: Source, parts: Parts, engine: Engine, progress: Pro
 
 
 def _summary(table: Path, resumed: int) -> Summary:
-    counts = {True: 0, False: 0, None: 0}
+    counts, first = {True: 0, False: 0, None: 0}, None
     with parquet.ParquetFile(table) as file:
-        for batch in file.iter_batches(columns=["is_adversarial"]):
-            for found in compute.value_counts(batch.column(0)).to_pylist():
+        for batch in file.iter_batches(columns=["name", "is_adversarial", "error"]):
+            names, verdicts, errors = batch.columns
+            for found in compute.value_counts(verdicts).to_pylist():
                 counts[found["values"]] += found["counts"]
+            if first is None and errors.null_count < len(errors):
+                at = compute.index(errors.is_valid(), True).as_py()
+                first = f"{names[at]}: {errors[at]}"
     judged_ones = counts[True] + counts[False]
     return Summary(
         inputs=judged_ones + counts[None], passed=counts[False], adversarial=counts[True], errors=counts[None],
-        flag_rate=counts[True] / judged_ones if judged_ones else None, resumed=resumed,
+        first_error=first, flag_rate=counts[True] / judged_ones if judged_ones else None, resumed=resumed,
     )  # fmt: skip
