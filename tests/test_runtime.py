@@ -26,7 +26,7 @@ from ce_detect.runtime import Gate, providers
 OPT_IN = pytest.mark.skipif(
     os.environ.get("CE_DETECT_OPT_IN") != "1", reason="installs from a package index: set CE_DETECT_OPT_IN=1"
 )
-HEAVY = ("torch", "sklearn", "scipy", "art", "joblib", "onnx", "pandas", "matplotlib")
+HEAVY = ("torch", "sklearn", "scipy", "art", "joblib", "onnx", "matplotlib")
 
 
 @pytest.fixture(scope="module")
