@@ -16,17 +16,16 @@ from ce_detect.errors import InputError
 from ce_detect.runtime import Gate
 from ce_detect.scan.sources import Sample, Source
 
-COLUMNS = ("label", "score", "p_value", "probability", "is_adversarial")
+COLUMNS: dict[str, type[np.generic]] = {
+    "label": np.int64, "score": np.float32, "p_value": np.float32, "probability": np.float32,
+    "is_adversarial": np.bool_,
+}  # fmt: skip
 """Of the verdicts, as in `ce_detect.GateResult`."""
 
 SCHEMA = pa.schema(
     [
         pa.field("name", pa.string(), nullable=False),
-        pa.field("label", pa.int64()),
-        pa.field("score", pa.float32()),
-        pa.field("p_value", pa.float32()),
-        pa.field("probability", pa.float32()),
-        pa.field("is_adversarial", pa.bool_()),
+        *(pa.field(name, pa.from_numpy_dtype(kind)) for name, kind in COLUMNS.items()),
         pa.field("error", pa.string()),
     ]
 )
@@ -57,12 +56,11 @@ def _table(gate: Gate, samples: list[Sample]) -> pa.Table:
     absent[where] = False
     verdicts = gate(np.stack(list(good.values()))) if good else None
     columns = [pa.array([name for name, _ in samples], pa.string())]
-    for name in COLUMNS:
-        kind = SCHEMA.field(name).type
-        values = np.zeros(len(samples), kind.to_pandas_dtype())
+    for name, kind in COLUMNS.items():
+        values = np.zeros(len(samples), kind)
         if verdicts is not None:
             values[where] = getattr(verdicts, name)
-        columns.append(pa.array(values, kind, mask=absent))
+        columns.append(pa.array(values, mask=absent))
     errors = [str(image) if isinstance(image, InputError) else None for image in fitted]
     return pa.Table.from_arrays([*columns, pa.array(errors, pa.string())], schema=SCHEMA)
 
