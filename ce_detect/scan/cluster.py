@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from ce_detect.errors import MissingExtraError, UsageError
@@ -59,9 +60,9 @@ def on_ray(
         importlib.import_module("ray.data")
     except ImportError as error:
         raise MissingExtraError("ray", "ray", "A scan on a cluster") from error
-    cores = threads or 1
+    cores, place = threads or 1, spec if spec == "demo" else str(Path(spec).absolute())
     arguments = {
-        "guard": str(gate.path.absolute()), "spec": spec, "fingerprints": (gate.fingerprint, source.fingerprint),
+        "guard": str(gate.path.absolute()), "spec": place, "fingerprints": (gate.fingerprint, source.fingerprint),
         "settings": {"providers": providers, "threads": cores, "threshold": gate.threshold},
     }  # fmt: skip
 
@@ -71,8 +72,9 @@ def on_ray(
             return
         ray.init(ignore_reinit_error=True, include_dashboard=False, log_to_driver=False)
         workers = max(1, min(len(rows), int(ray.cluster_resources().get("CPU", 1)) // cores))
+        pool = ray.data.ActorPoolStrategy(size=workers)
         todo = ray.data.from_items(rows, override_num_blocks=len(rows))
-        made = todo.map(Worker, fn_constructor_kwargs=arguments, num_cpus=cores, concurrency=workers)
+        made = todo.map(Worker, fn_constructor_kwargs=arguments, num_cpus=cores, compute=pool)
         for row in made.iter_rows():
             yield int(row["part"]), bytes(row["content"])
 
