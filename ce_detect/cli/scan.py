@@ -50,9 +50,9 @@ def command(
     as_json: bool,
     seed: int,
 ) -> None:
-    """Judge every image of DATA with the gate that ``ce-detect export`` wrote to GUARD.
+    """Judge every image of a folder or file with an exported gate.
 
-    DATA is a folder of .png and .jpg files or of .parquet files, at any depth, or a .parquet, .npz or .npy file.
+    GUARD is what ``ce-detect export`` wrote. DATA is a folder of .png and .jpg files or of .parquet files, at any depth, or a .parquet, .npz or .npy file.
     A scan that was interrupted goes on where it stopped when the same command is run again. An image that cannot be
     judged is a row with an error.
     """
