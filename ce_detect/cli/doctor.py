@@ -28,11 +28,12 @@ DEPENDENCIES: Mapping[str, str | None] = {
     "joblib": "calibrate",
     "pillow": "calibrate",
     "matplotlib": "report",
+    "jinja2": "report",
     "onnxruntime": "runtime",
     "onnxruntime-gpu": "gpu",
     "pyarrow": "parquet",
 }
-"""Every dependency and the extra that brings it; None for what always comes along."""
+"""Dependencies and the first extra that brings each; None for what always comes along."""
 
 
 @click.command("doctor")
