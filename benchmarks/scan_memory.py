@@ -44,7 +44,7 @@ def main() -> None:
         few, many = (run(options.guard, kind, count) for count in (options.images, 4 * options.images))
         grown = many["peak_bytes"] - few["peak_bytes"]
         pixels = many["pixel_bytes"] - few["pixel_bytes"]
-        allowed = 0.05 * pixels + (A_NAME * 3 * options.images if kind == "folder" else 0)
+        allowed = 0.1 * pixels + (A_NAME * 3 * options.images if kind == "folder" else 0)
         outcome["sources"][kind] = {
             "runs": [few, many], "growth_bytes": grown, "pixel_growth_bytes": pixels, "within": grown <= allowed,
         }  # fmt: skip

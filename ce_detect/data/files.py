@@ -171,7 +171,7 @@ def table_rows(table: Path, start: int = 0) -> Iterator[tuple[Any, ...]]:
     """
     parquet = _parquet()
     with _reading(table, "Copy or download it again; encoded images are expected in a column") as file:
-        opened = parquet.ParquetFile(file, buffer_size=_BLOCK)
+        opened = parquet.ParquetFile(file, buffer_size=_BLOCK, pre_buffer=False)  # or all that was read stays in memory
         columns = _columns(opened.schema_arrow, table)
         group, position = 0, 0
         while group < opened.num_row_groups and position + opened.metadata.row_group(group).num_rows <= start:

@@ -98,7 +98,7 @@ def scan(gate: Gate, source: Source, parts: Parts, engine: Engine, progress: Pro
 
 def _summary(table: Path, resumed: int) -> Summary:
     counts, first = {True: 0, False: 0, None: 0}, None
-    with parquet.ParquetFile(table) as file:
+    with parquet.ParquetFile(table, pre_buffer=False) as file:
         for batch in file.iter_batches(columns=["name", "is_adversarial", "error"]):
             names, verdicts, errors = batch.columns
             for found in compute.value_counts(verdicts).to_pylist():
