@@ -265,10 +265,16 @@ def test_providers_are_settable_and_logged(path: Path, caplog: pytest.LogCapture
         Gate(path, threads=0)
 
 
-def test_provider_that_does_not_load_is_an_error() -> None:
-    """ONNX Runtime would go on with the CPU; whoever asked for CUDA by name is told."""
+def test_provider_that_does_not_load_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """ONNX Runtime goes on with the CPU; whoever asked for CUDA by name gets an error, whoever did not a warning."""
+    cpu, both = ["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]
     with pytest.raises(UsageError, match="CUDAExecutionProvider could not be loaded, only CPUExecutionProvider"):
-        providers.check_loaded(["CUDAExecutionProvider"], ["CPUExecutionProvider"])
+        providers.check_loaded(["CUDAExecutionProvider"], both, cpu)
+    for available, loaded in ((cpu, cpu), (both, both), (["TensorrtExecutionProvider", *both], both)):
+        providers.check_loaded(None, available, loaded)
+    assert not caplog.text
+    providers.check_loaded(None, both, cpu)
+    assert "so the gate runs on the CPU: check that the driver" in caplog.text
 
 
 def test_bound_outputs_are_the_same(gate: Gate) -> None:

@@ -71,7 +71,7 @@ class Graph:
         onnxruntime = execution.onnxruntime()
         self._session = _session(onnxruntime, path, providers, threads)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
-        execution.check_loaded(providers, self.providers)
+        execution.check_loaded(providers, onnxruntime.get_available_providers(), self.providers)
         self.described = _described(path, self._session.get_modelmeta().custom_metadata_map)
         self.pixels = _pixels(path, self._session)
         self._device = "cuda" if self.providers[0] in execution.CUDA else "cpu"

@@ -79,13 +79,14 @@ def chosen(wanted: Sequence[Provider] | None, available: Sequence[str]) -> list[
     return list(wanted)
 
 
-def check_loaded(wanted: Sequence[Provider] | None, loaded: Sequence[str]) -> None:
+def check_loaded(wanted: Sequence[Provider] | None, available: Sequence[str], loaded: Sequence[str]) -> None:
     """Say what the graph runs on, and refuse where it is not what was asked for.
 
     ONNX Runtime goes on with the CPU where a provider's own libraries, such as those of CUDA, cannot be loaded.
 
     Args:
         wanted: see `chosen`.
+        available: see `chosen`.
         loaded: providers of the session.
 
     Raises:
@@ -97,6 +98,11 @@ def check_loaded(wanted: Sequence[Provider] | None, loaded: Sequence[str]) -> No
         raise UsageError(
             f"{lost[0]} could not be loaded, only {', '.join(loaded)}: check that the driver and the libraries it "
             "needs are installed, or leave providers out to take what there is"
+        )
+    if wanted is None and CUDA & set(available) and not CUDA & set(loaded):
+        logger.warning(
+            "onnxruntime-gpu is installed, but CUDA could not be loaded, so the gate runs on the CPU: check that the "
+            "driver and the CUDA libraries of its version are installed"
         )
     logger.info("the gate runs on %s", ", ".join(loaded))
 
