@@ -53,8 +53,8 @@ def command(
     """Judge every image of a folder or file with an exported gate.
 
     GUARD is what ``ce-detect export`` wrote. DATA is a folder of .png and .jpg files or of .parquet files, at any
-    depth, or a .parquet, .npz or .npy file. A scan that was interrupted goes on where it stopped when the same command
-    is run again. An image that cannot be judged is a row with an error.
+    depth, a .parquet, .npz or .npy file, or 'demo'. A scan that was interrupted goes on where it stopped when the same
+    command is run again. An image that cannot be judged is a row with an error.
     """
     check_writable(out)
     began = time.monotonic()
