@@ -5,13 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write ``content`` beside ``path``, force it to disk and rename it into place.
+    """Write ``content`` as the file ``path``; see `replacing`."""
+    with replacing(path) as file:
+        file.write(content)
 
-    A process killed half-way, or a full disk, leaves the old file as it was.
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file beside ``path``; force it to disk and rename it into place at the end.
+
+    A process killed half-way, an error, or a full disk leaves the old file as it was.
 
     Raises:
         OSError: the folder does not exist, is not writable, or the disk is full.
@@ -20,7 +29,7 @@ def write(path: Path, content: bytes) -> None:
     beside = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.chmod(0o666 & ~_umask())

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ce_detect import data, inputs
+from ce_detect import checks, data, inputs
 from ce_detect.artifact import Artifact
 from ce_detect.calibrate import fit
 from ce_detect.calibrate.attacks import Attack
@@ -156,8 +156,8 @@ class DetectedModel:
         images = data.as_images(x, y)
         recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
         shape, bounds = self._given
-        bounds = bounds or images.bounds or inputs.found_bounds(images.pixels)
-        self._wrap(shape or inputs.found_shape(images.pixels.shape), bounds)  # anew: weights may have changed
+        bounds = bounds or images.bounds or checks.found_bounds(images.pixels)
+        self._wrap(shape or checks.found_shape(images.pixels.shape), bounds)  # anew: weights may have changed
         request = fit.Request(
             recipe=recipe, fpr=fpr, budget=budget, guarantee=guarantee, confidence=confidence, seed=seed,
             attack_seconds=attack_time, cache=None if cache is None else Path(cache), jobs=jobs, progress=progress,
@@ -245,7 +245,7 @@ class DetectedModel:
             progress: see `calibrate`.
         """
         images = data.as_images(x, y).within(self.classifier.bounds)
-        inputs.check_all(images.pixels, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
+        checks.check_all(images.pixels, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
         self._warn_of_calibration_images(images)
         if attacks is None:
             attacks = tuple(Attack.of(**spec) for spec in self.manifest["recipe"]["attacks"])

@@ -400,7 +400,7 @@ def test_doctor_lists_what_pyproject_declares() -> None:
     """The table of dependencies is that of the package."""
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     declared = {_name(entry): None for entry in project["dependencies"]}
-    for extra in ("calibrate", "report"):
+    for extra in ("calibrate", "report", "runtime", "gpu", "parquet"):
         declared |= {_name(entry): extra for entry in project["optional-dependencies"][extra]}
     assert dict(doctor.DEPENDENCIES) == declared
 
@@ -437,7 +437,7 @@ def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_doctor_explains_two_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two distributions that write the same files are called out."""
-    monkeypatch.setattr(doctor, "installed", lambda name: "1.0")
+    monkeypatch.setattr("ce_detect.runtime.providers._installed", lambda name: True)
     assert "pip uninstall onnxruntime onnxruntime-gpu" in call("doctor").out
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from ce_detect.checks import check_all, found_bounds, found_shape
 from ce_detect.data import Mapped
 from ce_detect.errors import InputError
-from ce_detect.inputs import check_all, checked, found_bounds, found_shape
+from ce_detect.inputs import checked
 
 SHAPE = (3, 4, 5)
 PIXELS = np.random.default_rng(0).uniform(size=(2, *SHAPE)).astype(np.float32)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import ce_detect
-from ce_detect import inputs
+from ce_detect import checks, inputs
 from ce_detect.cache import cache_folder
 from ce_detect.calibrate import identity, learn, plausibility
 from ce_detect.calibrate.cost import CostTable
@@ -95,7 +95,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
         images: clean images and, where known, their labels.
         request: what is asked for.
     """
-    inputs.check_all(images.pixels, input_shape=classifier.input_shape, bounds=classifier.bounds)
+    checks.check_all(images.pixels, input_shape=classifier.input_shape, bounds=classifier.bounds)
     known = identity.identities(images.pixels)
     first = identity.first_of_each(known)
     if len(first) < len(images):

@@ -28,16 +28,12 @@ DEPENDENCIES: Mapping[str, str | None] = {
     "joblib": "calibrate",
     "pillow": "calibrate",
     "matplotlib": "report",
+    "jinja2": "report",
+    "onnxruntime": "runtime",
+    "onnxruntime-gpu": "gpu",
+    "pyarrow": "parquet",
 }
-"""Every dependency and the extra that brings it; None for what always comes along."""
-
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-"""Distributions that write the same import package."""
-
-_CLASH = (
-    "onnxruntime and onnxruntime-gpu are both installed: they write the same files, and whichever came last hides the "
-    "other. Mend it: pip uninstall onnxruntime onnxruntime-gpu, then install the one you want"
-)
+"""Dependencies and the first extra that brings each; None for what always comes along."""
 
 
 @click.command("doctor")
@@ -128,13 +124,16 @@ def intervention_rows() -> list[dict[str, Any]] | None:
 
 
 def _problems(missing: list[str], broken: str | None) -> list[str]:
+    from ce_detect.runtime.providers import clash
+
     problems = []
     if missing:
         problems.append(f"calibration needs {', '.join(missing)}: pip install 'ce-detect[calibrate]'")
     if broken is not None:
         problems.append(f"torch is installed but cannot be imported: {broken}")
-    if all(installed(name) for name in RUNTIMES):
-        problems.append(_CLASH)
+    two = clash()
+    if two is not None:
+        problems.append(two)
     cache = _cache()
     if not cache["writable"]:
         problems.append(f"the cache folder {cache['folder']} cannot be written; name another in CE_DETECT_CACHE")

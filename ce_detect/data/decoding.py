@@ -41,7 +41,7 @@ class Stack:
         Raises:
             InputError: it cannot be read as an image, or differs in size or type from the first.
         """
-        image = _image(value, name)
+        image = decoded(value, name)
         if self._first is not None:
             image = self._alike(image, name)
         self._first = self._first or (name, image)
@@ -101,12 +101,17 @@ def _number(label: Any) -> Any:
     return label if value is None else value.reshape(-1)[0] if value.size == 1 else value
 
 
-def _image(value: Any, name: str) -> NDArray[Any]:
-    """uint8 ``(H, W, 1 or 3)``, or floats ``(C, H, W)``."""
+def decoded(value: Any, name: str) -> NDArray[Any]:
+    """Return one image as uint8 ``(H, W, 1 or 3)``, or floats ``(C, H, W)``; see `Stack.append`.
+
+    Raises:
+        InputError: it cannot be read as an image.
+        MissingExtraError: it is a file, and Pillow is not installed.
+    """
     if isinstance(value, Mapping) and "bytes" in value:
         value = value["bytes"] if value["bytes"] is not None else Path(str(value.get("path")))
     if isinstance(value, bytes | Path):
-        return _decoded(value, name)
+        return _opened(value, name)
     if hasattr(value, "convert") and hasattr(value, "mode"):
         with _decoding(name):
             return _from_pillow(value, name)
@@ -126,7 +131,7 @@ def _image(value: Any, name: str) -> NDArray[Any]:
     )
 
 
-def _decoded(source: bytes | Path, name: str) -> NDArray[np.uint8]:
+def _opened(source: bytes | Path, name: str) -> NDArray[np.uint8]:
     try:
         from PIL import Image
     except ImportError as error:

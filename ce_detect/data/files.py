@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +24,9 @@ from ce_detect.data.pixels import Stored
 from ce_detect.data.spool import Spool, fits
 from ce_detect.errors import CeDetectError, InputError, MissingExtraError
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+"""Of image files."""
+
 _BLOCK = 4 * 2**20  # bytes that are unpacked at a time
 _ROWS = 64  # rows of a table that are read at a time
 _PLAIN = (
@@ -130,7 +133,7 @@ def _in_turn(root: Path, limit: int | None) -> list[tuple[Path, int]]:
     found = [
         (rank, label, path)
         for label, folder in enumerate(classes)
-        for rank, path in enumerate(sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES))
+        for rank, path in enumerate(sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES))
     ]
     if not found:
         raise InputError(
@@ -147,25 +150,58 @@ def tables(root: Path) -> list[Path]:
 
 def from_parquet(path: Path, split: str | None, limit: int | None) -> Images:
     """Read a table of encoded images, or a folder of such tables in the layout of the Hugging Face hub."""
+    stack, left = Stack(), limit
+    for table in _of_split(path, split):
+        for row, (value, *label) in enumerate(islice(table_rows(table), left)):
+            stack.append(value, label[0] if label else None, f"row {row} of {table}")
+            left = None if left is None else left - 1
+    return stack.images(str(path))
+
+
+def table_rows(table: Path, start: int = 0) -> Iterator[tuple[Any, ...]]:
+    """Yield the encoded image of each row of a table and, where there are labels, its label.
+
+    Args:
+        table: a parquet file; it is read a few rows at a time.
+        start: rows to leave out; whole groups of them are not read.
+
+    Raises:
+        InputError: it cannot be read, or has no column of encoded images.
+        MissingExtraError: pyarrow is not installed.
+    """
+    parquet = _parquet()
+    with _reading(table, "Copy or download it again; encoded images are expected in a column") as file:
+        opened = parquet.ParquetFile(file, buffer_size=_BLOCK, pre_buffer=False)  # or all that was read stays in memory
+        columns = _columns(opened.schema_arrow, table)
+        group, position = 0, 0
+        while group < opened.num_row_groups and position + opened.metadata.row_group(group).num_rows <= start:
+            position += opened.metadata.row_group(group).num_rows
+            group += 1
+        groups = range(group, opened.num_row_groups)
+        for batch in opened.iter_batches(_ROWS, row_groups=groups, columns=columns):
+            values = zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+            yield from islice(values, max(0, start - position), None)
+            position += batch.num_rows
+
+
+def count_rows(table: Path) -> int:
+    """Return the number of rows of a parquet file.
+
+    Raises:
+        InputError: it cannot be read.
+        MissingExtraError: pyarrow is not installed.
+    """
+    parquet = _parquet()
+    with _reading(table, "Copy or download it again") as file:
+        return int(parquet.ParquetFile(file).metadata.num_rows)
+
+
+def _parquet() -> Any:
     try:
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet", "Reading parquet files") from error
-    stack, left = Stack(), limit
-    for table in _of_split(path, split):
-        with _reading(table, "Copy or download it again; encoded images are expected in a column") as file:
-            opened = parquet.ParquetFile(file)
-            columns = _columns(opened.schema_arrow, table)
-            row = 0
-            for batch in opened.iter_batches(_ROWS, columns=columns):
-                values = [batch.column(name).to_pylist() for name in columns]
-                for value, *label in list(zip(*values, strict=True))[:left]:
-                    stack.append(value, label[0] if label else None, f"row {row} of {table}")
-                    row += 1
-                left = None if left is None else left - batch.num_rows
-                if left is not None and left <= 0:
-                    return stack.images(str(path))
-    return stack.images(str(path))
+    return parquet
 
 
 def _of_split(path: Path, split: str | None) -> list[Path]:

@@ -1,0 +1,136 @@
+"""The gate without torch: a fused graph in, verdicts out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ce_detect import checks
+from ce_detect.detector.result import GateResult, Policy, as_policy
+from ce_detect.errors import InputError, UsageError
+from ce_detect.runtime.graph import OUTPUTS, Graph
+from ce_detect.runtime.providers import Provider
+
+_TOGETHER = 128  # inputs that are judged at a time, as in PyTorch
+
+
+class Gate:
+    """A classifier with a detector in front of it, as ``ce-detect export`` wrote them; may be called from many threads.
+
+    >>> gate = Gate("guard.onnx")                                                  # doctest: +SKIP
+    >>> result = gate(x)                                                           # doctest: +SKIP
+    >>> result.is_adversarial, result.p_value                                      # doctest: +SKIP
+
+    Attributes:
+        path: of the file.
+        threshold: score above which an input is flagged.
+        providers: what it runs on, such as ``("CUDAExecutionProvider", "CPUExecutionProvider")``.
+
+    Args:
+        path: an ``.onnx`` file.
+        providers: names of execution providers as ONNX Runtime spells them, or pairs of a name and options; by default
+            TensorRT, CUDA or the CPU, the first of them that is there.
+        threads: for one operator on the CPU; by default as many as there are cores.
+        threshold: in the place of the calibrated one. The promise about clean inputs holds for that one alone.
+
+    Raises:
+        ArtifactError: no such file; truncated, foreign or of another format.
+        MissingExtraError: ONNX Runtime is not installed.
+        UsageError: a provider that is not there, or a value that makes no sense.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        providers: Sequence[Provider] | None = None,
+        threads: int | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads = {threads}, expected at least 1")
+        if threshold is not None and math.isnan(threshold):
+            raise UsageError("threshold = nan, expected a score")
+        self.path = Path(path)
+        self._graph = Graph(self.path, providers=providers, threads=threads)
+        self.threshold = float(np.float32(self._graph.described.threshold if threshold is None else threshold))
+        self.providers = self._graph.providers
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was calibrated, on what, how, and the figures measured then: plain data, as saved."""
+        return self._graph.described.manifest
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """``(channels, height, width)``."""
+        return self._graph.described.input_shape
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest valid pixel value; of the classifier itself where the graph takes uint8."""
+        return self._graph.described.bounds
+
+    @property
+    def takes_uint8(self) -> bool:
+        """Whether inputs are grey levels ``(batch, height, width, channels)`` of uint8, which the graph scales."""
+        return self._graph.pixels is np.uint8
+
+    @property
+    def together(self) -> int:
+        """How many inputs are judged at a time; larger batches are split."""
+        return checks.together(self._graph.described.chunk or _TOGETHER, self.input_shape)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file, in hexadecimal."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def __call__(self, x: Any, *, policy: Policy | str | Callable[[Any], Any] = "flag") -> GateResult:
+        """Judge inputs.
+
+        Args:
+            x: NumPy array ``(batch, channels, height, width)``, floating point, within the bounds; or uint8
+                ``(batch, height, width, channels)`` where the graph was exported so.
+            policy: what happens to the label of an adversarial input: ``"flag"`` (nothing), ``"abstain"`` (−1), a
+                callable that is asked for the labels of those inputs, or a policy object.
+
+        Returns:
+            NumPy arrays.
+
+        Raises:
+            InputError: the array cannot be judged.
+            UsageError: no such policy.
+            AbstainedError: the policy is ``Abstain(raise_error=True)`` and an input is adversarial.
+        """
+        chosen_policy = as_policy(policy)
+        checked = self._grey_levels(x) if self.takes_uint8 else self._floats(x)
+        size = self.together
+        parts = [self._graph.run(checked[i : i + size], self.threshold) for i in range(0, len(checked), size)]
+        columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return chosen_policy.apply(GateResult(**dict(zip(OUTPUTS, columns, strict=True)), threshold=self.threshold), x)
+
+    def _floats(self, x: Any) -> NDArray[Any]:
+        return checks.checked(x, input_shape=self.input_shape, bounds=self.bounds)
+
+    def _grey_levels(self, x: Any) -> NDArray[Any]:
+        channels, height, width = self.input_shape
+        expected = f"expected uint8 grey levels (batch, {height}, {width}, {channels}), which this graph scales itself"
+        if not isinstance(x, np.ndarray):
+            raise InputError(f"got {type(x).__name__}, expected a NumPy array; {expected}")
+        if x.dtype != np.uint8:
+            raise InputError(f"got {x.dtype} pixels, {expected}; export without uint8 input to pass floats")
+        if x.shape[1:] != (height, width, channels):
+            last = x.ndim == 4 and x.shape[1:] == (channels, height, width)
+            raise InputError(f"got shape {x.shape}, {expected}" + ("; pass x.transpose(0, 2, 3, 1)" if last else ""))
+        if not len(x):
+            raise InputError(f"got an empty batch, {expected}")
+        return np.ascontiguousarray(x)

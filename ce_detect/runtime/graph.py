@@ -1,0 +1,155 @@
+"""A fused graph: the file, what it says of itself, and running it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ce_detect.errors import ArtifactError
+from ce_detect.runtime import providers as execution
+from ce_detect.runtime.providers import Provider
+
+FORMAT = "1"
+"""Version of the fused graph that this code reads."""
+
+OUTPUTS = ("logits", "label", "score", "p_value", "probability", "is_adversarial")
+"""Outputs of the graph, in the order of `ce_detect.detector.result.GateResult`."""
+
+_PIXELS: dict[str, type[np.float32 | np.uint8]] = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+_PREFIX = "ce_detect."
+_REMEDY = "; write it again with ce-detect export, or copy it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a fused graph says of itself.
+
+    Attributes:
+        manifest: of the detector in it, see `ce_detect.artifact.Artifact`.
+        threshold: the calibrated one.
+        input_shape: ``(channels, height, width)``.
+        bounds: smallest and largest valid pixel value of the classifier.
+        chunk: how many inputs are judged at a time in PyTorch; None for any number.
+    """
+
+    manifest: dict[str, Any]
+    threshold: float
+    input_shape: tuple[int, int, int]
+    bounds: tuple[float, float]
+    chunk: int | None
+
+
+class Graph:
+    """A fused graph in an ONNX Runtime session.
+
+    Nothing in the file is executed but ONNX operators of ONNX Runtime itself. `run` may be called from several threads.
+
+    Attributes:
+        described: what the file says of itself.
+        pixels: type of the input: float32 ``(batch, C, H, W)``, or uint8 ``(batch, H, W, C)``.
+        providers: what it runs on, the first first.
+
+    Args:
+        path: an ``.onnx`` file.
+        providers: see `ce_detect.runtime.providers.chosen`.
+        threads: for one operator; None for ONNX Runtime's choice.
+
+    Raises:
+        ArtifactError: no such file; truncated, foreign or of another format.
+        MissingExtraError: ONNX Runtime is not installed.
+        UsageError: a provider that is not there.
+    """
+
+    def __init__(self, path: Path, *, providers: Sequence[Provider] | None, threads: int | None) -> None:
+        onnxruntime = execution.onnxruntime()
+        self._session = _session(onnxruntime, path, providers, threads)
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        execution.check_loaded(providers, onnxruntime.get_available_providers(), self.providers)
+        self.described = _described(path, self._session.get_modelmeta().custom_metadata_map)
+        self.pixels = _pixels(path, self._session)
+        self._device = "cuda" if self.providers[0] in execution.CUDA else "cpu"
+        self._device_id = int(self._session.get_provider_options()[self.providers[0]].get("device_id", 0))
+        self._placed = onnxruntime.OrtValue.ortvalue_from_numpy
+
+    def run(self, x: NDArray[Any], threshold: float) -> list[NDArray[Any]]:
+        """Judge one batch of the type and shape of the input.
+
+        Returns:
+            Arrays in the order of `OUTPUTS`.
+        """
+        feed = {"input": x, "threshold": np.array(threshold, np.float32)}
+        if self._device == "cpu":
+            return list(self._session.run(OUTPUTS, feed))
+        return self._run_bound(feed)
+
+    def _run_bound(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Outputs stay on the device until all are there: one wait a batch instead of one an output."""
+        binding = self._session.io_binding()
+        for name, value in feed.items():  # bind_cpu_input does not know inputs with a default, such as the threshold
+            binding.bind_ortvalue_input(name, self._placed(value, self._device, self._device_id))
+        for name in OUTPUTS:
+            binding.bind_output(name, self._device, self._device_id)
+        self._session.run_with_iobinding(binding)
+        return list(binding.copy_outputs_to_cpu())
+
+
+def _session(onnxruntime: Any, path: Path, wanted: Sequence[Provider] | None, threads: int | None) -> Any:
+    if not path.is_file():
+        raise ArtifactError(f"no exported gate at {path}; write one with ce-detect export")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings are of no use to whoever gates inputs
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    chosen = execution.chosen(wanted, onnxruntime.get_available_providers())
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+    except Exception as error:  # the errors of ONNX Runtime have no root of their own
+        raise ArtifactError(f"{path} is not a whole ONNX file that ONNX Runtime can run ({error}){_REMEDY}") from error
+
+
+def _described(path: Path, metadata: Mapping[str, str]) -> Described:
+    """Read what the file says of itself.
+
+    Raises:
+        ArtifactError: nothing, or in another format.
+    """
+    version = metadata.get(f"{_PREFIX}format")
+    if version is None:
+        raise ArtifactError(f"{path} is an ONNX file, but not a gate that ce-detect exported{_REMEDY}")
+    if version != FORMAT:
+        raise ArtifactError(
+            f"{path} has format {version!r}, this version of ce-detect reads format {FORMAT!r}; it was written by "
+            f"ce-detect {metadata.get(f'{_PREFIX}version', '(unknown)')}, install that one"
+        )
+    try:
+        manifest = json.loads(metadata[f"{_PREFIX}manifest"])
+        channels, height, width = (int(size) for size in manifest["model"]["input_shape"])
+        low, high = (float(bound) for bound in manifest["model"]["bounds"])
+        chunk, threshold = manifest["signature"]["chunk"], float(metadata[f"{_PREFIX}threshold"])
+        sound = min(channels, height, width, chunk or 1) >= 1 and -math.inf < low < high < math.inf
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"the manifest of {path} cannot be read ({error!r}){_REMEDY}") from error
+    if not sound:
+        raise ArtifactError(f"the manifest of {path} makes no sense: {manifest['model']}{_REMEDY}")
+    return Described(manifest, threshold, (channels, height, width), (low, high), chunk)
+
+
+def _pixels(path: Path, session: Any) -> type[np.float32 | np.uint8]:
+    """Type of the pixels.
+
+    Raises:
+        ArtifactError: the graph has other inputs or outputs than a gate.
+    """
+    taken = {node.name: node for node in (*session.get_inputs(), *session.get_overridable_initializers())}
+    given = tuple(node.name for node in session.get_outputs())
+    if set(taken) != {"input", "threshold"} or given != OUTPUTS or taken["input"].type not in _PIXELS:
+        kinds = ", ".join(f"{name} {node.type}" for name, node in taken.items())
+        raise ArtifactError(f"{path} takes {kinds} and gives {', '.join(given)}, which no gate does{_REMEDY}")
+    return _PIXELS[taken["input"].type]

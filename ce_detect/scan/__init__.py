@@ -1,0 +1,1 @@
+"""Verdicts on whole folders and files of images: streamed, resumable, without torch."""

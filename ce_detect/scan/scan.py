@@ -1,0 +1,113 @@
+"""Verdicts on every image of a source, kept as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import compute, parquet
+
+import ce_detect
+from ce_detect.runtime import Gate
+from ce_detect.scan.judging import judged
+from ce_detect.scan.parts import Parts, encoded
+from ce_detect.scan.sources import Source
+
+Progress = Callable[[str, float, float], None]
+"""Called with what is being done, inputs done and inputs in all."""
+
+Engine = Callable[[Iterable[tuple[int, int, int]]], Iterable[tuple[int, bytes]]]
+"""From number, first position and end of parts to number and content of each, in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a finished scan found.
+
+    Attributes:
+        inputs: in all.
+        passed: judged and not flagged.
+        adversarial: flagged.
+        errors: not judged.
+        first_error: of one that was not judged, with its name.
+        flag_rate: share of the judged that is flagged; None where none was judged.
+        resumed: inputs whose verdicts were already there.
+    """
+
+    inputs: int
+    passed: int
+    adversarial: int
+    errors: int
+    first_error: str | None
+    flag_rate: float | None
+    resumed: int
+
+
+def parts_of(gate: Gate, source: Source, out: Path) -> Parts:
+    """The place of the verdicts, whose identity is all that they depend on.
+
+    Raises:
+        UsageError: see `ce_detect.scan.parts.Parts`.
+    """
+    identity = {"guard": gate.fingerprint, "threshold": gate.threshold, "data": source.fingerprint}
+    return Parts(out, identity, len(source))
+
+
+def here(gate: Gate, source: Source) -> Engine:
+    """Judge in this process, one part after the other."""
+
+    def engine(parts: Iterable[tuple[int, int, int]]) -> Iterable[tuple[int, bytes]]:
+        return ((part, encoded(judged(gate, source, start, stop))) for part, start, stop in parts)
+
+    return engine
+
+
+def scan(gate: Gate, source: Source, parts: Parts, engine: Engine, progress: Progress | None = None) -> Summary:
+    """Judge what is missing and finish the table.
+
+    Args:
+        gate: its manifest goes into the table.
+        source: images.
+        parts: where verdicts are kept, see `parts_of`.
+        engine: judges parts.
+        progress: see `Progress`.
+
+    Raises:
+        UsageError: the verdicts cannot be written; what is done stays.
+        InputError: a file that holds many images cannot be read; what is done stays.
+    """
+    report = progress or (lambda *_: None)
+    resumed = done = parts.done()
+    report("scan", done, len(source))
+    for part, content in engine([(part, *parts.span(part)) for part in parts.missing()]):
+        parts.write(part, content)
+        start, stop = parts.span(part)
+        done += stop - start
+        report("scan", done, len(source))
+    parts.finish(
+        {
+            "ce_detect.guard": gate.fingerprint,
+            "ce_detect.manifest": json.dumps(gate.manifest, sort_keys=True),
+            "ce_detect.version": ce_detect.__version__,
+        }
+    )
+    return _summary(parts.out, resumed)
+
+
+def _summary(table: Path, resumed: int) -> Summary:
+    counts, first = {True: 0, False: 0, None: 0}, None
+    with parquet.ParquetFile(table, pre_buffer=False) as file:
+        for batch in file.iter_batches(columns=["name", "is_adversarial", "error"]):
+            names, verdicts, errors = batch.columns
+            for found in compute.value_counts(verdicts).to_pylist():
+                counts[found["values"]] += found["counts"]
+            if first is None and errors.null_count < len(errors):
+                at = compute.index(errors.is_valid(), True).as_py()
+                first = f"{names[at]}: {errors[at]}"
+    judged_ones = counts[True] + counts[False]
+    return Summary(
+        inputs=judged_ones + counts[None], passed=counts[False], adversarial=counts[True], errors=counts[None],
+        first_error=first, flag_rate=counts[True] / judged_ones if judged_ones else None, resumed=resumed,
+    )  # fmt: skip
