@@ -30,6 +30,7 @@ from ce_detect.classifiers.torch import TorchClassifier
 from ce_detect.detector.gate import Gate, Verdict
 from ce_detect.errors import ModelError
 from ce_detect.export import tidy
+from ce_detect.export.verify import scaled
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -57,9 +58,7 @@ class FusedGate(nn.Module):
     def forward(self, x: Tensor, threshold: Tensor) -> Verdict:
         """Judge inputs against a threshold, a scalar."""
         if self.uint8:
-            low, high = self.gate.signature.classifier.bounds
-            x = x.permute(0, 3, 1, 2).float() / 255
-            x = x if (low, high) == (0, 1) else low + (high - low) * x
+            x = scaled(x.permute(0, 3, 1, 2), self.gate.signature.classifier.bounds)
         return self.gate.verdict(*self.gate.signature(x, riding=self.riding), threshold)
 
 
