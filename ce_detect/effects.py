@@ -87,7 +87,9 @@ def effects(z: Tensor, z_do: Tensor, *, multi_label: bool = False) -> Tensor:
     distortion = (change.abs() * ~own).sum(-1) / others
     rival = change.masked_fill(own, -torch.inf).amax(-1) - own_change
     divergence, agreement = _by_label(z, z_do) if multi_label else _by_class(z, z_do)
-    return torch.stack([target, -own_change, distortion, rival, divergence.clamp(0.0, MAX_DIVERGENCE), agreement], dim=-1)
+    return torch.stack(
+        [target, -own_change, distortion, rival, divergence.clamp(0.0, MAX_DIVERGENCE), agreement], dim=-1
+    )
 
 
 def _by_class(z: Tensor, z_do: Tensor) -> tuple[Tensor, Tensor]:

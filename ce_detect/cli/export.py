@@ -64,5 +64,3 @@ def command(
         print_json({"output": str(path), "bytes": path.stat().st_size, "differences": found.to_dict()})
         return
     print_pairs(f"Exported: {path}", {"size": f"{path.stat().st_size / 1e6:.2f} MB", **pairs(found.to_dict())})
-
-

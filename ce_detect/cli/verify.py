@@ -19,7 +19,9 @@ from ce_detect.errors import UsageError
 @click.option("--against", "guard", type=options.FILE, required=True, help="The artifact that was exported.")
 @options.model_options()
 @options.data_options()
-@click.option("--attack", "names", multiple=True, metavar="NAME", help="Attack with this, by default as the recipe does.")
+@click.option(
+    "--attack", "names", multiple=True, metavar="NAME", help="Attack with this, by default as the recipe does."
+)
 @options.attack_options()
 @options.every_command(seed=1)
 @click.pass_context

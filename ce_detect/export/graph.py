@@ -78,8 +78,11 @@ def fused(gate: Gate, manifest: dict[str, Any], *, uint8: bool = False, riding: 
     module = FusedGate(gate, uint8=uint8, riding=riding).eval()
     program = _captured(module, _example(gate, uint8))
     with _quiet():
-        made = torch.onnx.export(program, input_names=[INPUT, THRESHOLD], output_names=Verdict._fields, verbose=False)
-    assert made is not None
+        made = torch.onnx.export(
+            program, input_names=[INPUT, THRESHOLD], output_names=Verdict._fields, verbose=False, optimize=False
+        )
+        assert made is not None
+        tidy.simplify(made.model)
     return tidy.tidied(made.model_proto, manifest, threshold=float(gate.threshold))
 
 

@@ -96,7 +96,9 @@ def manifest_of(opened: InferenceSession) -> dict[str, Any]:
     """
     text = opened.get_modelmeta().custom_metadata_map.get("ce_detect.manifest")
     if text is None:
-        raise ArtifactError("the ONNX file holds no gate of ce-detect: there is no 'ce_detect.manifest' in its metadata")
+        raise ArtifactError(
+            "the ONNX file holds no gate of ce-detect: there is no 'ce_detect.manifest' in its metadata"
+        )
     manifest: dict[str, Any] = json.loads(text)
     return manifest
 
@@ -169,7 +171,9 @@ def _compared(ours: Any, theirs: Any, threshold: float) -> Differences:
         score=_largest(np.abs(ours.score - theirs.score)),
         p_value=_largest(np.abs(ours.p_value - theirs.p_value)),
         probability=_largest(
-            np.where(np.isnan(ours.probability) & np.isnan(theirs.probability), 0, ours.probability - theirs.probability)
+            np.where(
+                np.isnan(ours.probability) & np.isnan(theirs.probability), 0, ours.probability - theirs.probability
+            )
         ),
         label_flips=int((ours.label != theirs.label).sum()),
         verdict_flips=int((ours.is_adversarial != theirs.is_adversarial).sum()),
