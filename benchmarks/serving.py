@@ -75,7 +75,10 @@ def measured(subject: Subject, path: Path, options: argparse.Namespace) -> dict[
         (ratio,) = ratios(lambda f=feed: alone.run(None, f), [lambda f=feed: gated.run(None, f)], rounds=options.rounds)
         found[str(batch)] = round(ratio, 3)
     kept = budget is None or max(found.values()) <= budget * SLACK
-    print(f"{subject.title}, {path.name}: {found}, budget {budget}{'' if kept else '  ABOVE 1.1 TIMES THE BUDGET'}", flush=True)
+    print(
+        f"{subject.title}, {path.name}: {found}, budget {budget}{'' if kept else '  ABOVE 1.1 TIMES THE BUDGET'}",
+        flush=True,
+    )
     profiles = {str(batch): profile(graph, fresh.pixels[:batch], options.threads) for batch in BATCHES}
     return {
         "subject": subject.name, "guard": path.name, "budget": budget, "torch_cost": guard.manifest["figures"]["cost"],

@@ -33,7 +33,9 @@ ATTACKED = 192  # of each attack
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--guard", type=Path, nargs="+", help="artifacts of ResNet-20, by default those of detection.py")
+    parser.add_argument(
+        "--guard", type=Path, nargs="+", help="artifacts of ResNet-20, by default those of detection.py"
+    )
     options = parser.parse_args()
     subject = SUBJECTS["cifar10-resnet20"]
     kept = options.guard or [path for path in map(subject.artifact, BUDGETS) if path.exists()]

@@ -19,8 +19,9 @@ from ce_detect.roughness import Roughness
 TOP_LOGITS = 10
 """Number of largest logits that enter the signature."""
 
-MARGIN_FLOOR = 1e-3
-"""Added to the margin of the largest logit before its logarithm: minimum-norm attacks stop where it is tiny."""
+MARGIN_FLOOR = 0.1
+"""Added to the margin of the largest logit before its logarithm: minimum-norm attacks stop where it is tiny. Not less:
+logits differ in the sixth digit from one runtime to another, and the logarithm must not make verdicts of that."""
 
 WIDE = 128
 """Penultimate features beyond which only the most extreme contributions enter the signature: each on its own would be
