@@ -51,7 +51,7 @@ def test_every_signature_comes_to_the_leaf_that_scikit_learn_finds(levels: int) 
     estimator = boosted(levels)
     head = plain(estimator, x.shape[1])
     first = head.feature.shape[1] * np.arange(40)
-    np.testing.assert_array_equal(head.leaves(torch.from_numpy(x)) - first, estimator.apply(x)[:, :, 0])
+    np.testing.assert_array_equal(head.leaves(torch.from_numpy(x)).numpy() - first, estimator.apply(x)[:, :, 0])
     got = head.log_odds(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(got, estimator.decision_function(x), atol=1e-5)
     assert head.depth == levels
@@ -70,7 +70,7 @@ def test_numbers_at_a_split_go_where_scikit_learn_sends_them() -> None:
             rows[-1][feature] = near
     edges = np.stack(rows)
     first = head.feature.shape[1] * np.arange(40)
-    np.testing.assert_array_equal(head.leaves(torch.from_numpy(edges)) - first, estimator.apply(edges)[:, :, 0])
+    np.testing.assert_array_equal(head.leaves(torch.from_numpy(edges)).numpy() - first, estimator.apply(edges)[:, :, 0])
 
 
 def test_a_batch_of_one_equals_a_row() -> None:
@@ -83,7 +83,7 @@ def test_a_batch_of_one_equals_a_row() -> None:
 
 def test_other_ensembles_are_refused() -> None:
     """The error says what does become tensors."""
-    with pytest.raises(CalibrationError, match="ExtraTreesClassifier .*expected a GradientBoostingClassifier"):
+    with pytest.raises(CalibrationError, match=r"ExtraTreesClassifier .*expected a GradientBoostingClassifier"):
         TreeHead.from_estimator(torch.zeros(2), torch.ones(2), ExtraTreesClassifier())
 
 
