@@ -4,8 +4,8 @@
     CE_DETECT_DATA=... python benchmarks/serving.py
 
 Both graphs run in one process, in turns; the ratio is the median over the rounds. Run it on a machine that does nothing
-else. ``kept`` says whether the ratio stays within 1.1 times the budget that the detector was calibrated for. A profile of
-ONNX Runtime says which operators, and which nodes, take the time of the fused graph. Writes ``results/serving.json``.
+else. ``kept`` says whether the ratio stays within 1.1 times the budget that the detector was calibrated for. A profile
+of ONNX Runtime says which operators and nodes take the time of the fused graph. Writes ``results/serving.json``.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     CE_DETECT_DATA=... python benchmarks/verify.py
 
 Half are clean test images of CIFAR-10, half are attacked with what the detector knows; calibration saw none of them.
-Also compares the size of the graph with that of the bare model's. Exits with 1 where a verdict flips or scores differ by
-more than 1e-4. Writes ``results/verify.json``.
+Also compares the size of the graph with that of the bare model's. Exits with 1 where a verdict flips or scores differ
+by more than 1e-4. Writes ``results/verify.json``.
 """
 
 from __future__ import annotations
