@@ -13,6 +13,7 @@ from ce_detect.errors import (
     ArtifactError,
     CalibrationError,
     CeDetectError,
+    ExportError,
     InputError,
     MissingExtraError,
     ModelError,
@@ -41,6 +42,7 @@ __all__ = [
     "CalibrationError",
     "CeDetectError",
     "DetectedModel",
+    "ExportError",
     "FallBack",
     "Flag",
     "GateResult",
@@ -70,16 +72,24 @@ _HOMES = {
     "load_model": "models",
 }
 
-_CALIBRATE = {
-    "PIL": "pillow",
-    "art": "adversarial-robustness-toolbox",
-    "joblib": "joblib",
-    "packaging": "packaging",
-    "scipy": "scipy",
-    "sklearn": "scikit-learn",
-    "torch": "torch",
+_BROUGHT = {
+    "PIL": ("pillow", "calibrate"),
+    "art": ("adversarial-robustness-toolbox", "calibrate"),
+    "h11": ("h11", "serve"),
+    "joblib": ("joblib", "calibrate"),
+    "msgspec": ("msgspec", "serve"),
+    "onnx": ("onnx", "onnx"),
+    "onnxruntime": ("onnxruntime", "runtime"),
+    "onnxscript": ("onnxscript", "onnx"),
+    "packaging": ("packaging", "calibrate"),
+    "prometheus_client": ("prometheus-client", "serve"),
+    "scipy": ("scipy", "calibrate"),
+    "sklearn": ("scikit-learn", "calibrate"),
+    "starlette": ("starlette", "serve"),
+    "torch": ("torch", "calibrate"),
+    "uvicorn": ("uvicorn", "serve"),
 }
-"""Import name to distribution of what the extra ``calibrate`` brings."""
+"""Import name to distribution, and to the extra that brings it."""
 
 
 def __getattr__(name: str) -> Any:
@@ -109,8 +119,8 @@ def _loaded(name: str) -> Any:
 
 def _missing_extra(error: ModuleNotFoundError, purpose: str) -> MissingExtraError | None:
     """What to tell the user, where the module that was not found is one that an extra brings."""
-    package = _CALIBRATE.get((error.name or "").partition(".")[0])
-    return None if package is None else MissingExtraError(package, "calibrate", purpose)
+    package, extra = _BROUGHT.get((error.name or "").partition(".")[0], (None, ""))
+    return None if package is None else MissingExtraError(package, extra, purpose)
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ce_detect import checks, data, inputs
+from ce_detect import checks, inputs
 from ce_detect.artifact import Artifact
 from ce_detect.calibrate import fit
 from ce_detect.calibrate.attacks import Attack
@@ -20,15 +21,19 @@ from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.sets import Progress, attack_all
 from ce_detect.classifiers import torch as torch_classifiers
 from ce_detect.corruptions import MILD, Corruption
-from ce_detect.data import Images
+from ce_detect.data import Images, Pixels, as_images, rows
 from ce_detect.detector import stored
 from ce_detect.detector.conformal import Guarantee
 from ce_detect.detector.gate import Detector, Gate, Verdict
 from ce_detect.detector.result import GateResult, Policy, as_policy
 from ce_detect.errors import CalibrationError, NotCalibratedError
 from ce_detect.evaluate import report
+from ce_detect.export import verify, written
 
 logger = logging.getLogger("ce_detect")
+
+_VERIFIED = 256
+"""Images that a graph is held against before it is written, at most."""
 
 
 class DetectedModel:
@@ -153,7 +158,7 @@ class DetectedModel:
             CalibrationError: a recipe, a value or data from which no detector can be made.
             ModelError: the model cannot be wrapped as it is.
         """
-        images = data.as_images(x, y)
+        images = as_images(x, y)
         recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
         shape, bounds = self._given
         bounds = bounds or images.bounds or checks.found_bounds(images.pixels)
@@ -244,7 +249,7 @@ class DetectedModel:
             attack_time: see `calibrate`.
             progress: see `calibrate`.
         """
-        images = data.as_images(x, y).within(self.classifier.bounds)
+        images = as_images(x, y).within(self.classifier.bounds)
         checks.check_all(images.pixels, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
         self._warn_of_calibration_images(images)
         if attacks is None:
@@ -273,6 +278,48 @@ class DetectedModel:
             ArtifactError: the file cannot be written.
         """
         stored.to_artifact(self.gate, self.manifest, self._calibration.seen).save(path)
+
+    def export(self, path: str | Path, *, data: Any = None, uint8: bool = False) -> verify.Differences:
+        """Write classifier, interventions, head and threshold as one ONNX graph, and check it with ONNX Runtime.
+
+        The graph computes in float32, on a CPU or a GPU; it is made on the CPU, from a copy of the model where that is
+        elsewhere. Its inputs and outputs are listed in `ce_detect.export.graph`. The file appears only if the graph
+        judges as PyTorch does.
+
+        Args:
+            path: the file to write.
+            data: images to hold the graph against, see `calibrate`; the first 256 of them. By default some that
+                calibration saw, clean and attacked, where it happened in this process; else the classifier's probe and
+                random images.
+            uint8: take grey levels ``(batch, height, width, channels)`` of type uint8, which the graph scales to the
+                bounds.
+
+        Returns:
+            How far PyTorch and ONNX Runtime differ on these images.
+
+        Raises:
+            NotCalibratedError: nothing to export.
+            ModelError: the gate cannot become a graph; says why.
+            ExportError: the graph judges otherwise than the gate; nothing is written.
+            MissingExtraError: the extra ``onnx`` is not installed.
+            ArtifactError: the file cannot be written.
+        """
+        x: Pixels | None = self._calibration.sample
+        if data is not None:
+            given = as_images(data).within(self.classifier.bounds).pixels
+            checks.check_all(given, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
+            x = rows(given, slice(_VERIFIED))
+        return written.write(self._gate_on_cpu(), self.manifest, Path(path), x=x, uint8=uint8)
+
+    def _gate_on_cpu(self) -> Gate:
+        if self.classifier.device.type == "cpu":
+            return self.gate
+        channels, height, width = self.classifier.input_shape
+        classifier = torch_classifiers.wrap(
+            copy.deepcopy(self.model).cpu(), input_shape=(channels, height, width), bounds=self.classifier.bounds,
+            **{**self._reading, "sites": self.classifier.sites},
+        )  # fmt: skip
+        return stored.to_gate(stored.to_artifact(self.gate, self.manifest), classifier)
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module, *, allow_other_model: bool = False) -> Self:

@@ -87,15 +87,24 @@ def effects(z: Tensor, z_do: Tensor, *, multi_label: bool = False) -> Tensor:
     distortion = (change.abs() * ~own).sum(-1) / others
     rival = change.masked_fill(own, -torch.inf).amax(-1) - own_change
     divergence, agreement = _by_label(z, z_do) if multi_label else _by_class(z, z_do)
-    return torch.stack([target, -own_change, distortion, rival, divergence.clamp(0, MAX_DIVERGENCE), agreement], dim=-1)
+    return torch.stack(
+        [target, -own_change, distortion, rival, divergence.clamp(0.0, MAX_DIVERGENCE), agreement], dim=-1
+    )
 
 
 def _by_class(z: Tensor, z_do: Tensor) -> tuple[Tensor, Tensor]:
-    log_p, log_q = z.log_softmax(-1), z_do.log_softmax(-1)
-    divergence = (log_p.exp() * (log_p - log_q)).sum(-1)
+    """Divergence and agreement.
+
+    With ``p = softmax z`` and changes ``d``, the divergence is the log of the mean of ``exp(d - mean d)`` under ``p``.
+    The difference of two logarithms would round by far more than a small divergence is.
+    """
+    log_p, change = z.log_softmax(-1), z_do - z
+    divergence = torch.logsumexp(log_p + change - (log_p.exp() * change).sum(-1, keepdim=True), -1)
     return divergence, F.cosine_similarity(z_do - z_do.mean(-1, keepdim=True), z - z.mean(-1, keepdim=True), dim=-1)
 
 
 def _by_label(z: Tensor, z_do: Tensor) -> tuple[Tensor, Tensor]:
-    divergence = (z.sigmoid() * (z - z_do) + F.softplus(z_do) - F.softplus(z)).sum(-1)
-    return divergence, F.cosine_similarity(z_do, z, dim=-1)
+    """The same for labels on their own, each of which either holds or not."""
+    p, change = z.sigmoid(), z_do - z
+    held, other = F.logsigmoid(z) + (1 - p) * change, F.logsigmoid(-z) - p * change
+    return torch.logaddexp(held, other).sum(-1), F.cosine_similarity(z_do, z, dim=-1)

@@ -10,6 +10,7 @@
     │   └── TooFewSamplesError          the false-positive rate asked for needs more clean samples
     ├── NotCalibratedError              a gate was asked for a verdict before calibration
     ├── ArtifactError (ValueError)      a file that is truncated, edited, foreign or of another format
+    ├── ExportError                     a graph that judges otherwise than the gate it was made from
     ├── UsageError (ValueError)         a command-line value or a configuration that makes no sense
     ├── AbstainedError                  the ``abstain`` policy met an adversarial input and was told to raise
     └── MissingExtraError (ImportError) a dependency of an optional extra is not installed
@@ -58,6 +59,10 @@ class NotCalibratedError(CeDetectError):
 
 class ArtifactError(CeDetectError, ValueError):
     """A file that is truncated, edited, foreign, or of another format version."""
+
+
+class ExportError(CeDetectError):
+    """A graph that judges otherwise than the gate it was made from, or that no file holds."""
 
 
 class UsageError(CeDetectError, ValueError):

@@ -19,8 +19,9 @@ from ce_detect.roughness import Roughness
 TOP_LOGITS = 10
 """Number of largest logits that enter the signature."""
 
-MARGIN_FLOOR = 1e-3
-"""Added to the margin of the largest logit before its logarithm: minimum-norm attacks stop where it is tiny."""
+MARGIN_FLOOR = 0.1
+"""Added to the margin of the largest logit before its logarithm: minimum-norm attacks stop where it is tiny. Not less:
+logits differ in the sixth digit from one runtime to another, and the logarithm must not make verdicts of that."""
 
 WIDE = 128
 """Penultimate features beyond which only the most extreme contributions enter the signature: each on its own would be
@@ -174,9 +175,15 @@ class Signature(nn.Module):
         self._sites = tuple(site for site in classifier.sites if site in needed)
         self._riding = _of_equal_shape(classifier, interventions)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits ``(batch, classes)`` and the signature ``(batch, features)``."""
-        (z, latents), done = self._run(x)
+    def forward(self, x: Tensor, *, riding: bool | None = None) -> tuple[Tensor, Tensor]:
+        """Return logits ``(batch, classes)`` and the signature ``(batch, features)``.
+
+        Args:
+            x: inputs ``(batch, channels, height, width)``.
+            riding: whether what can ride along in the one forward pass does so, all rows at once whatever the chunk: a
+                graph has one path. None: as the size of the batch suggests.
+        """
+        (z, latents), done = self._run(x, riding)
         features = [self.statistics(z, latents), self.roughness(x)]
         if self.recovery is not None:
             features.append(self.recovery(latents))
@@ -196,26 +203,32 @@ class Signature(nn.Module):
     def _effects(self, z: Tensor, z_do: Tensor) -> Tensor:
         return effects(z, z_do, multi_label=self.classifier.multi_label)
 
-    def _run(self, x: Tensor) -> tuple[Trace, dict[int, Tensor]]:
+    def _run(self, x: Tensor, riding: bool | None) -> tuple[Trace, dict[int, Tensor]]:
         """Trace, and the logits ``(draws, batch, classes)`` after each intervention.
 
         What keeps the shape of its site rides along in the one forward pass, as long as all rows fit into a chunk:
         small batches are ruled by the number of operations, not by their size.
         """
         batch = x.shape[0]
-        draws = [int(self.interventions[position].draws) for position in self._riding]  # type: ignore[arg-type]
-        if self.chunk is not None and batch * (1 + sum(draws)) > self.chunk:
+        chunk = self.chunk if riding is None else None
+        if riding is False or (riding is None and not self._fits(batch)):
             trace = self.classifier.trace(x, self._sites)
-            return trace, self._resumed(x, trace.latents, range(len(self.interventions)))
+            return trace, self._resumed(x, trace.latents, range(len(self.interventions)), chunk)
         at: dict[str, list[int]] = {}
         for position in self._riding:
             at.setdefault(str(self.interventions[position].site), []).append(position)
         trace, logits = self.classifier.ride(x, self._sites, {site: self._together(at[site]) for site in at})
-        done = self._resumed(x, trace.latents, [i for i in range(len(self.interventions)) if i not in self._riding])
+        others = [i for i in range(len(self.interventions)) if i not in self._riding]
+        done = self._resumed(x, trace.latents, others, chunk)
         for site, positions in at.items():
             sizes = [int(self.interventions[position].draws) for position in positions]  # type: ignore[arg-type]
             done |= dict(zip(positions, logits[site].unflatten(0, (-1, batch)).split(sizes), strict=True))
         return trace, done
+
+    def _fits(self, batch: int) -> bool:
+        """Whether the inputs and all rows that could ride along are no more than a chunk."""
+        draws = [int(self.interventions[position].draws) for position in self._riding]  # type: ignore[arg-type]
+        return self.chunk is None or batch * (1 + sum(draws)) <= self.chunk
 
     def _together(self, positions: list[int]) -> Do:
         def rows(h: Tensor) -> Tensor:
@@ -224,7 +237,9 @@ class Signature(nn.Module):
 
         return rows
 
-    def _resumed(self, x: Tensor, latents: dict[str, Tensor], positions: Iterable[int]) -> dict[int, Tensor]:
+    def _resumed(
+        self, x: Tensor, latents: dict[str, Tensor], positions: Iterable[int], chunk: int | None
+    ) -> dict[int, Tensor]:
         """Logits ``(draws, batch, classes)`` after some interventions; equal sites and shapes share a resume."""
         groups: dict[tuple[Any, ...], list[tuple[int, Tensor]]] = {}
         for position in positions:
@@ -236,8 +251,8 @@ class Signature(nn.Module):
         done: dict[int, Tensor] = {}
         for (site, *_), members in groups.items():
             stacked = torch.cat([changed for _, changed in members]) if len(members) > 1 else members[0][1]
-            z_do = self._resume(site, stacked, x)
-            sizes = [len(changed) for _, changed in members]
+            z_do = self._resume(site, stacked, x, chunk)
+            sizes = [changed.shape[0] for _, changed in members]
             for (position, _), part in zip(members, z_do.split(sizes), strict=True):
                 done[position] = part.unflatten(0, (-1, x.shape[0]))
         return done
@@ -251,11 +266,11 @@ class Signature(nn.Module):
 
         return resume
 
-    def _resume(self, site: str, latent: Tensor, x: Tensor) -> Tensor:
-        if self.chunk is None or latent.shape[0] <= self.chunk:
+    def _resume(self, site: str, latent: Tensor, x: Tensor, chunk: int | None) -> Tensor:
+        if chunk is None or latent.shape[0] <= chunk:
             z: Tensor = self.classifier.resume(site, latent, x)
             return z
-        step = max(1, self.chunk // x.shape[0]) * x.shape[0]  # whole draws, as a hooked classifier needs
+        step = max(1, chunk // x.shape[0]) * x.shape[0]  # whole draws, as a hooked classifier needs
         return torch.cat([self.classifier.resume(site, part, x) for part in latent.split(step)])
 
 

@@ -30,6 +30,9 @@ _COMMON: dict[str, Any] = {
 QUICK = Recipe.parse("quick", {**_COMMON, "head": "logistic", "attack": [PGD]})
 """One attack, one intervention."""
 
+TREES = Recipe.parse("trees", {**_COMMON, "head": "trees", "attack": [PGD]})
+"""The same with a head of trees."""
+
 CLEAN = Recipe.parse("clean", {**_COMMON, "head": "distance"})
 """No attack, one intervention."""
 

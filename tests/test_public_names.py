@@ -25,7 +25,7 @@ def test_public_names() -> None:
         "__version__", "DetectedModel", "GateResult", "Flag", "Abstain", "FallBack",
         "Recipe", "Attack", "ATTACKS", "load_model", "load_data",
         "CeDetectError", "InputError", "ModelError", "ModelMismatchError", "CalibrationError", "TooFewSamplesError",
-        "NotCalibratedError", "ArtifactError", "UsageError", "AbstainedError", "MissingExtraError",
+        "NotCalibratedError", "ArtifactError", "ExportError", "UsageError", "AbstainedError", "MissingExtraError",
     }
     # fmt: on
 

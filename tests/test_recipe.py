@@ -72,7 +72,10 @@ def test_settings_arrive(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('colour = "red"\n' + ATTACK, "recipe 'mine' has an unknown key 'colour'; known: attack, corrupted, "),
-        ('head = "forest"\n' + ATTACK, "head = 'forest' in recipe 'mine' is none of 'mlp', 'logistic', 'distance'"),
+        (
+            'head = "forest"\n' + ATTACK,
+            "head = 'forest' in recipe 'mine' is none of 'mlp', 'logistic', 'trees', 'distance'",
+        ),
         ('head = "distance"\n' + ATTACK, "head = 'distance' takes no attack"),
         ('head = "mlp"\n', "head = 'mlp' needs at least one attack"),
         ("prevalence = 0\n" + ATTACK, "prevalence = 0 in recipe 'mine' is not a share between 0 and 1"),

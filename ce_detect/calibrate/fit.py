@@ -79,11 +79,13 @@ class Calibrated:
         gate: from inputs to verdicts.
         manifest: what was calibrated, how, and the figures measured then.
         seen: identities of the images that it was calibrated on, see `ce_detect.calibrate.identity.identities`.
+        sample: a few of these images, clean and attacked, to hold an exported graph against; not kept on disk.
     """
 
     gate: Gate
     manifest: dict[str, Any]
     seen: identity.Identities = field(default_factory=lambda: np.zeros(0, np.uint64))
+    sample: NDArray[np.float32] | None = None
 
 
 def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request) -> Calibrated:
@@ -140,7 +142,12 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
         ).to_dict()  # fmt: skip
     manifest = _manifest(classifier, images, parts, request, attacks, chosen, gate)
     manifest["figures"] = {"cost": round(cost, 3), "test": figures}
-    return Calibrated(gate, manifest, known)
+    return Calibrated(gate, manifest, known, _sample(sets["fit"]))
+
+
+def _sample(fit: learn.Sets) -> NDArray[np.float32]:
+    kept = slice(max(BATCHES))
+    return np.concatenate([fit.clean[kept], *(twins.pixels[kept] for twins in fit.attacked.values())])
 
 
 def _check_sizes(parts: dict[str, NDArray[np.int64]], images: Images, request: Request) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -18,6 +20,7 @@ from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data.pixels import Concatenated, Pixels
 from ce_detect.detector.head import DistanceHead, FusedHead, Head, NetworkHead, squashing
+from ce_detect.detector.trees import TreeHead
 from ce_detect.signature import Signature
 
 Floats = NDArray[np.float32]
@@ -27,6 +30,12 @@ MEMBERS = 4
 
 WIDTH = 64
 """Hidden units of each network."""
+
+TREES = 200
+"""Trees of the ``trees`` head."""
+
+LEVELS = 4
+"""Splits on the way to each of their leaves, at most."""
 
 _TOGETHER = 4096  # rows that are squashed at a time
 
@@ -102,8 +111,8 @@ def fitted(signature: Signature, fit: Table, select: Table, *, kind: HeadKind, s
         signature: what made the features.
         fit: signatures of the split ``"fit"``.
         select: signatures of the split ``"select"``.
-        kind: ``"mlp"``, ``"logistic"`` or ``"distance"``.
-        seed: seed of the networks' starts.
+        kind: ``"mlp"``, ``"logistic"``, ``"trees"`` or ``"distance"``.
+        seed: seed of the networks' starts, and of what trees draw.
     """
     if kind == "distance":
         return clean_only(signature, fit, select)
@@ -122,7 +131,8 @@ def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed
     with torch.inference_mode():
         distances = clean(torch.from_numpy(rows))
     del rows  # the matrix may fill half the memory
-    network = _network(center, scale, tables, kind, seed)
+    learned = _trees if kind == "trees" else partial(_network, kind=kind)
+    network = learned(center, scale, tables, seed=seed)
     return FusedHead(network, clean, float(distances.mean()), float(distances.std()))
 
 
@@ -139,13 +149,38 @@ def untrained(features: int, kind: HeadKind) -> Head:
         return clean
     if kind == "logistic":
         return FusedHead(NetworkHead(zero, one, zero[:, None], torch.zeros(1), []), clean, 0.0, 1.0)
+    if kind == "trees":
+        return FusedHead(_untrained_trees(zero, one), clean, 0.0, 1.0)
     hidden = torch.zeros(MEMBERS, features, WIDTH), torch.zeros(MEMBERS, 1, WIDTH)
     last = torch.zeros(MEMBERS, WIDTH, 1), torch.zeros(MEMBERS, 1, 1)
     return FusedHead(NetworkHead(zero, one, zero[:, None], torch.zeros(1), [hidden, last]), clean, 0.0, 1.0)
 
 
+def _untrained_trees(center: torch.Tensor, scale: torch.Tensor) -> TreeHead:
+    """Full trees, each of which splits as often as it may."""
+    nodes = 2 ** (LEVELS + 1) - 1
+    own = torch.arange(nodes)
+    left, right = (torch.where(own < nodes // 2, 2 * own + side, own) for side in (1, 2))
+    first = nodes * torch.arange(TREES)[:, None]
+    zero = torch.zeros(TREES, nodes)
+    return TreeHead(
+        center, scale, feature=zero, threshold=zero, left=left + first, right=right + first, value=zero,
+        bias=torch.tensor(0.0),
+    )  # fmt: skip
+
+
+def _trees(center: torch.Tensor, scale: torch.Tensor, tables: tuple[Table, ...], *, seed: int) -> TreeHead:
+    x, target, weights = stacked(*tables)
+    boosted = GradientBoostingClassifier(
+        n_estimators=TREES, max_depth=LEVELS, learning_rate=0.1, subsample=0.5, max_features="sqrt",
+        min_samples_leaf=5, random_state=seed,
+    )  # fmt: skip
+    boosted.fit(_squashed(Head(center, scale), x), target > 0, sample_weight=weights)
+    return TreeHead.from_estimator(center, scale, boosted)
+
+
 def _network(
-    center: torch.Tensor, scale: torch.Tensor, tables: tuple[Table, ...], kind: HeadKind, seed: int
+    center: torch.Tensor, scale: torch.Tensor, tables: tuple[Table, ...], *, kind: HeadKind, seed: int
 ) -> NetworkHead:
     x, target, weights = stacked(*tables)
     squashed = _squashed(Head(center, scale), x)

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ce_detect.calibrate.attacks import Attack
 from ce_detect.corruptions import Corruption
 from ce_detect.errors import CalibrationError
 
 SPLITS = ("fit", "select", "calibrate", "test")
-HeadKind = Literal["mlp", "logistic", "distance"]
+HeadKind = Literal["mlp", "logistic", "trees", "distance"]
 
 _KEYS = {"description", "head", "prevalence", "splits", "attack", "intervention", "corruption", "corrupted"}
 
@@ -29,7 +29,7 @@ class Recipe:
         description: what it is for.
         attacks: what makes the calibration set; none for a detector that learns from clean data alone.
         splits: share of the images for each of *fit*, *select*, *calibrate* and *test*; they sum to 1.
-        head: ``"mlp"``, ``"logistic"``, or ``"distance"`` (clean data alone).
+        head: ``"mlp"``, ``"logistic"``, ``"trees"``, or ``"distance"`` (clean data alone).
         prevalence: share of attacked inputs at which ``probability`` is reported, in (0, 1).
         interventions: specifications to use as they are; empty to search within the budget.
         corruptions: benign changes whose outcome counts as clean.
@@ -82,8 +82,8 @@ class Recipe:
             raise CalibrationError(f"recipe {name!r} has an unknown key {unknown[0]!r}; known: {known}")
         head = raw.get("head", "mlp")
         attacks = tuple(_attack(name, table) for table in _tables(name, "attack", raw))
-        if head not in ("mlp", "logistic", "distance"):
-            raise CalibrationError(f"head = {head!r} in recipe {name!r} is none of 'mlp', 'logistic', 'distance'")
+        if head not in get_args(HeadKind):
+            raise CalibrationError(f"head = {head!r} in recipe {name!r} is none of {_listed(get_args(HeadKind))}")
         if bool(attacks) == (head == "distance"):
             wanted = "takes no" if attacks else "needs at least one"
             raise CalibrationError(f"recipe {name!r}: head = {head!r} {wanted} attack")
@@ -109,6 +109,10 @@ def recipe_folder() -> Path:
 def shipped_recipes() -> tuple[str, ...]:
     """Names of the recipes that ship with ce-detect."""
     return tuple(sorted(path.stem for path in recipe_folder().glob("*.toml")))
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, words))
 
 
 def _tables(recipe: str, key: str, raw: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:

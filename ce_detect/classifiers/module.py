@@ -35,7 +35,7 @@ class Interface:
         """Logits ``(batch, classes)``, float32, from what the model returns: one log-odds becomes two logits."""
         if self.column is None:
             return output.float()
-        half = output.float().reshape(len(output), -1)[:, self.column] / 2
+        half = output.float().reshape(output.shape[0], -1)[:, self.column] / 2
         return torch.stack([-half, half], dim=1)
 
     def head_weight(self, weight: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class TorchClassifier(ModuleClassifier):
                     latents[site] = h
                 made = do[site](h).to(self.dtype) if site in do else None
             if made is not None:
-                sizes[site] = len(made)
+                sizes[site] = made.shape[0]
                 rows = torch.cat([rows, made])
             rows = segment(rows)
         z, *others = self.interface.logits(rows).split([batch, *sizes.values()])

@@ -12,6 +12,8 @@ COMMANDS = {
     "doctor": "Say what is installed, what is missing and where things are kept.",
     "calibrate": "Make a detector for a model from clean images.",
     "evaluate": "Measure a detector on images that its calibration did not see.",
+    "export": "Write classifier and detector as one ONNX graph.",
+    "verify": "Compare an exported graph with PyTorch.",
     "scan": "Judge every image of a folder or file with an exported gate.",
     "inspect": "Print what a detector was calibrated for and what it promises.",
 }

@@ -92,12 +92,12 @@ def decision_options() -> Decorator:
     )
 
 
-def data_options() -> Decorator:
+def data_options(*, required: bool = True) -> Decorator:
     """``--data``, ``--split`` and ``--limit``."""
     return _stacked(
         click.option(
             "--data",
-            required=True,
+            required=required,
             metavar="SPEC",
             help="Folder of class folders, .npz, .npy, .parquet, 'package.module:factory', 'path/to/file.py:factory' "
             "or 'demo'.",

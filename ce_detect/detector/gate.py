@@ -44,13 +44,20 @@ class Detector(nn.Module):
         self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float32))
         self.register_buffer("prior", torch.tensor(float(np.log(prevalence / (1 - prevalence)))))
 
-    def verdict(self, logits: Tensor, features: Tensor) -> Verdict:
-        """Judge signatures ``(batch, features)`` of inputs with logits ``(batch, classes)``."""
+    def verdict(self, logits: Tensor, features: Tensor, threshold: Tensor | None = None) -> Verdict:
+        """Judge signatures ``(batch, features)`` of inputs with logits ``(batch, classes)``.
+
+        Args:
+            logits: of the inputs.
+            features: their signatures.
+            threshold: scalar, in the place of the calibrated one.
+        """
         score = self.head(features)
         at_least = (self.clean_scores >= score[:, None]).sum(1)
         p_value = (1 + at_least) / (self.clean_scores.shape[0] + 1)
         probability = torch.sigmoid(self.head.log_likelihood_ratio(score) + self.prior)
-        return Verdict(logits, logits.argmax(1), score, p_value, probability, ~(score <= self.threshold))
+        flagged = ~(score <= (self.threshold if threshold is None else threshold))
+        return Verdict(logits, logits.argmax(1), score, p_value, probability, flagged)
 
 
 class Gate(Detector):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ce_detect.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from ce_detect.detector.trees import TreeHead
 
 
 class Head(nn.Module):
@@ -23,7 +26,10 @@ class Head(nn.Module):
         scale: ``(features,)``.
         slope: scalar ``a`` of the log-likelihood ratio ``a * score + b`` (Platt scaling); NaN where no attack was seen.
         offset: scalar ``b``.
+        differentiable: whether the score has a gradient that tells how features move it.
     """
+
+    differentiable: bool = True
 
     center: Tensor
     scale: Tensor
@@ -96,6 +102,11 @@ class NetworkHead(Head):
         weight, bias = _against_clean(linear.coef_.T, linear.intercept_)
         return cls(center, scale, torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy()), layers)
 
+    @property
+    def share(self) -> int:
+        """How often it counts beside the distance from clean signatures, see `FusedHead`."""
+        return 2 if self.depth else 1
+
     def forward(self, features: Tensor) -> Tensor:
         """Return log-odds ``(batch,)`` from a signature ``(batch, features)``."""
         return self.log_odds(self.squash(features))
@@ -151,10 +162,11 @@ class FusedHead(Head):
     """What attacks look like, and what clean inputs look like, in one score.
 
     The mean of the log-odds of a linear model, those of an ensemble of networks, and the standardised distance from
-    clean signatures. The first two know the attacks of the calibration best, the last finds others.
+    clean signatures. The first two know the attacks of the calibration best, the last finds others. Boosted trees may
+    stand in the place of both.
 
     Attributes:
-        network: log-odds from squashed features; counts twice where it is linear model and networks, once where linear.
+        network: log-odds from squashed features; counts once where it is a linear model alone, else twice.
         clean: distance from clean signatures, on the same squashed features.
         location, spread: mean and standard deviation of the distance on clean inputs.
     """
@@ -162,10 +174,11 @@ class FusedHead(Head):
     location: Tensor
     spread: Tensor
 
-    def __init__(self, network: NetworkHead, clean: DistanceHead, location: float, spread: float) -> None:
+    def __init__(self, network: NetworkHead | TreeHead, clean: DistanceHead, location: float, spread: float) -> None:
         super().__init__(network.center, network.scale)
         self.network = network
         self.clean = clean
+        self.differentiable = network.differentiable
         self.register_buffer("location", torch.tensor(location, dtype=torch.float32))
         self.register_buffer("spread", torch.tensor(spread, dtype=torch.float32))
 
@@ -173,7 +186,7 @@ class FusedHead(Head):
         """Return scores ``(batch,)`` from a signature ``(batch, features)``."""
         squashed = self.squash(features)
         unusual = (self.clean.distance(squashed) - self.location) / self.spread
-        share = 2 if self.network.depth else 1
+        share = self.network.share
         return (share * self.network.log_odds(squashed) + unusual) / (share + 1)
 
 

@@ -14,6 +14,7 @@ from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.torch import fingerprint
 from ce_detect.detector.gate import Detector, Gate
 from ce_detect.detector.head import DistanceHead, FusedHead, Head, NetworkHead
+from ce_detect.detector.trees import TreeHead
 from ce_detect.errors import ArtifactError, CeDetectError, ModelMismatchError
 from ce_detect.interventions import from_spec
 from ce_detect.recovery import Recovery
@@ -127,11 +128,14 @@ def _head(tensors: dict[str, torch.Tensor], prefix: str) -> Head:
     part = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     if "network.center" in part:
         network, clean = (_head(part, name) for name in ("network.", "clean."))
-        assert isinstance(network, NetworkHead)
+        assert isinstance(network, NetworkHead | TreeHead)
         assert isinstance(clean, DistanceHead)
         return FusedHead(network, clean, float(part["location"]), float(part["spread"]))
     if "directions" in part:
         return DistanceHead(part["center"], part["scale"], part["mean"], part["precision"], part["directions"])
+    if "feature" in part:
+        names = ("feature", "threshold", "left", "right", "value", "bias")
+        return TreeHead(part["center"], part["scale"], **{name: part[name] for name in names})
     depth = sum(name.startswith("weight") for name in part) - 1
     layers = [(part[f"weight{i}"], part[f"bias{i}"]) for i in range(depth)]
     return NetworkHead(part["center"], part["scale"], part["weight"], part["bias"], layers)

@@ -1,0 +1,147 @@
+"""The gate as one ONNX graph: classifier, interventions, head and threshold, each weight stored once.
+
+====================  ===========================================================================================
+input                 float32 ``(batch, channels, height, width)`` within the bounds; or uint8
+                      ``(batch, height, width, channels)``, which the graph scales to the bounds
+threshold             float32 scalar, optional: the calibrated one is its default
+logits                float32 ``(batch, classes)``
+label                 int64 ``(batch,)``
+score                 float32 ``(batch,)``, larger = more adversarial
+p_value               float32 ``(batch,)``
+probability           float32 ``(batch,)``
+is_adversarial        bool ``(batch,)``
+====================  ===========================================================================================
+
+The manifest of the artifact is in the metadata of the model, see `ce_detect.export.tidy`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ce_detect.classifiers.torch import TorchClassifier
+from ce_detect.detector.gate import Gate, Verdict
+from ce_detect.errors import ModelError
+from ce_detect.export import tidy
+from ce_detect.export.verify import scaled
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+INPUT, THRESHOLD = "input", "threshold"
+
+_EXAMPLES = 3  # neither 0 nor 1, which torch.export takes for constants, nor a number of channels or draws
+
+
+class FusedGate(nn.Module):
+    """The gate as the graph computes it, in one path whatever the batch.
+
+    Attributes:
+        gate: the gate.
+        uint8: whether inputs are grey levels ``(batch, height, width, channels)`` of type uint8.
+        riding: see `ce_detect.signature.Signature.forward`.
+    """
+
+    def __init__(self, gate: Gate, *, uint8: bool, riding: bool) -> None:
+        super().__init__()
+        self.gate = gate
+        self.uint8 = uint8
+        self.riding = riding
+
+    def forward(self, x: Tensor, threshold: Tensor) -> Verdict:
+        """Judge inputs against a threshold, a scalar."""
+        if self.uint8:
+            x = scaled(x.permute(0, 3, 1, 2), self.gate.signature.classifier.bounds)
+        logits, features = self.gate.signature(x, riding=self.riding)
+        return self.gate.verdict(logits, features, threshold)
+
+
+def fused(gate: Gate, manifest: dict[str, Any], *, uint8: bool = False, riding: bool = False) -> ModelProto:
+    """Make the graph.
+
+    Args:
+        gate: on the CPU.
+        manifest: of the artifact; becomes metadata.
+        uint8: whether the graph takes grey levels instead of pixels within the bounds.
+        riding: whether interventions ride along in one forward pass, see `ce_detect.signature.Signature.forward`.
+
+    Raises:
+        ModelError: the gate, or the classifier it is in front of, cannot become a graph.
+    """
+    check(gate)
+    module = FusedGate(gate, uint8=uint8, riding=riding).eval()
+    program = _captured(module, _example(gate, uint8))
+    with _quiet():
+        made = torch.onnx.export(
+            program, input_names=[INPUT, THRESHOLD], output_names=Verdict._fields, verbose=False, optimize=False
+        )
+        assert made is not None
+        tidy.simplify(made.model)
+    return tidy.tidied(made.model_proto, manifest, threshold=float(gate.threshold))
+
+
+def check(gate: Gate) -> None:
+    """Refuse what cannot become a graph.
+
+    Raises:
+        ModelError: says what, and the remedy.
+    """
+    classifier = gate.signature.classifier
+    if not isinstance(classifier, TorchClassifier):
+        raise ModelError(
+            "this gate cannot be exported: its classifier could not be captured as a graph (torch.export failed on it "
+            "when it was wrapped), so each intervention runs the model's own Python code. Take what looks at values "
+            "or changes with them out of its forward; torch.export.export(model, (x,)) shows where it fails"
+        )
+    if classifier.dtype is not torch.float32:
+        raise ModelError(
+            f"this gate cannot be exported: its model computes in {classifier.dtype}, whose rounding differs between "
+            "runtimes by more than verdicts allow. Calibrate with model.float() and export that"
+        )
+    for intervention in gate.signature.interventions:
+        if not intervention.exportable:
+            raise ModelError(
+                f"this gate cannot be exported: {intervention.name} takes a gradient at run time, which ONNX has not. "
+                "Calibrate with other interventions: a search uses exportable ones only"
+            )
+
+
+def _example(gate: Gate, uint8: bool) -> tuple[Tensor, Tensor]:
+    x = gate.signature.classifier.interface.probe(_EXAMPLES)
+    if uint8:
+        x = torch.zeros(x.permute(0, 2, 3, 1).shape, dtype=torch.uint8)
+    return x, gate.threshold.detach().clone()
+
+
+def _captured(module: nn.Module, example: tuple[Tensor, Tensor]) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        with _quiet(), torch.no_grad():
+            return torch.export.export(module, example, dynamic_shapes=({0: batch}, {}), strict=False)
+    except Exception as error:  # torch.export raises many types
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"this gate cannot be captured as one graph for every batch size: {reason}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep PyTorch's exporter from telling of its own internals."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx.experimental.symbolic_shapes")]
+    loggers += [logging.getLogger("torch.onnx._internal.exporter._registration"), logging.getLogger("onnxscript")]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)

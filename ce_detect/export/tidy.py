@@ -1,0 +1,127 @@
+"""An exported graph made fit to ship: each tensor once, nothing of the machine that made it, the manifest inside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import ce_detect
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+FORMAT = "1"
+"""Version of the names and the metadata of the graph."""
+
+THRESHOLD = "threshold"
+
+
+def simplify(model: ir.Model) -> None:
+    """Fold constants and compute nothing twice, in place.
+
+    In the place of PyTorch's own optimisation, whose rewriting (onnxscript 0.7.2) takes ``x + 1e-8`` for ``x + 0`` and
+    ``x * 1.000005`` for ``x * 1``: floors under roots and logarithms would be gone.
+    """
+    import onnx_ir.passes.common as common
+    from onnx_ir.passes import Sequential
+    from onnxscript import optimizer
+
+    common.InlinePass()(model)
+    optimizer.fold_constants(model)
+    Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.IdentityEliminationPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )(model)
+
+
+def tidied(model: ModelProto, manifest: dict[str, Any], *, threshold: float) -> ModelProto:
+    """Tidy a graph, in place.
+
+    Tensors of equal content become one, whatever their names. The input ``threshold`` gets a default. What the
+    exporter notes of the source (stack traces with paths of this machine, shapes between the nodes) is dropped.
+
+    Args:
+        model: what PyTorch exported.
+        manifest: of the artifact.
+        threshold: default of the input ``threshold``.
+
+    Returns:
+        The same model, with ``ce_detect.format``, ``ce_detect.version``, ``ce_detect.threshold`` and ``ce_detect.manifest`` (JSON, keys sorted)
+        in its metadata.
+    """
+    from onnx import TensorProto, helper
+
+    _strip(model)
+    _name_batch(model.graph)
+    _deduplicate(model.graph)
+    model.graph.initializer.append(helper.make_tensor(THRESHOLD, TensorProto.FLOAT, [], [threshold]))
+    helper.set_model_props(
+        model,
+        {
+            "ce_detect.format": FORMAT,
+            "ce_detect.version": ce_detect.__version__,
+            "ce_detect.threshold": repr(threshold),
+            "ce_detect.manifest": json.dumps(manifest, sort_keys=True, allow_nan=False),
+        },
+    )
+    return model
+
+
+def _strip(model: ModelProto) -> None:
+    model.doc_string = ""
+    graph = model.graph
+    del graph.value_info[:]
+    graph.name, graph.doc_string = "ce_detect", ""
+    del graph.metadata_props[:]
+    for part in (*_nodes(graph), *graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+def _name_batch(graph: GraphProto) -> None:
+    """Call the one free dimension by its name."""
+    for value in (*graph.input, *graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = "batch"
+
+
+def _deduplicate(graph: GraphProto) -> None:
+    """Keep the first of equal tensors and let every node read that one; drop those that nothing reads."""
+    first: dict[tuple[Any, ...], str] = {}
+    renamed: dict[str, str] = {}
+    for tensor in graph.initializer:
+        kept = first.setdefault(_content(tensor), tensor.name)
+        if kept != tensor.name:
+            renamed[tensor.name] = kept
+    for node in _nodes(graph):
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    read = {name for node in _nodes(graph) for name in node.input} | {output.name for output in graph.output}
+    left = [tensor for tensor in graph.initializer if tensor.name in read and tensor.name not in renamed]
+    del graph.initializer[:]
+    graph.initializer.extend(left)
+
+
+def _content(tensor: TensorProto) -> tuple[Any, ...]:
+    from onnx import numpy_helper
+
+    values = numpy_helper.to_array(tensor)
+    return tensor.data_type, tuple(tensor.dims), hashlib.sha256(values.tobytes()).digest()
+
+
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Every node, also those of graphs inside nodes."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)

@@ -1,0 +1,221 @@
+"""Holds an exported graph against PyTorch: the same inputs through both, and the largest differences."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ce_detect import checks, inputs
+from ce_detect.calibrate.attacks import Attack
+from ce_detect.calibrate.sets import Progress, attack_all
+from ce_detect.data import Images
+from ce_detect.data.pixels import Pixels
+from ce_detect.detector.gate import Gate, Verdict
+from ce_detect.detector.result import GateResult
+from ce_detect.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+    from ce_detect.detected_model import DetectedModel
+
+SCORE_TOLERANCE = 1e-4
+"""Largest difference of two scores that is rounding."""
+
+BATCH = 32
+"""Inputs that are judged at a time."""
+
+_ERRORS = 3  # severity: ONNX Runtime warns that a threshold which can be given is no constant, as it should be
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Between PyTorch and ONNX Runtime on the same inputs, the largest of each output.
+
+    Attributes:
+        inputs: how many were judged.
+        logits: relative to the largest logit of the input.
+        score: absolute, as all that follow.
+        p_value: a step between two clean scores is 1 / (n + 1).
+        probability: 0 where both are NaN.
+        label_flips: number of inputs with another label.
+        verdict_flips: number of inputs with another verdict.
+        margin: smallest distance of a score from the threshold: how close the sample comes to a flip.
+    """
+
+    inputs: int
+    logits: float
+    score: float
+    p_value: float
+    probability: float
+    label_flips: int
+    verdict_flips: int
+    margin: float
+
+    @property
+    def agree(self) -> bool:
+        """Whether no verdict flips and scores are equal within `SCORE_TOLERANCE`."""
+        return self.verdict_flips == 0 and self.score <= SCORE_TOLERANCE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "agree": self.agree}
+
+
+def session(model: bytes | Path) -> InferenceSession:
+    """Open a graph on the CPU.
+
+    Raises:
+        ArtifactError: no such file, or not an ONNX graph.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS
+    try:
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except OSError as error:
+        raise ArtifactError(f"{model!s} cannot be read: {error.strerror}") from error
+    except Exception as error:  # ONNX Runtime has a dozen types of its own
+        name = "the graph" if isinstance(model, bytes) else str(model)
+        raise ArtifactError(f"ONNX Runtime cannot open {name}: {str(error).splitlines()[0]}") from error
+
+
+def manifest_of(opened: InferenceSession) -> dict[str, Any]:
+    """The manifest inside a graph.
+
+    Raises:
+        ArtifactError: the graph is not one that ce-detect exported.
+    """
+    text = opened.get_modelmeta().custom_metadata_map.get("ce_detect.manifest")
+    if text is None:
+        raise ArtifactError(
+            "the ONNX file holds no gate of ce-detect: there is no 'ce_detect.manifest' in its metadata"
+        )
+    manifest: dict[str, Any] = json.loads(text)
+    return manifest
+
+
+def verify(
+    guard: DetectedModel,
+    opened: InferenceSession,
+    images: Images,
+    *,
+    attacks: tuple[Attack, ...] | None = None,
+    seed: int = 1,
+    cache: Path | None = None,
+    jobs: int | None = None,
+    seconds: float | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Differences]:
+    """Judge images as they are and under attack with both.
+
+    Args:
+        guard: the calibrated detector.
+        opened: its graph.
+        images: clean.
+        attacks: by default those of the recipe.
+        seed: seed of the attacks.
+        cache: see `ce_detect.calibrate.sets.attack_all`, as all that follow.
+        jobs: processes.
+        seconds: limit.
+        progress: callback.
+
+    Returns:
+        Differences on ``"clean"`` and on each attack.
+    """
+    x = images.within(guard.classifier.bounds).pixels
+    checks.check_all(x, input_shape=guard.classifier.input_shape, bounds=guard.classifier.bounds)
+    if attacks is None:
+        attacks = tuple(Attack.of(**spec) for spec in guard.manifest["recipe"]["attacks"])
+    attacked = attack_all(
+        guard.classifier, x, attacks, seed=seed, cache=cache, jobs=jobs, seconds=seconds, progress=progress
+    )
+    sets = {"clean": x, **{name: twins.pixels for name, twins in attacked.items()}}
+    return {name: differences(guard.gate, opened, pixels) for name, pixels in sets.items()}
+
+
+def differences(gate: Gate, opened: InferenceSession, x: Pixels) -> Differences:
+    """Judge inputs ``(n, channels, height, width)`` within the bounds with both.
+
+    A graph that takes grey levels gets the nearest ones, and PyTorch what they stand for.
+    """
+    classifier = gate.signature.classifier
+    levels = opened.get_inputs()[0].type == "tensor(uint8)"
+    expected: list[Verdict] = []
+    got: list[list[NDArray[Any]]] = []
+    for batch in inputs.batches(x, BATCH, "cpu"):
+        pixels = given = batch
+        if levels:
+            given, pixels = _quantised(batch, classifier.bounds)
+        with torch.inference_mode():
+            expected.append(gate(pixels.to(classifier.device)))
+        got.append(opened.run(None, {"input": given.numpy()}))
+    ours = _result([torch.cat(parts).cpu().numpy() for parts in zip(*expected, strict=True)], gate)
+    theirs = _result([np.concatenate(parts) for parts in zip(*got, strict=True)], gate)
+    return _compared(ours, theirs)
+
+
+def _result(arrays: list[NDArray[Any]], gate: Gate) -> GateResult:
+    return GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold))
+
+
+def _compared(ours: GateResult, theirs: GateResult) -> Differences:
+    off = np.abs(ours.logits - theirs.logits) / np.abs(ours.logits).max(1, keepdims=True)
+    return Differences(
+        inputs=len(ours.score),
+        logits=_largest(off),
+        score=_largest(np.abs(ours.score - theirs.score)),
+        p_value=_largest(np.abs(ours.p_value - theirs.p_value)),
+        probability=_largest(
+            np.where(
+                np.isnan(ours.probability) & np.isnan(theirs.probability), 0, ours.probability - theirs.probability
+            )
+        ),
+        label_flips=int((ours.label != theirs.label).sum()),
+        verdict_flips=int((ours.is_adversarial != theirs.is_adversarial).sum()),
+        margin=float(np.abs(ours.score - ours.threshold).min()),
+    )
+
+
+def _largest(values: NDArray[Any]) -> float:
+    """The largest magnitude; infinite where one is not a number, for that is no agreement."""
+    return float(np.nan_to_num(np.abs(values), nan=np.inf).max())
+
+
+def _quantised(x: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Grey levels ``(n, height, width, channels)`` nearest to pixels, and the pixels that they stand for."""
+    low, high = bounds
+    levels = ((x - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous(), scaled(levels, bounds)
+
+
+def scaled(levels: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Pixels within the bounds from grey levels of 0 to 255."""
+    low, high = bounds
+    return levels.float() / (255 / (high - low)) + low
+
+
+def sample(gate: Gate, count: int = 64, seed: int = 0) -> NDArray[np.float32]:
+    """Inputs within the bounds where there are no images: the classifier's probe, and blocks and noise from a seed.
+
+    Returns:
+        ``(count, channels, height, width)``.
+    """
+    classifier = gate.signature.classifier
+    (low, high), (channels, height, width) = classifier.bounds, classifier.input_shape
+    generator = torch.Generator().manual_seed(seed)
+    blocks = torch.rand(count - 1, channels, -(-height // 4), -(-width // 4), generator=generator)
+    blocks = blocks.repeat_interleave(4, 2).repeat_interleave(4, 3)[..., :height, :width]
+    noise = torch.rand(count - 1, channels, height, width, generator=generator)
+    share = torch.rand(count - 1, 1, 1, 1, generator=generator)
+    mixed = low + (high - low) * ((1 - share) * blocks + share * noise)
+    return torch.cat([classifier.probe().cpu(), mixed.clamp(low, high)]).numpy()

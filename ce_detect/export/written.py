@@ -1,0 +1,72 @@
+"""A graph on disk, which is there only if it judges as the gate does."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from ce_detect import atomic
+from ce_detect.data.pixels import Pixels
+from ce_detect.detector.gate import Gate
+from ce_detect.errors import ArtifactError, ExportError, MissingExtraError
+from ce_detect.export import verify
+from ce_detect.export.graph import fused
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+"""Packages that the extra ``onnx`` brings."""
+
+LARGEST = 2**31 - 1
+"""Bytes of a graph in one file, at most: protocol buffers hold no more."""
+
+
+def check_installed() -> None:
+    """Refuse before the work.
+
+    Raises:
+        MissingExtraError: a package of the extra ``onnx`` is absent.
+    """
+    for package in NEEDED:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(package, "onnx", "Exporting a gate") from error
+
+
+def write(
+    gate: Gate, manifest: dict[str, Any], path: Path, *, x: Pixels | None = None, uint8: bool = False
+) -> verify.Differences:
+    """Make the graph, hold it against the gate, and write it, atomically.
+
+    Args:
+        gate: on the CPU.
+        manifest: of the artifact.
+        path: the file.
+        x: inputs to hold it against ``(n, channels, height, width)``; by default `verify.sample`.
+        uint8: see `ce_detect.export.graph.fused`.
+
+    Returns:
+        How far graph and gate differ on the inputs.
+
+    Raises:
+        ModelError: the gate cannot become a graph.
+        ExportError: the graph judges otherwise than the gate. Nothing is written.
+        ArtifactError: the file cannot be written.
+    """
+    check_installed()
+    model = fused(gate, manifest, uint8=uint8)
+    if model.ByteSize() > LARGEST:
+        raise ExportError(f"the graph has {model.ByteSize()} bytes, but one ONNX file holds at most {LARGEST}")
+    content = model.SerializeToString(deterministic=True)
+    found = verify.differences(gate, verify.session(content), verify.sample(gate) if x is None else x)
+    if not found.agree:
+        raise ExportError(
+            f"the exported graph judges otherwise than the gate, so nothing was written to {path}: "
+            f"on {found.inputs} inputs scores differ by up to {found.score:.2g} (at most {verify.SCORE_TOLERANCE:g} is "
+            f"rounding) and {found.verdict_flips} verdicts flip"
+        )
+    try:
+        atomic.write(path, content)
+    except OSError as error:
+        raise ArtifactError(f"cannot write {path}: {error.strerror or error}") from error
+    return found

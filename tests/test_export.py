@@ -1,0 +1,262 @@
+"""The gate as one ONNX graph, held against PyTorch."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import calibrated
+import numpy as np
+import onnx
+import pytest
+import torch
+from conftest import TINY, tiny_classifier, tiny_images, tiny_model
+from torch import nn
+
+from ce_detect.calibrate import learn
+from ce_detect.classifiers.torch import wrap
+from ce_detect.detected_model import DetectedModel
+from ce_detect.detector.gate import Gate
+from ce_detect.errors import ArtifactError, ExportError, MissingExtraError, ModelError
+from ce_detect.export import tidy, verify, written
+from ce_detect.export.graph import check, fused
+from ce_detect.interventions import Downscale, Flip, GaussianNoise, GradientStep, Rotate, Scale
+from ce_detect.recovery import Recovery
+from ce_detect.signature import Signature, site_shapes
+
+OUTPUTS = ["logits", "label", "score", "p_value", "probability", "is_adversarial"]
+MANIFEST = {"b": [1, 2], "a": {"text": "ä"}}
+
+
+def gate(name: str, kind: str, *, interventions: list[Any] | None = None, multi_label: bool = False) -> Gate:
+    """A gate in front of a tiny model, with a head of random weights and a threshold amid the scores of its images."""
+    tiny = TINY[name]
+    classifier = (
+        wrap(tiny_model(name), input_shape=tiny.shape, bounds=tiny.bounds, multi_label=True)
+        if multi_label
+        else tiny_classifier(name)
+    )
+    if interventions is None:
+        latent = [Scale(site=classifier.sites[0]), GaussianNoise(channels=tiny.shape[0], width=tiny.bounds[1])]
+        interventions = [Flip(), Rotate(), Downscale(), *latent] if tiny.elastic else latent
+    recovery = None
+    if name == "plain":
+        sites = classifier.sites[:2]
+        recovery = Recovery(sites, tuple(2 * site_shapes(classifier)[site][0] for site in sites))
+    signature = Signature(classifier, interventions, sites=classifier.sites[:1], recovery=recovery, chunk=16)
+    x = tiny_images(name, 8)
+    with torch.no_grad():
+        features = signature(x)[1]
+    head = learn.untrained(len(signature.names), kind)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    for buffer in head.buffers():
+        if buffer.is_floating_point() and buffer.ndim:
+            buffer.add_(0.1 * torch.rand(buffer.shape, generator=generator))
+    if kind != "distance":
+        head.slope.fill_(1.0)
+        head.offset.fill_(0.0)
+    scores = head(features)
+    made = Gate(signature, head, clean_scores=scores, threshold=float(scores.sort().values[3:5].mean()), prevalence=0.1)
+    return made.eval()
+
+
+@functools.cache
+def graph(name: str = "plain", kind: str = "mlp", *, uint8: bool = False, riding: bool = False) -> tuple[Gate, bytes]:
+    """A gate and its graph."""
+    made = gate(name, kind)
+    return made, fused(made, MANIFEST, uint8=uint8, riding=riding).SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "riding"),
+    [
+        ("plain", "mlp", False), ("plain", "trees", True), ("transformer", "logistic", False),
+        ("transformer", "logistic", True), ("one-logit", "distance", False),
+    ],
+)  # fmt: skip
+def test_graph_judges_as_the_gate_does(name: str, kind: str, riding: bool) -> None:
+    """Every output agrees, in batches of one, two and eight, for CNNs, a transformer and every kind of head."""
+    made, content = graph(name, kind, riding=riding)
+    opened = verify.session(content)
+    for batch in (1, 2, 8):
+        x = tiny_images(name, batch, seed=batch)
+        with torch.inference_mode():
+            expected = made(x)
+        got = opened.run(None, {"input": x.numpy()})
+        assert [output.name for output in opened.get_outputs()] == OUTPUTS
+        for ours, theirs in zip(expected, got, strict=True):
+            assert theirs.shape == ours.shape
+            assert theirs.dtype == ours.numpy().dtype
+            np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-4)
+    found = verify.differences(made, opened, tiny_images(name, 40, seed=3).numpy())
+    assert found.agree
+    assert np.isnan(got[4]).all() == (kind == "distance")
+
+
+def test_multi_label_gates_export() -> None:
+    """A model with several labels keeps the label that its gate decides on."""
+    made = gate("plain", "logistic", multi_label=True)
+    opened = verify.session(fused(made, MANIFEST).SerializeToString())
+    assert verify.differences(made, opened, tiny_images("plain", 16).numpy()).agree
+
+
+def test_threshold_can_be_given_or_left_out() -> None:
+    """The calibrated threshold is the default; another moves verdicts alone."""
+    made, content = graph()
+    opened = verify.session(content)
+    x = tiny_images("plain", 8).numpy()
+    plain = opened.run(None, {"input": x})
+    assert plain[5].tolist() == (plain[2] > float(made.threshold)).tolist()
+    assert 0 < plain[5].sum() < 8
+    least = opened.run(None, {"input": x, "threshold": np.array(plain[2].min() - 1, np.float32)})
+    assert least[5].all()
+    np.testing.assert_array_equal(least[2], plain[2])
+    model = onnx.load_from_string(content)
+    (default,) = [tensor for tensor in model.graph.initializer if tensor.name == "threshold"]
+    assert onnx.numpy_helper.to_array(default) == made.threshold.numpy()
+
+
+def test_metadata_hold_the_manifest_and_nothing_of_this_machine() -> None:
+    """The manifest is JSON with sorted keys; no path of a source file rides along; the graph is valid."""
+    _, content = graph()
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    metadata = {prop.key: prop.value for prop in model.metadata_props}
+    assert metadata["ce_detect.manifest"] == json.dumps(MANIFEST, sort_keys=True)
+    assert metadata["ce_detect.format"] == "1"
+    assert "ce_detect.version" in metadata
+    for word in (b"site-packages", b"stack_trace", str(Path(__file__).parent).encode(), b".py"):
+        assert word not in content
+    (batch,) = {d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim} - {""}
+    assert batch == "batch"
+
+
+def test_the_same_gate_gives_the_same_bytes() -> None:
+    """Exporting twice makes one file."""
+    made, content = graph()
+    assert fused(made, MANIFEST).SerializeToString(deterministic=True) == content
+
+
+def test_every_tensor_is_stored_once() -> None:
+    """However often a segment runs, its weights are there once, and nothing that no node reads."""
+    for name in ("plain", "transformer"):
+        model = onnx.load_from_string(graph(name, "mlp" if name == "plain" else "logistic")[1])
+        contents = [
+            (t.data_type, tuple(t.dims), onnx.numpy_helper.to_array(t).tobytes()) for t in model.graph.initializer
+        ]
+        inner = [one for one in contents if len(one[2]) > 4]
+        assert len(set(inner)) == len(inner)
+        read = {name for node in model.graph.node for name in node.input}
+        assert {t.name for t in model.graph.initializer} <= read
+
+
+def test_small_floors_survive() -> None:
+    """What is added below a root is in the graph: onnxscript's own rewriting takes 1e-8 for zero."""
+    model = onnx.load_from_string(graph()[1])
+    values = [float(onnx.numpy_helper.to_array(t)) for t in model.graph.initializer if not t.dims]
+    assert any(value == pytest.approx(1e-8) for value in values)
+
+
+def test_grey_levels_are_scaled_inside() -> None:
+    """A graph for uint8 images, channels last, says of grey levels what the gate says of the pixels they stand for."""
+    made = gate("residual", "logistic", interventions=[Flip()])
+    opened = verify.session(fused(made, MANIFEST, uint8=True).SerializeToString())
+    (given, *_) = opened.get_inputs()
+    assert (given.type, given.shape[1:]) == ("tensor(uint8)", [16, 16, 3])
+    levels = torch.randint(0, 256, (4, 16, 16, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = made(levels.permute(0, 3, 1, 2).float())  # its bounds are 0 and 255
+    np.testing.assert_allclose(opened.run(["score"], {"input": levels.numpy()})[0], expected.score, atol=1e-4)
+    assert torch.equal(verify.scaled(levels, (-1.0, 1.0)), levels.float() / 127.5 - 1)
+
+
+def test_what_has_no_graph_is_refused() -> None:
+    """Hooked models, gradients at run time and half precision: the error says what, and the remedy."""
+    with pytest.raises(ModelError, match="could not be captured as a graph"):
+        check(gate("branching", "logistic", interventions=[Flip()]))
+    with pytest.raises(ModelError, match=r"GradientStep.*takes a gradient at run time"):
+        check(gate("plain", "logistic", interventions=[GradientStep()]))
+    half = wrap(tiny_model("plain").to(torch.bfloat16), input_shape=(3, 16, 16), bounds=(0.0, 1.0))
+    with pytest.raises(ModelError, match=r"bfloat16.*model.float\(\)"):
+        check(SimpleNamespace(signature=SimpleNamespace(classifier=half, interventions=[])))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("package", written.NEEDED)
+def test_an_absent_package_names_its_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra, exporting says which."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"{package}.*ce-detect\[onnx\]"):
+        written.check_installed()
+
+
+def test_a_graph_that_judges_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check comes before the file: what was there stays, and nothing is left beside it."""
+    made, _ = graph()
+    path = tmp_path / "guard.onnx"
+    path.write_bytes(b"before")
+    original = tidy.tidied
+
+    def bent(model: Any, *arguments: Any, **named: Any) -> Any:
+        (bias,) = [t for t in model.graph.initializer if list(t.dims) == [TINY["plain"].classes]][:1]
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + 0.01, bias.name))
+        return original(model, *arguments, **named)
+
+    monkeypatch.setattr(tidy, "tidied", bent)
+    with pytest.raises(ExportError, match=r"judges otherwise .* scores differ by up to"):
+        written.write(made, MANIFEST, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["guard.onnx"]
+    assert path.read_bytes() == b"before"
+
+
+def test_a_flip_or_a_score_that_is_off_is_no_agreement() -> None:
+    """Differences beyond rounding, a verdict that flips and a score that is not a number all count."""
+    fine = {
+        "inputs": 1, "logits": 0.0, "score": 1e-4, "p_value": 0.5, "probability": 0.0, "label_flips": 0,
+        "verdict_flips": 0, "margin": 1.0,
+    }  # fmt: skip
+    assert verify.Differences(**fine).agree
+    for worse in ({"score": 1.1e-4}, {"verdict_flips": 1}, {"score": float("inf")}):
+        assert not verify.Differences(**{**fine, **worse}).agree
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    """A file that is absent, no graph, or a graph of something else."""
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        verify.session(tmp_path / "absent.onnx")
+    (tmp_path / "text.onnx").write_text("no graph")
+    with pytest.raises(ArtifactError, match="cannot open"):
+        verify.session(tmp_path / "text.onnx")
+    torch.onnx.export(nn.Identity(), (torch.zeros(2),), tmp_path / "other.onnx", verbose=False)
+    with pytest.raises(ArtifactError, match=r"no 'ce_detect\.manifest'"):
+        verify.manifest_of(verify.session(tmp_path / "other.onnx"))
+
+
+def test_a_calibrated_detector_exports(tmp_path: Path) -> None:
+    """The graph of a calibrated detector agrees on clean and attacked images it never saw, and is hardly larger."""
+    guard = calibrated.guard()
+    path = tmp_path / "guard.onnx"
+    found = guard.export(path)
+    assert found.agree
+    assert found.inputs == 64  # clean and attacked images of the calibration
+    opened = verify.session(path)
+    assert verify.manifest_of(opened) == guard.manifest
+    for x in calibrated.fresh():
+        assert verify.differences(guard.gate, opened, x).agree
+        np.testing.assert_array_equal(opened.run(["is_adversarial"], {"input": x})[0], guard(x).is_adversarial)
+    weights = sum(tensor.numel() * 4 for tensor in guard.model.parameters())
+    assert path.stat().st_size < 1.1 * weights + 1e6
+    assert [file.name for file in tmp_path.iterdir()] == ["guard.onnx"]
+
+
+def test_a_loaded_detector_exports_on_given_images(tmp_path: Path) -> None:
+    """Nothing of the calibration is in memory then; the images that are given are judged instead."""
+    calibrated.guard().save(tmp_path / "guard.safetensors")
+    guard = DetectedModel.load(tmp_path / "guard.safetensors", calibrated.fashion_cnn())
+    found = guard.export(tmp_path / "guard.onnx", data=calibrated.fresh()[0][:20], uint8=True)
+    assert found.agree
+    assert found.inputs == 20
+    assert verify.sample(guard.gate).shape == (64, 1, 28, 28)
