@@ -55,7 +55,8 @@ def tidied(model: ModelProto, manifest: dict[str, Any], *, threshold: float) -> 
         threshold: default of the input ``threshold``.
 
     Returns:
-        The same model, with ``ce_detect.format``, ``ce_detect.version``, ``ce_detect.threshold`` and ``ce_detect.manifest`` (JSON, keys sorted)
+        The same model, with ``ce_detect.format``, ``ce_detect.version``, ``ce_detect.threshold`` and
+        ``ce_detect.manifest`` (JSON, keys sorted)
         in its metadata.
     """
     from onnx import TensorProto, helper
