@@ -9,8 +9,9 @@ import onnx
 import torch
 from onnx import ModelProto
 from onnx.utils import Extractor
-from torch import Tensor, nn
+from torch import Tensor
 
+from ce_detect.classifiers.module import BlackBoxModule, Interface, ModuleClassifier
 from ce_detect.classifiers.onnx.file import OnnxFile
 from ce_detect.errors import MissingExtraError, ModelError
 
@@ -29,7 +30,7 @@ _FAILURES = (
 """What ONNX Runtime raises on a graph that it cannot run, or on an input that the graph does not take."""
 
 
-class RuntimeModule(nn.Module):
+class RuntimeModule(BlackBoxModule):
     """An ONNX graph behind the interface of a PyTorch module, without gradients.
 
     Attributes:
@@ -42,9 +43,8 @@ class RuntimeModule(nn.Module):
     def __init__(self, file: OnnxFile) -> None:
         super().__init__()
         self.file = file
-        self._serialized = file.proto.SerializeToString(deterministic=True)
         self._session: Any = None
-        own = hashlib.sha256(self._serialized).digest()
+        own = hashlib.sha256(file.proto.SerializeToString(deterministic=True)).digest()
         self.register_buffer("digest", torch.frombuffer(bytearray(own), dtype=torch.uint8))
         self.eval()
 
@@ -55,7 +55,7 @@ class RuntimeModule(nn.Module):
             ModelError: ONNX Runtime cannot run the graph, or not on this input.
         """
         if self._session is None:
-            self._session = session(self._serialized, self.file.name)
+            self._session = session(self.file.proto.SerializeToString(), self.file.name)
         (logits,) = outputs(self._session, self.as_fed(x), batch=self.file.batch)
         return logits.to(x.device)
 
@@ -63,6 +63,12 @@ class RuntimeModule(nn.Module):
         """Pixels in the type and the order of axes that the graph takes."""
         x = x.detach().to(getattr(torch, self.file.dtype))
         return x.permute(0, 2, 3, 1) if self.file.channels_last else x
+
+    def wrapped(self, interface: Interface, sites: tuple[str, ...] | None) -> ModuleClassifier:
+        """The graph as a classifier."""
+        from ce_detect.classifiers.onnx.blackbox import OnnxClassifier
+
+        return OnnxClassifier(self, interface, sites=sites)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the session, which each process opens for itself."""
