@@ -19,7 +19,7 @@ from ce_detect.calibrate.identity import identities
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.sets import Progress, attack_all
 from ce_detect.classifiers import torch as torch_classifiers
-from ce_detect.classifiers.module import ModuleClassifier
+from ce_detect.classifiers.base import Classifier
 from ce_detect.corruptions import MILD, Corruption
 from ce_detect.data import Images
 from ce_detect.detector import stored
@@ -69,13 +69,13 @@ class DetectedModel:
         self.model = _module(model)
         self._given = (input_shape, bounds)
         self._reading: dict[str, Any] = {"sites": sites, "multi_label": multi_label, "label": label}
-        self._classifier: ModuleClassifier | None = None
+        self._classifier: Classifier | None = None
         self._calibrated: fit.Calibrated | None = None
         if input_shape is not None and bounds is not None:
             self._wrap(input_shape, bounds)
 
     @property
-    def classifier(self) -> ModuleClassifier:
+    def classifier(self) -> Classifier:
         """The wrapped classifier.
 
         Raises:

@@ -11,6 +11,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from ce_detect.classifiers.base import Classifier
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:
@@ -67,7 +69,7 @@ class Interface:
 class BlackBoxModule(nn.Module):
     """A model behind the interface of a module that has no gradients, no submodules and a classifier of its own."""
 
-    def wrapped(self, interface: Interface, sites: tuple[str, ...] | None) -> ModuleClassifier:
+    def wrapped(self, interface: Interface, sites: tuple[str, ...] | None) -> Classifier:
         """The model as a classifier."""
         raise NotImplementedError
 

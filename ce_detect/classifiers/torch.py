@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from ce_detect.classifiers import _graph, _sites
 from ce_detect.classifiers.base import INPUT, PENULTIMATE, Classifier, Do, Trace
 from ce_detect.classifiers.hooked import HookClassifier
-from ce_detect.classifiers.module import BlackBoxModule, Interface, ModuleClassifier, agree, device_of, dtype_of, fingerprint, run
+from ce_detect.classifiers.module import (
+    BlackBoxModule,
+    Interface,
+    ModuleClassifier,
+    agree,
+    device_of,
+    dtype_of,
+    fingerprint,
+    run,
+)
 from ce_detect.errors import ModelError
 
 logger = logging.getLogger("ce_detect")
@@ -35,7 +44,7 @@ def wrap(
     sites: tuple[str, ...] | None = None,
     multi_label: bool = False,
     label: int | None = None,
-) -> ModuleClassifier:
+) -> Classifier:
     """Wrap a PyTorch model as a classifier.
 
     The model is cut into segments so that resuming from a site skips everything before it. A model that

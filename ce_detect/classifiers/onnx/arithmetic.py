@@ -86,9 +86,7 @@ def _where(_: Node, condition: Value, a: Value, b: Value) -> Value:
 
 def _clip(node: Node, x: Value, low: Value | None = None, high: Value | None = None) -> Value:
     x = as_tensor(x)
-    ends = [
-        node.get(name, None) if end is None else operand(end, x) for name, end in (("min", low), ("max", high))
-    ]
+    ends = [node.get(name, None) if end is None else operand(end, x) for name, end in (("min", low), ("max", high))]
     return x if ends == [None, None] else torch.clamp(x, *ends)
 
 

@@ -58,9 +58,7 @@ def _conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None =
     pads = node.get("pads", [0] * 2 * count)
     extra = [
         more + before - after
-        for more, before, after in zip(
-            node.get("output_padding", [0] * count), pads[:count], pads[count:], strict=True
-        )
+        for more, before, after in zip(node.get("output_padding", [0] * count), pads[:count], pads[count:], strict=True)
     ]
     if min(extra) < 0:
         raise UnconvertibleError("ConvTranspose with uneven padding")

@@ -165,7 +165,9 @@ def _tile(_: Node, x: Value, repeats: Value) -> Value:
     return np.tile(x, times) if is_numbers(x) else x.repeat(times)
 
 
-def _pad(node: Node, x: Tensor, pads: Value | None = None, fill: Value | None = None, axes: Value | None = None) -> Tensor:
+def _pad(
+    node: Node, x: Tensor, pads: Value | None = None, fill: Value | None = None, axes: Value | None = None
+) -> Tensor:
     lengths = list(node.attributes["pads"]) if pads is None else sizes(pads)
     chosen = list(range(x.ndim)) if axes is None else [int(a) % x.ndim for a in sizes(axes)]
     before, after = lengths[: len(chosen)], lengths[len(chosen) :]

@@ -11,7 +11,8 @@ from onnx import ModelProto
 from onnx.utils import Extractor
 from torch import Tensor
 
-from ce_detect.classifiers.module import BlackBoxModule, Interface, ModuleClassifier
+from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.module import BlackBoxModule, Interface
 from ce_detect.classifiers.onnx.file import OnnxFile
 from ce_detect.errors import MissingExtraError, ModelError
 
@@ -64,7 +65,7 @@ class RuntimeModule(BlackBoxModule):
         x = x.detach().to(getattr(torch, self.file.dtype))
         return x.permute(0, 2, 3, 1) if self.file.channels_last else x
 
-    def wrapped(self, interface: Interface, sites: tuple[str, ...] | None) -> ModuleClassifier:
+    def wrapped(self, interface: Interface, sites: tuple[str, ...] | None) -> Classifier:
         """The graph as a classifier."""
         from ce_detect.classifiers.onnx.blackbox import OnnxClassifier
 
@@ -101,7 +102,9 @@ def outputs(opened: Any, fed: Tensor, *, batch: int | None = None) -> list[Tenso
     try:
         found = [opened.run(None, {given.name: part.numpy()}) for part in parts]
     except _FAILURES as error:
-        raise ModelError(f"the ONNX graph does not take an input of shape {tuple(fed.shape)}: {_line(error)}") from error
+        raise ModelError(
+            f"the ONNX graph does not take an input of shape {tuple(fed.shape)}: {_line(error)}"
+        ) from error
     return [torch.cat([torch.from_numpy(row[i]) for row in found]) for i in range(len(found[0]))]
 
 
