@@ -21,8 +21,8 @@ from ce_detect.errors import ModelError
 
 _PARAMETRIC = frozenset({"Conv", "ConvInteger", "Gemm", "MatMul", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
 _DERIVING = frozenset({
-    "AveragePool", "DequantizeLinear", "Dropout", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Identity", "MaxPool",
-    "Pad", "QuantizeLinear", "ReduceMean", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze",
+    "AveragePool", "DequantizeLinear", "Dropout", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Identity",
+    "MaxPool", "Pad", "QuantizeLinear", "ReduceMean", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze",
 })  # fmt: skip
 """What holds what the tensor before it holds, padded, pooled, rearranged or rounded."""
 

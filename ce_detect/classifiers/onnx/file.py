@@ -11,8 +11,8 @@ from typing import Any
 from ce_detect.errors import MissingExtraError, ModelError
 
 try:
-    import google.protobuf.message
     import onnx
+    from google.protobuf.message import DecodeError
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
     from onnx.inliner import inline_local_functions
 except ImportError as error:
@@ -23,7 +23,7 @@ logger = logging.getLogger("ce_detect")
 OLDEST_OPSET = 7
 """Oldest operator set that is read; before it operands broadcast in another way."""
 
-FLOATS = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.DOUBLE: "float64"}
+FLOATS: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.DOUBLE: "float64"}
 """Types of pixels, by their number in a file."""
 
 _COLOURS = (1, 3, 4)
@@ -67,7 +67,7 @@ class OnnxFile:
         return self.shape[3] in _COLOURS and self.shape[1] not in _COLOURS
 
     def example_shapes(self) -> Iterator[tuple[int, int, int]]:
-        """``(channels, height, width)`` that the file may take: the one it names, or likely ones where sizes are free."""
+        """``(channels, height, width)`` of an input: what the file names, or likely sizes where they are free."""
         _, *sides = self.shape
         if self.channels_last:
             sides = [sides[2], *sides[:2]]
@@ -99,7 +99,7 @@ def _parsed(path: Path) -> ModelProto:
         raise ModelError(f"there is no ONNX file {str(path)!r}; check the path")
     try:
         proto = onnx.load(path, load_external_data=False)
-    except (google.protobuf.message.DecodeError, ValueError) as error:
+    except (DecodeError, ValueError) as error:
         raise ModelError(f"{path} is not an ONNX file, or is truncated: {error}") from error
     if not proto.graph.node:
         raise ModelError(f"{path} is not an ONNX file, or has an empty graph")

@@ -132,7 +132,7 @@ def _lp_norm(node: Node, x: Tensor) -> Tensor:
 def _gemm(node: Node, a: Tensor, b: Tensor, c: Value | None = None) -> Tensor:
     a = a.transpose(0, 1) if node.get("transA", 0) else a
     b = b.transpose(0, 1) if node.get("transB", 0) else b
-    product = node.get("alpha", 1.0) * (a @ b)
+    product: Tensor = node.get("alpha", 1.0) * (a @ b)
     return product if c is None else product + node.get("beta", 1.0) * operand(c, product)
 
 
@@ -166,7 +166,7 @@ def _target(node: Node, given: tuple[Value | None, ...]) -> tuple[list[Any] | No
     def listed(value: Value | None) -> list[Any] | None:
         if value is None or 0 in value.shape:
             return None
-        return sizes(value) if is_numbers(value) else value.tolist()  # type: ignore[no-any-return]
+        return sizes(value) if is_numbers(value) else value.tolist()
 
     return listed(scales), listed(lengths)
 

@@ -87,7 +87,7 @@ def _squeeze(node: Node, x: Value, axes: Value | None = None) -> Value:
     if chosen is None:
         chosen = [i for i, n in enumerate(x.shape) if i and isinstance(n, int) and n == 1]  # never the batch
     if is_numbers(x):
-        return np.squeeze(x, tuple(chosen))
+        return np.asarray(np.squeeze(x, axis=tuple(chosen)), object)
     return x.squeeze(chosen)
 
 
@@ -117,7 +117,7 @@ def _split(node: Node, x: Value, lengths: Value | None = None) -> tuple[Value, .
         parts = [min(step, int(x.shape[axis]) - start) for start in range(0, int(x.shape[axis]), step)]
     if is_numbers(x):
         return tuple(np.split(x, list(itertools.accumulate(parts))[:-1], axis))
-    return x.split(parts, axis)
+    return tuple(x.split(parts, axis))
 
 
 def _slice(node: Node, x: Value, *given: Value) -> Value:

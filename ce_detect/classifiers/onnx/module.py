@@ -29,8 +29,8 @@ OPERATIONS = {**arithmetic.OPERATIONS, **layout.OPERATIONS, **layers.OPERATIONS}
 """Every operation that can be converted."""
 
 FOLLOWING = frozenset({
-    "BatchNormalization", "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Relu",
-    "Selu", "Sigmoid", "Softplus", "Tanh", "ThresholdedRelu",
+    "BatchNormalization", "Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu",
+    "Relu", "Selu", "Sigmoid", "Softplus", "Tanh", "ThresholdedRelu",
 })  # fmt: skip
 """What belongs to the operation before it: the activation is worth a site, not the sum that goes into it."""
 
@@ -116,7 +116,8 @@ class Step(nn.Module):
 
     def forward(self, *given: Value | None) -> tuple[Value, ...]:
         """Values of `outputs` from those of `inputs`."""
-        left, result = list(given), ()
+        left = list(given)
+        result: tuple[Value, ...] = ()
         for i, node in enumerate(self.nodes):
             own = [result[0] if i and name == self.nodes[i - 1].outputs[0] else left.pop(0) for name in node.inputs]
             result = applied(node, own)
@@ -301,7 +302,7 @@ def _last_uses(steps: list[Step], output: str) -> list[tuple[str, ...]]:
 
 
 def site_name(tensor: str) -> str:
-    """What a tensor of the graph is called as a site: its name, without what exporters put around it and without dots."""
+    """Name of a tensor as a site: without what exporters put around it, and slashes for dots, which modules refuse."""
     return tensor.removesuffix("_output_0").strip("/").replace(".", "/") or "tensor"
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs  # comes with torch; in typing from Python 3.13 on
 
 Numbers = NDArray[Any]
 """An array of Python objects: numbers, of which some are symbols while ``torch.export`` looks on. Sizes are computed
@@ -48,7 +51,7 @@ class Node:
         return self.attributes.get(name, default)
 
 
-def is_numbers(value: object) -> TypeGuard[Numbers]:
+def is_numbers(value: object) -> TypeIs[Numbers]:
     """Whether a value is an array of plain numbers."""
     return isinstance(value, np.ndarray)
 
