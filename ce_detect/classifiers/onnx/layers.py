@@ -150,8 +150,8 @@ def _resize(node: Node, x: Tensor, *given: Value | None) -> Tensor:
     space = x.ndim - 2
     size = None if lengths is None else lengths[-space:]
     factor = None if scales is None else [float(s) for s in scales[-space:]]
-    mode, corners = _interpolation(node)
-    if mode == "nearest" or mode == "nearest-exact":
+    mode, corners = _interpolation(node, whole=factor is not None and all(f >= 1 and f.is_integer() for f in factor))
+    if mode in ("nearest", "nearest-exact"):
         return F.interpolate(x, size, factor, mode)
     if mode == "linear":
         mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[space]
@@ -171,8 +171,8 @@ def _target(node: Node, given: tuple[Value | None, ...]) -> tuple[list[Any] | No
     return listed(scales), listed(lengths)
 
 
-def _interpolation(node: Node) -> tuple[str, bool | None]:
-    """PyTorch's mode, and whether corners are aligned.
+def _interpolation(node: Node, *, whole: bool) -> tuple[str, bool | None]:
+    """PyTorch's mode, and whether corners are aligned; ``whole``: every pixel becomes a whole number of pixels.
 
     Raises:
         UnconvertibleError: PyTorch computes no such interpolation.
@@ -183,7 +183,8 @@ def _interpolation(node: Node) -> tuple[str, bool | None]:
     rounded = node.get("nearest_mode", "floor" if upsample else "round_prefer_floor")
     if mode == "nearest" and (where, rounded) == ("asymmetric", "floor"):
         return "nearest", None
-    if mode == "nearest" and where == "half_pixel" and rounded.startswith("round_prefer"):
+    up = rounded == "round_prefer_ceil" or (whole and rounded == "round_prefer_floor")  # no ties then
+    if mode == "nearest" and where == "half_pixel" and up:
         return "nearest-exact", None
     if node.get("antialias", 0) or node.get("exclude_outside", 0):
         raise UnconvertibleError("Resize with antialiasing")
