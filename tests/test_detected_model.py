@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ce_detect.detector.result import Abstain, FallBack
 from torch import nn
 
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.data import Images, load_data
 from ce_detect.detected_model import DetectedModel
+from ce_detect.detector.result import Abstain, FallBack
 from ce_detect.errors import (
     AbstainedError,
     CalibrationError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import pickle
@@ -12,8 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from calibrated import CLEAN, QUICK
-from click.testing import CliRunner
+from calibrated import QUICK
 from conftest import TINY, tiny_classifier, tiny_images, tiny_model
 from onnx import TensorProto, helper, numpy_helper
 from onnx_files import EXPORTED, exported, quantized, tiny_file
@@ -25,8 +25,8 @@ from ce_detect.classifiers import onnx as onnx_models
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.onnx import OnnxModule, RuntimeModule
 from ce_detect.classifiers.onnx.blackbox import OnnxClassifier
-from ce_detect.classifiers.torch import TorchClassifier, wrap
-from ce_detect.cli import main
+from ce_detect.classifiers.torch import TorchClassifier, fingerprint, wrap
+from ce_detect.cli import run
 from ce_detect.errors import CalibrationError, ModelError, ModelMismatchError, UsageError
 from ce_detect.models import fashion_cnn
 
@@ -52,13 +52,19 @@ def black_box_file(demo_file: Path) -> Path:
     return path
 
 
+@functools.cache
+def converted(name: str, *, dynamo: bool) -> Classifier:
+    """The file of a tiny model as a classifier, wrapped once a session."""
+    loaded = onnx_models.load(tiny_file(name, dynamo=dynamo))
+    assert isinstance(loaded, OnnxModule)
+    return wrapped(loaded, name)
+
+
 @pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "legacy"])
 @pytest.mark.parametrize("name", EXPORTED)
 def test_a_converted_model_is_the_model(name: str, dynamo: bool) -> None:
     """Logits, gradients and the number of classes are those of the model that was exported."""
-    loaded = onnx_models.load(tiny_file(name, dynamo=dynamo))
-    assert isinstance(loaded, OnnxModule)
-    got, expected = wrapped(loaded, name), tiny_classifier(name)
+    got, expected = converted(name, dynamo=dynamo), tiny_classifier(name)
     assert isinstance(got, TorchClassifier)
     x = tiny_images(name, 5).requires_grad_(True)
     logits = [classifier.logits(x) for classifier in (got, expected)]
@@ -71,7 +77,7 @@ def test_a_converted_model_is_the_model(name: str, dynamo: bool) -> None:
 @pytest.mark.parametrize("name", ["plain", "transformer"])
 def test_sites_of_a_converted_model(name: str, dynamo: bool) -> None:
     """Resuming from a site goes on from the latent there, for any batch; shapes are among those of the model."""
-    classifier = wrapped(onnx_models.load(tiny_file(name, dynamo=dynamo)), name)
+    classifier = converted(name, dynamo=dynamo)
     x = tiny_images(name, 5)
     with torch.no_grad():
         trace = classifier.trace(x)
@@ -86,12 +92,11 @@ def test_sites_of_a_converted_model(name: str, dynamo: bool) -> None:
 
 def test_the_fingerprint_is_that_of_the_weights() -> None:
     """Two readings of a file have one fingerprint, and another weight gives another."""
-    first, second = (wrapped(onnx_models.load(tiny_file("plain")), "plain") for _ in range(2))
-    assert first.fingerprint() == second.fingerprint()
-    changed = onnx_models.load(tiny_file("plain"))
+    first, changed = converted("plain", dynamo=True), onnx_models.load(tiny_file("plain"))
+    assert fingerprint(changed) == first.fingerprint()
     with torch.no_grad():
         next(iter(changed.parameters())).add_(1)
-    assert wrapped(changed, "plain").fingerprint() != first.fingerprint()
+    assert fingerprint(changed) != first.fingerprint()
 
 
 @pytest.mark.parametrize("name", ["plain", "transformer"])
@@ -273,30 +278,12 @@ def test_names_that_are_no_onnx_files(demo_file: Path) -> None:
         load_model(str(demo_file), "weights.safetensors")
 
 
-def test_calibrate_save_and_load_with_the_file(demo_file: Path, tmp_path: Path) -> None:
-    """From the name of a file to verdicts, with gradient attacks; the artifact knows its file and no other."""
-    images = load_data("demo", limit=300)
-    guard = DetectedModel(demo_file).calibrate(images.x, images.y, recipe=QUICK, fpr=0.1, budget=math.inf, jobs=1)
-    guard.save(tmp_path / "guard.safetensors")
-    loaded = DetectedModel.load(tmp_path / "guard.safetensors", str(demo_file))
-    np.testing.assert_array_equal(loaded(images.x[:20]).score, guard(images.x[:20]).score)
-    torch.manual_seed(0)
-    other = tmp_path / "other.onnx"
-    proto = onnx.load(demo_file)
-    proto.graph.initializer[0].CopyFrom(
-        numpy_helper.from_array(numpy_helper.to_array(proto.graph.initializer[0]) + 1, proto.graph.initializer[0].name)
-    )
-    onnx.save(proto, other)
-    with pytest.raises(ModelMismatchError):
-        DetectedModel.load(tmp_path / "guard.safetensors", other)
-
-
 def test_a_black_box_is_calibrated_by_queries_alone(black_box_file: Path, tmp_path: Path) -> None:
     """Gradient attacks are refused with the recipe that does without them; Square teaches a detector."""
     images = load_data("demo", limit=300)
     settings = {"fpr": 0.1, "budget": math.inf, "jobs": 1}
     guard = DetectedModel(black_box_file)
-    with pytest.raises(CalibrationError, match="'pgd 6/255' takes gradients.*recipe 'black-box'"):
+    with pytest.raises(CalibrationError, match=r"'pgd 6/255' takes gradients.*recipe 'black-box'"):
         guard.calibrate(images.x, images.y, recipe=QUICK, **settings)
     square = {"kind": "square", "eps": "16/255", "max_iter": 60}
     recipe = Recipe.parse("square", {
@@ -311,13 +298,25 @@ def test_a_black_box_is_calibrated_by_queries_alone(black_box_file: Path, tmp_pa
 
 
 def test_the_command_line_takes_an_onnx_file(demo_file: Path, tmp_path: Path) -> None:
-    """``--model classifier.onnx`` stands where a factory does."""
-    recipe = tmp_path / "clean.toml"
-    splits = "[splits]\nfit = 0.5\nselect = 0.2\ncalibrate = 0.3\ntest = 0.0\n"
-    recipe.write_text(f"head = 'distance'\n{splits}[[intervention]]\nkind = 'Flip'\n")
-    guard = tmp_path / "guard.safetensors"
-    arguments = ["--data", "demo", "--limit", "300", "--recipe", str(recipe), "--fpr", "0.1", "--budget", "inf"]
-    result = CliRunner().invoke(main, ["calibrate", "--model", str(demo_file), "--output", str(guard), *arguments])
-    assert result.exit_code == 0, result.output
-    assert DetectedModel.load(guard, demo_file).threshold > 0
-    assert CLEAN.head == "distance"
+    """``--model classifier.onnx`` from calibration with gradient attacks to verdicts; the artifact knows its file."""
+    recipe, guard = tmp_path / "quick.toml", tmp_path / "guard.safetensors"
+    recipe.write_text(
+        "head = 'logistic'\n[splits]\nfit = 0.5\nselect = 0.2\ncalibrate = 0.3\ntest = 0.0\n"
+        "[[intervention]]\nkind = 'Flip'\n"
+        "[[attack]]\nkind = 'pgd'\neps = '6/255'\neps_step = '2/255'\nmax_iter = 5\n"
+    )
+    limits = ["--limit", "300", "--fpr", "0.1", "--budget", "inf", "--jobs", "1"]
+    told = ["calibrate", "--model", str(demo_file), "--data", "demo", "--recipe", str(recipe), "--output", str(guard)]
+    assert run([*told, *limits]) == 0
+    loaded = DetectedModel.load(guard, demo_file)
+    x = load_data("demo", limit=20).x
+    torch.testing.assert_close(
+        torch.from_numpy(loaded(x).logits), fashion_cnn()(torch.from_numpy(x)), rtol=1e-3, atol=1e-3
+    )
+    assert loaded.manifest["recipe"]["learned_from"] == ["pgd 6/255"]
+    proto, other = onnx.load(demo_file), tmp_path / "other.onnx"
+    weight = next(tensor for tensor in proto.graph.initializer if len(tensor.dims) == 4)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + 1, weight.name))
+    onnx.save(proto, other)
+    with pytest.raises(ModelMismatchError):
+        DetectedModel.load(guard, other)

@@ -42,8 +42,8 @@ def test_an_operation_agrees_with_onnx_runtime(case: Case) -> None:
 def test_every_operation_is_tested() -> None:
     """What is in no case of its own is part of a chain below."""
     chained = {
-        "And", "Constant", "ConstantOfShape", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Linear", "Mod",
-        "Not", "Or", "Range", "Shape", "Size", "Where",
+        "And", "Constant", "ConstantOfShape", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Linear",
+        "Mod", "Not", "Or", "Range", "Shape", "Size", "Where",
     }  # fmt: skip
     assert set(OPERATIONS) == {case.kind for case in CASES} | chained
 
@@ -66,7 +66,7 @@ def test_conditions_choose_between_values() -> None:
 
 
 def shape_arithmetic() -> onnx.ModelProto:
-    """A class token spread over the batch, positions by a range, and sizes computed on the way, as exporters write it."""
+    """A class token spread over the batch, positions by a range, and sizes computed on the way."""
     node = helper.make_node
 
     def number(name: str, *values: int) -> onnx.NodeProto:
@@ -76,8 +76,10 @@ def shape_arithmetic() -> onnx.ModelProto:
         number("zero", 0), number("one", 1), number("two", 2), number("three", 3), number("minus", -1), number("none"),
         node("Shape", ["x"], ["shape"]), node("Gather", ["shape", "zero"], ["batch"]),
         node("Slice", ["shape", "two", "three"], ["height"]), node("Div", ["height", "two"], ["half"]),
-        node("Mul", ["half", "two"], ["even"]), node("Mod", ["height", "two"], ["rest"]), node("Add", ["even", "rest"], ["h"]),
-        node("Size", ["shape"], ["rank"]), node("Unsqueeze", ["rank", "zero"], ["ranks"]), node("Sub", ["ranks", "one"], ["r"]),
+        node("Mul", ["half", "two"], ["even"]), node("Mod", ["height", "two"], ["rest"]),
+        node("Add", ["even", "rest"], ["h"]),
+        node("Size", ["shape"], ["rank"]), node("Unsqueeze", ["rank", "zero"], ["ranks"]),
+        node("Sub", ["ranks", "one"], ["r"]),
         node("Concat", ["batch", "r", "minus"], ["wanted"], axis=0), node("Reshape", ["x", "wanted"], ["tokens"]),
         node("ConstantOfShape", ["r"], ["ones"], value=numpy_helper.from_array(np.array([1]))),
         node("Concat", ["batch", "minus", "minus"], ["free"], axis=0), node("Equal", ["free", "minus"], ["unknown"]),

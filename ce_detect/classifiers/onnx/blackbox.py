@@ -7,13 +7,13 @@ from typing import Any
 
 import onnx
 import torch
-from onnx import NodeProto
+from onnx import ModelProto, NodeProto
 from torch import Tensor
 
 from ce_detect.classifiers import _sites
 from ce_detect.classifiers.base import INPUT, PENULTIMATE, Do, Trace
 from ce_detect.classifiers.module import Interface, ModuleClassifier, agree
-from ce_detect.classifiers.onnx import runtime
+from ce_detect.classifiers.onnx import runtime, standin
 from ce_detect.classifiers.onnx.file import FLOATS, OnnxFile
 from ce_detect.classifiers.onnx.module import FOLLOWING, site_name
 from ce_detect.classifiers.onnx.runtime import RuntimeModule
@@ -30,7 +30,8 @@ _DERIVING = frozenset({
 class OnnxClassifier(ModuleClassifier):
     """An ONNX graph without gradients, see `ce_detect.classifiers.base.Classifier`.
 
-    Resuming from a site runs the sub-graph behind it, cut out by onnx, so that everything before it is skipped.
+    Resuming from a site runs the sub-graph behind it, cut out by onnx, so that everything before it is skipped. While
+    ``torch.export`` looks on, a run becomes a node that stands for it, see `ce_detect.classifiers.onnx.standin`.
     """
 
     differentiable = False
@@ -41,7 +42,10 @@ class OnnxClassifier(ModuleClassifier):
         super().__init__(model, interface)
         self.model = model
         self._sessions: dict[str, Any] = {}
-        self._tensors, places = found_sites(model, interface.probe(2))
+        probe = interface.probe(2)
+        self._tensors, places = found_sites(model, probe)
+        self._shapes = {site: place.shape for site, place in places.items()}
+        self._returned = model(probe)
         self.sites = _sites.chosen(places, sites)
         self.elastic = self._takes_another_size()
 
@@ -56,14 +60,15 @@ class OnnxClassifier(ModuleClassifier):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits ``(batch, classes)``, without gradients."""
-        return self.interface.logits(self.model(x))
+        (z,) = self._run(self.model.as_fed(x), ())
+        return self.interface.logits(z.to(x.device))
 
     forward = logits
 
     def trace(self, x: Tensor, sites: tuple[str, ...] | None = None) -> Trace:
         """Return logits and the latents at ``sites`` (all by default) from one forward pass."""
         wanted = tuple(site for site in self.sites if sites is None or site in sites)
-        z, *latents = self._run("+".join(wanted), self.model.as_fed(x), wanted)
+        z, *latents = self._run(self.model.as_fed(x), wanted)
         named = {site: h.float().to(x.device) for site, h in zip(wanted, latents, strict=True)}
         return Trace(self.interface.logits(z.to(x.device)), named)
 
@@ -77,20 +82,31 @@ class OnnxClassifier(ModuleClassifier):
         """Return the logits ``(draws * batch, classes)`` that follow from ``latent``; ``x`` is not looked at."""
         if site == INPUT:
             return self.logits(latent)
-        tensor, kind = self._tensors[site]
-        (z,) = self._run(f"after {site}", latent.to(getattr(torch, FLOATS[kind])), None, after=(tensor, kind))
+        _, kind = self._tensors[site]
+        (z,) = self._run(latent.to(getattr(torch, FLOATS[kind])), (), after=site)
         return self.interface.logits(z.to(latent.device))
 
-    def _run(
-        self, key: str, fed: Tensor, sites: tuple[str, ...] | None, *, after: tuple[str, int] | None = None
-    ) -> list[Tensor]:
-        """Run the graph that shows these sites, or the one behind a tensor; each is opened once."""
-        file = self.model.file
+    def graph(self, sites: tuple[str, ...], after: str | None) -> ModelProto:
+        """The graph that shows these sites behind the logits, from the input or from a site on."""
+        if after is not None:
+            return runtime.after(self.model.file, *self._tensors[after])
+        return runtime.showing(self.model.file, dict(self._tensors[site] for site in sites))
+
+    def _run(self, fed: Tensor, sites: tuple[str, ...], *, after: str | None = None) -> list[Tensor]:
+        """Run that graph, which is opened once; gives the output of the model and the latents."""
+        if torch.compiler.is_exporting():
+            expected = [self._returned, *(self._latent(site) for site in sites)]
+            return standin.run(fed, expected, sites, after)
+        key = f"{sites} after {after}"
         if key not in self._sessions:
-            shown = dict(self._tensors[site] for site in sites or ())
-            proto = runtime.showing(file, shown) if after is None else runtime.after(file, *after)
-            self._sessions[key] = runtime.session(proto.SerializeToString(), file.name)
-        return runtime.outputs(self._sessions[key], fed, batch=file.batch)
+            proto = self.graph(sites, after)
+            self._sessions[key] = runtime.session(proto.SerializeToString(), self.model.file.name)
+        return runtime.outputs(self._sessions[key], fed, batch=self.model.file.batch)
+
+    def _latent(self, site: str) -> Tensor:
+        """A tensor of the shape and the type of a latent, of no memory."""
+        kind = getattr(torch, FLOATS[self._tensors[site][1]])
+        return torch.empty((2, *self._shapes[site]), dtype=kind, device="meta")
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the sessions, which each process opens for itself."""
