@@ -6,6 +6,8 @@ import functools
 import logging
 import math
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -320,3 +322,16 @@ def test_the_command_line_takes_an_onnx_file(demo_file: Path, tmp_path: Path) ->
     onnx.save(proto, other)
     with pytest.raises(ModelMismatchError):
         DetectedModel.load(guard, other)
+
+
+@pytest.mark.parametrize("absent", ["onnx", "onnxruntime"])
+def test_without_the_extra_the_error_names_it(absent: str, demo_file: Path) -> None:
+    """Reading a file takes both packages; importing ce-detect takes neither."""
+    source = (
+        f"import sys; sys.modules[{absent!r}] = None\n"
+        "import ce_detect\n"
+        f"try: ce_detect.DetectedModel({str(demo_file)!r})\n"
+        "except ce_detect.MissingExtraError as error: print(error.package, error.extra)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [absent, "onnx"]

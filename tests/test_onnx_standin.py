@@ -77,5 +77,5 @@ def test_an_operator_set_that_cannot_be_reached_is_refused(tmp_path: Path) -> No
     """There is no Gelu before operator set 20."""
     classifier = black_box("transformer", tmp_path)
     proto = exported(Intervened(classifier).eval(), tiny_images("transformer", 3), 18)
-    with pytest.raises(ModelError, match="is of operator set 20 and cannot be brought to 18.*opset_version=18"):
+    with pytest.raises(ModelError, match=r"is of operator set 20 and cannot be brought to 18.*opset_version=18"):
         standin.filled(proto, classifier)

@@ -15,7 +15,7 @@ from ce_detect.classifiers.onnx.runtime import RuntimeModule
 from ce_detect.classifiers.onnx.values import UnconvertibleError
 from ce_detect.errors import ModelError
 
-__all__ = ["OnnxModule", "RuntimeModule", "load"]
+__all__ = ["OnnxModule", "RuntimeModule", "load", "read"]
 
 logger = logging.getLogger("ce_detect")
 
