@@ -20,6 +20,7 @@ from ce_detect.calibrate.identity import identities
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.sets import Progress, attack_all
 from ce_detect.classifiers import torch as torch_classifiers
+from ce_detect.classifiers.base import Classifier
 from ce_detect.corruptions import MILD, Corruption
 from ce_detect.data import Images, Pixels, as_images, rows
 from ce_detect.detector import stored
@@ -29,6 +30,7 @@ from ce_detect.detector.result import GateResult, Policy, as_policy
 from ce_detect.errors import CalibrationError, NotCalibratedError
 from ce_detect.evaluate import report
 from ce_detect.export import verify, written
+from ce_detect.models import from_onnx
 
 logger = logging.getLogger("ce_detect")
 
@@ -45,7 +47,8 @@ class DetectedModel:
 
     Args:
         model: a ``torch.nn.Module`` in eval mode that maps pixels ``(batch, channels, height, width)`` to logits
-            ``(batch, classes)``; preprocessing is inside the model. See `ce_detect.classifiers.torch.wrap`.
+            ``(batch, classes)``; preprocessing is inside the model. See `ce_detect.classifiers.torch.wrap`. Or the path
+            of an ``.onnx`` file of such a model, see `ce_detect.classifiers.onnx.load`.
         input_shape: ``(channels, height, width)``; found from the calibration images when not given.
         bounds: smallest and largest valid pixel value; found from the calibration images when not given.
         sites: names of the hidden tensors where interventions may happen; found in the model when not given.
@@ -55,11 +58,12 @@ class DetectedModel:
 
     Raises:
         ModelError: the model cannot be wrapped as it is.
+        MissingExtraError: an ONNX file, without onnx or onnxruntime.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | str | Path,
         *,
         input_shape: tuple[int, int, int] | None = None,
         bounds: tuple[float, float] | None = None,
@@ -67,16 +71,16 @@ class DetectedModel:
         multi_label: bool = False,
         label: int | None = None,
     ) -> None:
-        self.model = torch_classifiers.unwrapped(model)
+        self.model = _module(model)
         self._given = (input_shape, bounds)
         self._reading: dict[str, Any] = {"sites": sites, "multi_label": multi_label, "label": label}
-        self._classifier: torch_classifiers.TorchClassifier | torch_classifiers.HookClassifier | None = None
+        self._classifier: Classifier | None = None
         self._calibrated: fit.Calibrated | None = None
         if input_shape is not None and bounds is not None:
             self._wrap(input_shape, bounds)
 
     @property
-    def classifier(self) -> torch_classifiers.TorchClassifier | torch_classifiers.HookClassifier:
+    def classifier(self) -> Classifier:
         """The wrapped classifier.
 
         Raises:
@@ -322,12 +326,12 @@ class DetectedModel:
         return stored.to_gate(stored.to_artifact(self.gate, self.manifest), classifier)
 
     @classmethod
-    def load(cls, path: str | Path, model: nn.Module, *, allow_other_model: bool = False) -> Self:
+    def load(cls, path: str | Path, model: nn.Module | str | Path, *, allow_other_model: bool = False) -> Self:
         """Read a calibrated detector and put it in front of its model.
 
         Args:
             path: what `save` wrote.
-            model: the model it was calibrated for.
+            model: the model it was calibrated for, or its ``.onnx`` file.
             allow_other_model: accept a model with other weights; the guarantee is void then.
 
         Raises:
@@ -336,10 +340,11 @@ class DetectedModel:
         """
         artifact = Artifact.load(path)
         described = artifact.manifest["model"]
+        module = _module(model)
         if not allow_other_model:
-            stored.check_weights(artifact, torch_classifiers.unwrapped(model))
+            stored.check_weights(artifact, module)
         guard = cls(
-            model,
+            module,
             input_shape=tuple(described["input_shape"]),
             bounds=tuple(described["bounds"]),
             sites=tuple(described["sites"]),
@@ -358,3 +363,8 @@ class DetectedModel:
         if not (np.isfinite([low, high]).all() and low < high):
             raise CalibrationError(f"bounds = {bounds} are not (smallest, largest) valid pixel values")
         self._classifier = torch_classifiers.wrap(self.model, input_shape=input_shape, bounds=bounds, **self._reading)
+
+
+def _module(model: nn.Module | str | Path) -> nn.Module:
+    """The model as a module in eval mode, read from its file where it is the name of one."""
+    return torch_classifiers.unwrapped(from_onnx(model) if isinstance(model, str | Path) else model)

@@ -1,4 +1,4 @@
-"""PyTorch models: the embedded demo classifier, and any other by the name of its factory."""
+"""Models: the embedded demo classifier, any other by the name of its factory, and ONNX files."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
 
     Args:
         spec: ``package.module:factory`` or ``path/to/file.py:factory``, where ``factory()`` returns an ``nn.Module``;
-            or ``demo`` for the embedded classifier. Naming a file runs it: name only code that you trust.
+            or ``demo`` for the embedded classifier. Naming a Python file runs it: name only code that you trust. Or an
+            ``.onnx`` file, see `ce_detect.classifiers.onnx.load`; reading one runs nothing.
         weights: a state dict, either ``.safetensors``, or ``.pt``/``.pth`` read with ``weights_only=True`` so that
             it executes nothing. By default the model keeps what its factory gave it.
 
@@ -75,14 +76,13 @@ def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
         The model in eval mode.
 
     Raises:
-        UsageError: ``spec`` names no factory, or ``weights`` is not a file of a known kind.
+        UsageError: ``spec`` names no factory, or ``weights`` is not a file of a known kind or not needed.
         ModelError: the factory returned something else than a module, or the weights cannot be read or do not fit.
     """
     if spec.endswith(".onnx"):
-        raise UsageError(
-            f"{spec!r} is an ONNX file; ONNX models cannot be wrapped yet in this version. "
-            "Give the PyTorch model that it was exported from, as 'package.module:factory'"
-        )
+        if weights is not None:
+            raise UsageError(f"{spec!r} is an ONNX file, which holds its weights: leave out weights = {str(weights)!r}")
+        return from_onnx(spec)
     model = fashion_cnn() if spec == "demo" else call_factory(spec)
     if not isinstance(model, nn.Module):
         raise ModelError(
@@ -92,6 +92,23 @@ def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
     if weights is not None:
         _load_weights(model, Path(weights))
     return model.eval()
+
+
+def from_onnx(path: str | Path) -> nn.Module:
+    """Read a classifier from an ONNX file; see `ce_detect.classifiers.onnx.load`.
+
+    Raises:
+        ModelError: not the ONNX file of a classifier.
+        MissingExtraError: onnx or onnxruntime is not installed.
+    """
+    if Path(path).suffix != ".onnx":
+        raise ModelError(
+            f"{str(path)!r} is not the name of an .onnx file. Give a torch.nn.Module, or let "
+            "ce_detect.load_model('package.module:factory') make one"
+        )
+    from ce_detect.classifiers import onnx
+
+    return onnx.load(path)
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:

@@ -132,7 +132,6 @@ def test_demo_takes_other_weights(tmp_path: Path) -> None:
         ("ce_detect.models:fashion_cn", "no factory 'fashion_cn'; it has fashion_cnn"),
         ("{source}:answer", "is a int that cannot be called"),
         ("{source}:needs_classes", "cannot be called without arguments"),
-        ("net.onnx", "ONNX models cannot be wrapped yet in this version"),
     ],
 )
 def test_spec_that_names_no_factory_is_a_usage_error(source: Path, spec: str, message: str) -> None:

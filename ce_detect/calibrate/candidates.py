@@ -104,7 +104,7 @@ def candidates(classifier: Any, seed: int) -> list[Item]:
     for site in sequences(shapes):
         for intervention in _at_tokens(site, shapes[site], seed):
             items[intervention.name] = of(intervention)
-    for toward in (False, True):
+    for toward in (False, True) if classifier.differentiable else ():
         site = _last_but_one([*movable(shapes), *sequences(shapes)])
         step = GradientStep(site=site, toward=toward, low=low, high=high, multi_label=classifier.multi_label)
         items[step.name] = of(step)

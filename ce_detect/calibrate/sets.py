@@ -105,8 +105,10 @@ def attack_all(
         One attacked set for each attack, by name. With a time limit a set may cover fewer images.
 
     Raises:
-        CalibrationError: two attacks have one name, or the cache folder cannot be written.
+        CalibrationError: two attacks have one name, one takes gradients that the classifier does not have, or the cache
+            folder cannot be written.
     """
+    _check_access(classifier, attacks)
     names = [attack.name for attack in attacks]
     if len(set(names)) < len(names):
         twice = max(names, key=names.count)
@@ -122,6 +124,16 @@ def attack_all(
             "CE_DETECT_CACHE. What is done so far is kept"
         ) from error
     return _collected(attacks, tasks)
+
+
+def _check_access(classifier: Classifier, attacks: tuple[Attack, ...]) -> None:
+    """Refuse attacks of the registry that take gradients, where there are none."""
+    white = [a.name for a in attacks if a.function is None and a.info.access == "white-box"]
+    if white and not classifier.differentiable:
+        raise CalibrationError(
+            f"attack {white[0]!r} takes gradients, which this classifier does not have: it is an ONNX graph that could "
+            "not be converted to PyTorch. Take the recipe 'black-box', or 'clean-only', which needs no attacks"
+        )
 
 
 @dataclass(frozen=True, slots=True)

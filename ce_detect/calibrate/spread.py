@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ce_detect.classifiers.base import Classifier
-from ce_detect.classifiers.torch import TorchClassifier
+from ce_detect.classifiers.module import ModuleClassifier
 
 WORTH_A_POOL = 60_000.0
 """Forward passes below which starting worker processes costs more time than it saves."""
@@ -55,7 +55,8 @@ def shippable(classifier: Classifier) -> NDArray[np.uint8] | None:
 
     None for a hooked one, whose code they may not be able to import.
     """
-    return np.frombuffer(pickle.dumps(classifier), np.uint8) if isinstance(classifier, TorchClassifier) else None
+    portable = isinstance(classifier, ModuleClassifier) and classifier.portable
+    return np.frombuffer(pickle.dumps(classifier), np.uint8) if portable else None
 
 
 def spread(

@@ -46,6 +46,7 @@ class Classifier(Protocol):
             the decision is the top label.
         label: the one label of a multi-label model that is watched, as a decision between two classes; else None.
         head_weight: ``(classes, features)`` of a linear last layer that reads the site ``"penultimate"``, or None.
+        differentiable: whether logits have gradients with respect to the pixels and to what is resumed from.
     """
 
     num_classes: int
@@ -56,6 +57,7 @@ class Classifier(Protocol):
     multi_label: bool
     label: int | None
     head_weight: Tensor | None
+    differentiable: bool
 
     @property
     def device(self) -> torch.device:

@@ -11,6 +11,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from ce_detect.classifiers.base import Classifier
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:
@@ -64,6 +66,14 @@ class Interface:
         return (low + (high - low) * (wave + 1) / 2).to(torch.float32)
 
 
+class BlackBoxModule(nn.Module):
+    """A model behind the interface of a module that has no gradients, no submodules and a classifier of its own."""
+
+    def wrapped(self, interface: Interface, sites: tuple[str, ...] | None) -> Classifier:
+        """The model as a classifier."""
+        raise NotImplementedError
+
+
 class ModuleClassifier(nn.Module):
     """A classifier made of a PyTorch module, see `ce_detect.classifiers.base.Classifier`.
 
@@ -71,8 +81,11 @@ class ModuleClassifier(nn.Module):
 
     Attributes:
         dtype: type of the model's weights.
+        portable: whether another process can run it without the code of the model.
     """
 
+    differentiable: bool = True
+    portable: bool = False
     sites: tuple[str, ...]
     elastic: bool
     head_weight: Tensor | None

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from ce_detect.classifiers import _graph, _sites
 from ce_detect.classifiers.base import INPUT, PENULTIMATE, Classifier, Do, Trace
 from ce_detect.classifiers.hooked import HookClassifier
-from ce_detect.classifiers.module import Interface, ModuleClassifier, agree, device_of, dtype_of, fingerprint, run
+from ce_detect.classifiers.module import (
+    BlackBoxModule,
+    Interface,
+    ModuleClassifier,
+    agree,
+    device_of,
+    dtype_of,
+    fingerprint,
+    run,
+)
 from ce_detect.errors import ModelError
 
 logger = logging.getLogger("ce_detect")
@@ -35,11 +44,12 @@ def wrap(
     sites: tuple[str, ...] | None = None,
     multi_label: bool = False,
     label: int | None = None,
-) -> TorchClassifier | HookClassifier:
+) -> Classifier:
     """Wrap a PyTorch model as a classifier.
 
     The model is cut into segments so that resuming from a site skips everything before it. A model that
-    ``torch.export`` cannot capture is hooked instead: correct, but every resume costs a whole forward.
+    ``torch.export`` cannot capture is hooked instead: correct, but every resume costs a whole forward. A black box is
+    wrapped as it knows best.
 
     Args:
         model: maps ``(batch, channels, height, width)`` to logits ``(batch, classes)``, in eval mode, in any floating
@@ -59,6 +69,8 @@ def wrap(
     """
     model = unwrapped(model)
     interface = _interface(model, Interface(input_shape, bounds, multi_label, label))
+    if isinstance(model, BlackBoxModule):
+        return model.wrapped(interface, sites)
     example = interface.probe(2).to(device_of(model), dtype_of(model))
     try:
         with torch.no_grad():
@@ -86,6 +98,8 @@ class TorchClassifier(ModuleClassifier):
     Attributes:
         head_weight: ``(classes, features)`` of a linear last layer that reads the site ``"penultimate"``, or None.
     """
+
+    portable = True
 
     def __init__(
         self,

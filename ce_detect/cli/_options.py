@@ -74,7 +74,7 @@ def model_options() -> Decorator:
             "--model",
             required=True,
             metavar="SPEC",
-            help="'demo', 'package.module:factory' or 'path/to/file.py:factory'.",
+            help="'demo', 'package.module:factory', 'path/to/file.py:factory' or an .onnx file.",
         ),
         click.option("--weights", type=FILE, help="State dict of the model: .safetensors, .pt or .pth."),
     )

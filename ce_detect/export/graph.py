@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 INPUT, THRESHOLD = "input", "threshold"
 
+OPSET = 20
+"""Operator set that PyTorch's exporter writes."""
+
 _EXAMPLES = 3  # neither 0 nor 1, which torch.export takes for constants, nor a number of channels or draws
 
 
@@ -80,11 +83,22 @@ def fused(gate: Gate, manifest: dict[str, Any], *, uint8: bool = False, riding: 
     program = _captured(module, _example(gate, uint8))
     with _quiet():
         made = torch.onnx.export(
-            program, input_names=[INPUT, THRESHOLD], output_names=Verdict._fields, verbose=False, optimize=False
-        )
+            program, input_names=[INPUT, THRESHOLD], output_names=Verdict._fields, verbose=False, optimize=False,
+            opset_version=_opset(gate.signature.classifier),
+        )  # fmt: skip
         assert made is not None
         tidy.simplify(made.model)
-    return tidy.tidied(made.model_proto, manifest, threshold=float(gate.threshold))
+    model = made.model_proto
+    if not gate.signature.classifier.differentiable:
+        from ce_detect.classifiers.onnx import standin
+
+        model = standin.filled(model, gate.signature.classifier)
+    return tidy.tidied(model, manifest, threshold=float(gate.threshold))
+
+
+def _opset(classifier: Any) -> int | None:
+    """The operator set of a black box, which is not taken down; None for PyTorch's own choice."""
+    return None if classifier.differentiable else max(OPSET, classifier.model.file.opset)
 
 
 def check(gate: Gate) -> None:
@@ -94,7 +108,7 @@ def check(gate: Gate) -> None:
         ModelError: says what, and the remedy.
     """
     classifier = gate.signature.classifier
-    if not isinstance(classifier, TorchClassifier):
+    if classifier.differentiable and not isinstance(classifier, TorchClassifier):
         raise ModelError(
             "this gate cannot be exported: its classifier could not be captured as a graph (torch.export failed on it "
             "when it was wrapped), so each intervention runs the model's own Python code. Take what looks at values "
