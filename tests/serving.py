@@ -46,7 +46,9 @@ def limits(**changed: Any) -> Limits:
 
 
 @contextmanager
-def serving(folder: Path, *, settle: bool = True, where: dict[str, Any] | None = None, **settings: Any) -> Iterator[Watched]:
+def serving(
+    folder: Path, *, settle: bool = True, where: dict[str, Any] | None = None, **settings: Any
+) -> Iterator[Watched]:
     """Serve a fused graph from a thread of this process until the block ends."""
     path = folder / "guard.onnx"
     if not path.exists():

@@ -243,5 +243,5 @@ def test_many_clients_get_their_own_rows() -> None:
             thread.start()
         for thread in threads:
             thread.join(PATIENCE)
-        for one in sum(mixed, []):
+        for one in (one for jobs in mixed for one in jobs):
             np.testing.assert_allclose(score(one), one.x.mean((1, 2, 3)), rtol=1e-6)

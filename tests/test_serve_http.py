@@ -351,7 +351,7 @@ def test_unforeseen_error_is_500(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_slow_clients_are_cut_off(server: Watched, http: httpx.Client, sent: bytes, answered: bytes) -> None:
-    """Whoever sends no head, half a head or half a body keeps a connection for the time allowed, and others do not wait."""
+    """Whoever sends no head, or half a head or body, is cut off after the time allowed, and others do not wait."""
     with connected(server) as connection:
         connection.sendall(sent)
         assert infer(http, fused.images(1)).status_code == 200
@@ -436,7 +436,18 @@ def test_token_that_is_none(tmp_path: Path) -> None:
 def test_tls(folder: Path) -> None:
     """With a certificate the server speaks TLS, and nothing else."""
     files = {"certificate": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    make = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
     make += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     try:
         subprocess.run([*make, "-keyout", files["key"], "-out", files["certificate"]], check=True, capture_output=True)
@@ -455,7 +466,10 @@ def test_certificate_that_is_none(folder: Path) -> None:
     (folder / "not.pem").write_text("no certificate")
     with pytest.raises(UsageError, match=r"not\.pem"):
         Server(
-            Settings(artifact=folder / "guard.onnx"), port=0, certificate=str(folder / "not.pem"), key=str(folder / "not.pem")
+            Settings(artifact=folder / "guard.onnx"),
+            port=0,
+            certificate=str(folder / "not.pem"),
+            key=str(folder / "not.pem"),
         )
 
 

@@ -254,11 +254,14 @@ REQUEST = st.fixed_dictionaries(
 def answered_or_refused(body: bytes, length: str | None, allow_threshold: bool = False) -> None:
     """Parse, and answer what could be parsed."""
     contract = Contract("FP32", SHAPE, 2, 8, allow_threshold)
+    refusal = None
     try:
         inference = protocol.parse(body, contract, header_length=length)
     except RequestError as error:
-        json.loads(protocol.error(str(error)))
-        assert 400 <= error.status < 500
+        refusal = error
+    if refusal is not None:
+        assert list(json.loads(protocol.error(str(refusal)))) == ["error"]
+        assert 400 <= refusal.status < 500
         return
     assert inference.x.shape[1:] == SHAPE
     head, size = protocol.render(inference, result(len(inference.x)), model="guard", version="1")

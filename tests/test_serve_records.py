@@ -202,5 +202,11 @@ def test_distribution_counts_as_prometheus_does() -> None:
     distribution.observe(np.float32([-1, 0, 0.5, 1, 2, np.nan]))
     distribution.observe(np.float32([0.25]))
     text = generate_latest(registry).decode()
-    for line in ('d_bucket{le="0"} 2.0', 'd_bucket{le="1"} 5.0', 'd_bucket{le="+Inf"} 7.0', "d_count 7.0", "d_sum 2.75"):
+    for line in (
+        'd_bucket{le="0"} 2.0',
+        'd_bucket{le="1"} 5.0',
+        'd_bucket{le="+Inf"} 7.0',
+        "d_count 7.0",
+        "d_sum 2.75",
+    ):
         assert line in text

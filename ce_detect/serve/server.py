@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import socket
 from collections.abc import Iterator
@@ -134,8 +135,8 @@ def _config(app: ASGIApp, limits: Limits, certificate: str | None, key: str | No
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=int(limits.receive_seconds),
-        timeout_graceful_shutdown=int(limits.drain_seconds),
+        timeout_keep_alive=math.ceil(limits.receive_seconds),
+        timeout_graceful_shutdown=math.ceil(limits.drain_seconds),
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
