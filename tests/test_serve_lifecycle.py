@@ -92,7 +92,8 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.AbstractEventLoop]:
 
 def test_reload_loses_no_request(tmp_path: Path, loops: list[asyncio.AbstractEventLoop]) -> None:
     """Under load another artifact takes over: every request is answered, by the old one or the new one."""
-    x, answers, stop = fused.images(20), list[httpx.Response](), threading.Event()
+    x, answers = fused.images(20), list[httpx.Response]()
+    asked, stop = threading.Semaphore(0), threading.Event()
     fused.written(tmp_path)
     (tmp_path / "other").mkdir()
     other = fused.written(tmp_path / "other", said=fused.metadata(threshold="0.0"))
@@ -101,6 +102,7 @@ def test_reload_loses_no_request(tmp_path: Path, loops: list[asyncio.AbstractEve
         with client(server) as http:
             while not stop.is_set():
                 answers.append(infer(http, x))
+                asked.release()
 
     with serving(tmp_path, audit=AuditSettings(path=tmp_path / "audit")) as server, client(server) as http:
         old = server.service.model("guard").fingerprint
@@ -108,6 +110,7 @@ def test_reload_loses_no_request(tmp_path: Path, loops: list[asyncio.AbstractEve
         for thread in threads:
             thread.start()
         for content in (other.read_bytes(), fused.graph(), other.read_bytes()):
+            assert asked.acquire(timeout=PATIENCE)
             (tmp_path / "guard.onnx").write_bytes(content)
             on_the_loop(server, loops, server.service.reload())
         stop.set()
@@ -337,3 +340,20 @@ def test_imports_are_light() -> None:
         [sys.executable, "-c", source], capture_output=True, text=True, check=False, env={**os.environ}
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_exported_guard_is_served(tmp_path: Path) -> None:
+    """From a calibrated detector to verdicts over HTTP: they are those of PyTorch."""
+    pytest.importorskip("ce_detect.export.written", reason="there is no exporter yet")
+    from calibrated import fresh, guard
+
+    detector: Any = guard()
+    detector.export(tmp_path / "guard.onnx")
+    x = np.concatenate([part[:10] for part in fresh()])
+    expected = detector(x)
+    with serving(tmp_path, limits=limits(batch=8)) as server, client(server) as http:
+        answer = infer(http, x)
+    assert column(answer, "label") == expected.label.tolist()
+    assert column(answer, "is_adversarial") == expected.is_adversarial.tolist()
+    np.testing.assert_allclose(column(answer, "score"), expected.score, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(column(answer, "p_value"), expected.p_value, atol=0.02)

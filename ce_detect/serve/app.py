@@ -110,21 +110,25 @@ class _Routes:
     async def infer(self, request: Request) -> Response:
         """Judge inputs; whatever happens is counted once."""
         began, metrics = time.perf_counter(), self._service.metrics
-        status = 500
+        answer = await self._answered(request)
+        metrics.requests.labels(str(answer.status_code)).inc()
+        metrics.seconds.observe(time.perf_counter() - began)
+        return answer
+
+    async def _answered(self, request: Request) -> Response:
         try:
             with self._span(request) as span:
-                answer = await self._infer(request, span)
-            status = answer.status_code
+                return await self._infer(request, span)
         except RequestError as error:
-            status, answer = error.status, refused(error)
+            return refused(error)
         except InputError as error:
-            status, answer = 400, refused(RequestError(str(error)))
+            return refused(RequestError(str(error)))
         except ClientDisconnect:
-            status, answer = GONE, Response(status_code=GONE)
-        finally:
-            metrics.requests.labels(str(status)).inc()
-            metrics.seconds.observe(time.perf_counter() - began)
-        return answer
+            return Response(status_code=GONE)
+        except asyncio.CancelledError:  # the time for draining is over, and nothing else cancels a request
+            return refused(RequestError("the server stopped before the verdict was there", status=503))
+        except Exception as error:  # noqa: BLE001  from here on uvicorn would cut the connection off
+            return _internal(error)
 
     async def _infer(self, request: Request, span: Any) -> Response:
         self._service.model(**request.path_params)  # unknown models are refused before the body is read
@@ -205,5 +209,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _crashed(request: Request, error: Exception) -> Response:
+    return _internal(error)
+
+
+def _internal(error: Exception) -> Response:
     logger.error("a request failed", exc_info=error)
     return refused(RequestError("internal error; the server's log says more", status=500))
