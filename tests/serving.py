@@ -67,6 +67,7 @@ def serving(
     try:
         if settle:
             assert server.settled.wait(PATIENCE)
+            assert server.service.failure is None, server.service.failure
         yield server
     finally:
         server.should_exit = True

@@ -58,11 +58,8 @@ def test_not_ready_before_it_is_warm(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_bad_artifact_ends_the_server(tmp_path: Path) -> None:
     """What cannot be loaded is raised where the server was started, and the socket is closed."""
     (tmp_path / "guard.onnx").write_bytes(b"no graph")
-    with (
-        pytest.raises(AssertionError, match="not a whole ONNX file"),
-        serving(tmp_path) as server,
-    ):
-        pass
+    with pytest.raises(AssertionError, match="not a whole ONNX file"), serving(tmp_path, settle=False) as server:
+        assert server.settled.wait(PATIENCE)
     assert isinstance(server.service.failure, ArtifactError)
     with pytest.raises(httpx.ConnectError), client(server) as http:
         http.get("/v2")
