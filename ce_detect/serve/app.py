@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ from ce_detect.serve.tracing import Tracing
 logger = logging.getLogger("ce_detect.serve")
 
 HEADER_LENGTH = "inference-header-content-length"
+_OPENAPI = Path(__file__).with_name("openapi.json")
 GONE = 499
 """Status that is counted, never sent, for a client that left."""
 
@@ -61,12 +63,14 @@ def make_app(
 
     return Starlette(
         routes=[
+            # the first, as routes are tried in turn and this one is asked for most
+            *(Route(f"{model}{part}/infer", routes.infer, methods=["POST"]) for part in ("", version)),
             Route("/v2", routes.server),
             Route("/v2/health/live", routes.live),
             Route("/v2/health/ready", routes.ready),
             *(Route(f"{model}{part}", routes.metadata) for part in ("", version)),
             *(Route(f"{model}{part}/ready", routes.model_ready) for part in ("", version)),
-            *(Route(f"{model}{part}/infer", routes.infer, methods=["POST"]) for part in ("", version)),
+            Route("/v2/openapi.json", routes.openapi),
             Route("/metrics", routes.metrics),
         ],
         exception_handlers={RequestError: _refused, HTTPException: _http_error, Exception: _crashed},
@@ -102,6 +106,10 @@ class _Routes:
         model = self._service.model(**request.path_params)
         described = protocol.metadata(model.contract, model=self._service.settings.name, version=VERSION)
         return Response(described, media_type=JSON)
+
+    async def openapi(self, request: Request) -> Response:
+        """Describe the part of the protocol that is spoken here."""
+        return Response(_OPENAPI.read_bytes(), media_type=JSON)
 
     async def metrics(self, request: Request) -> Response:
         """Figures for Prometheus."""
