@@ -397,7 +397,7 @@ def termination(load: Load) -> dict[str, Any]:
     """SIGTERM under load: what was judged was answered; the next process serves."""
     audit = load.folder / "termination"
     with load.server("--audit", audit, "--audit-size", 1024) as server:
-        driving, found = driven(load, server, max(3, load.options.seconds / 2))
+        driving, found = driven(load, server, max(10, load.options.seconds))  # longer than draining takes
         time.sleep(1)
         server.process.send_signal(signal.SIGTERM)
         code = server.process.wait(60)

@@ -184,6 +184,16 @@ def test_bytes_that_belong_to_nothing() -> None:
             protocol.parse(wrong, CONTRACT, header_length=length)
 
 
+def test_json_has_a_limit_of_its_own() -> None:
+    """Numbers in JSON take many times their memory; the binary form goes through."""
+    tight = Contract("FP32", SHAPE, 2, 8, most_json=500)
+    with pytest.raises(RequestError, match="send tensors in binary") as refused:
+        protocol.parse(plain(images(3)), tight)
+    assert refused.value.status == 413
+    body, headers = binary(images(3))
+    assert len(protocol.parse(body, tight, header_length=headers["Inference-Header-Content-Length"]).x) == 3
+
+
 def test_numbers_beyond_float32_become_infinite() -> None:
     """They are let through for the gate to refuse with the others that are not finite."""
     assert np.isinf(protocol.parse(request(data=[1e300] * 60), CONTRACT).x).all()
@@ -253,7 +263,7 @@ REQUEST = st.fixed_dictionaries(
 
 def answered_or_refused(body: bytes, length: str | None, allow_threshold: bool = False) -> None:
     """Parse, and answer what could be parsed."""
-    contract = Contract("FP32", SHAPE, 2, 8, allow_threshold)
+    contract = Contract("FP32", SHAPE, 2, 8, allow_threshold=allow_threshold)
     refusal = None
     try:
         inference = protocol.parse(body, contract, header_length=length)

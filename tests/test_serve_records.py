@@ -119,6 +119,17 @@ def test_disk_that_is_full_for_a_while(tmp_path: Path, caplog: pytest.LogCapture
     assert "2 lines were lost" in caplog.records[-1].getMessage()
 
 
+def test_rotation_that_fails(tmp_path: Path) -> None:
+    """What could not be logged meanwhile is counted, and the log goes on once the way is free."""
+    (tmp_path / "audit.1").mkdir()
+    with log(tmp_path / "audit", most_bytes=300, keep=1) as audit:
+        lost = [audit.write(judged(1, id=str(i)), ARTIFACT) for i in range(4)]
+        (tmp_path / "audit.1").rmdir()
+        lost.append(audit.write(judged(1, id="4"), ARTIFACT))
+    assert lost == [0, 1, 1, 1, 0]
+    assert [line["id"] for name in ("audit.1", "audit") for line in lines(tmp_path / name)] == ["0", "4"]
+
+
 def test_torn_line_of_a_process_that_died(tmp_path: Path) -> None:
     """Half a line at the end is cut off, what is whole stays."""
     with log(tmp_path / "audit") as audit:

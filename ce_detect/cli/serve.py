@@ -34,6 +34,7 @@ MEBIBYTES = click.IntRange(min=1)
 @click.option("--queue", type=options.COUNT, default=1024, show_default=True, help="Inputs that may wait.")
 @click.option("--max-inputs", type=options.COUNT, default=1024, show_default=True, help="Inputs in one request.")
 @click.option("--max-body", type=MEBIBYTES, default=64, show_default=True, help="MiB in one request.")
+@click.option("--max-json", type=MEBIBYTES, default=8, show_default=True, help="MiB of JSON in one request.")
 @click.option("--max-pending", type=MEBIBYTES, default=512, show_default=True, help="MiB in all requests together.")
 @click.option("--max-connections", type=options.COUNT, default=1024, show_default=True, help="Connections at once.")
 @click.option("--receive-timeout", type=options.Duration(), default=10.0, show_default=True,
@@ -95,6 +96,7 @@ def _settings(flags: dict[str, Any]) -> Any:
         queue=flags["queue"],
         inputs=flags["max_inputs"],
         body=flags["max_body"] * MEBIBYTE,
+        json=flags["max_json"] * MEBIBYTE,
         pending=flags["max_pending"] * MEBIBYTE,
         connections=flags["max_connections"],
         receive_seconds=flags["receive_timeout"],

@@ -18,6 +18,9 @@ from ce_detect.serve.settings import AuditSettings
 logger = logging.getLogger("ce_detect.serve")
 
 
+_CLOSED = -1
+
+
 class Line(msgspec.Struct, frozen=True):
     """One verdict; NaN is null.
 
@@ -60,6 +63,7 @@ class AuditLog:
 
     def __init__(self, settings: AuditSettings) -> None:
         self._settings, self._path, self.lost, self._failing = settings, settings.path, 0, False
+        self._file = _CLOSED
         try:
             self._open()
         except OSError as error:
@@ -87,9 +91,14 @@ class AuditLog:
 
     def close(self) -> None:
         """Force what was written to the disk and close the file."""
-        if self._regular:
-            os.fsync(self._file)
-        os.close(self._file)
+        file, self._file = self._file, _CLOSED  # its number may be a client's connection the next moment
+        if file == _CLOSED:
+            return
+        try:
+            if self._regular:
+                os.fsync(file)
+        finally:
+            os.close(file)
 
     def _open(self) -> None:
         self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -99,6 +108,8 @@ class AuditLog:
             self._cut(_whole(self._path))  # the process before died in the middle of a line
 
     def _append(self, content: bytes) -> None:
+        if self._file == _CLOSED:
+            self._open()
         if self._regular and self._size and self._size + len(content) > self._settings.most_bytes:
             self._rotate()
         written = 0

@@ -43,6 +43,7 @@ class Model:
             shape=_blank(gate, 1).shape[1:],
             classes=classes,
             most_inputs=settings.limits.inputs,
+            most_json=settings.limits.json,
             allow_threshold=settings.allow_threshold,
         )
         self.batcher = Batcher(

@@ -54,6 +54,7 @@ class Contract:
         shape: of one input.
         classes: number of logits.
         most_inputs: in one request.
+        most_json: bytes of JSON in one request; the binary form has no such limit.
         allow_threshold: whether a request may bring its own threshold.
     """
 
@@ -61,6 +62,7 @@ class Contract:
     shape: tuple[int, ...]
     classes: int
     most_inputs: int
+    most_json: int = 1 << 23
     allow_threshold: bool = False
 
 
@@ -120,6 +122,8 @@ def parse(body: bytes, contract: Contract, *, header_length: str | None = None) 
         RequestError: it cannot be understood, or asks for what is not offered.
     """
     split = len(body) if header_length is None else _header_length(header_length, len(body))
+    if split > contract.most_json:
+        raise RequestError(f"{split} bytes of JSON, at most {contract.most_json}; send tensors in binary", status=413)
     request = _decoded(_REQUEST, memoryview(body)[:split], "the request")
     _refuse_elsewhere(request.parameters, *(part.parameters for part in (*request.inputs, *(request.outputs or ()))))
     arrays, threshold = _tensors(request.inputs, body, split, contract), None

@@ -23,7 +23,7 @@ from ce_detect.serve.settings import QuarantineSettings
 
 logger = logging.getLogger("ce_detect.serve")
 
-_WAITING = 256
+_WAITING = 64
 _LOOK_AGAIN = 10.0
 """Seconds between two looks at whether somebody made room in a full folder."""
 

@@ -21,6 +21,7 @@ class Limits:
         queue: inputs that may wait; more are refused with 503.
         inputs: inputs in one request.
         body: bytes in one request.
+        json: bytes of JSON in one request: numbers take many times as much memory when they are read.
         pending: bytes of all requests that are being received or wait.
         connections: connections at once.
         receive_seconds: for the head of a request, and again for its body.
@@ -34,6 +35,7 @@ class Limits:
     queue: int = 1024
     inputs: int = 1024
     body: int = 64 * MEBIBYTE
+    json: int = 8 * MEBIBYTE
     pending: int = 512 * MEBIBYTE
     connections: int = 1024
     receive_seconds: float = 10.0
