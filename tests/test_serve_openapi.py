@@ -47,8 +47,10 @@ def _checks() -> list[Any]:
 
 
 def _hold(operation: Any, server: Watched) -> None:
+    examples = 10 if operation.method == "post" else 2
+
     @given(data=st.data())
-    @settings(max_examples=10, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
     def check(data: st.DataObject) -> None:
         case = data.draw(operation.as_strategy())
         answer = case.call(base_url=server.url)

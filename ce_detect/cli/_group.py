@@ -13,7 +13,7 @@ COMMANDS = {
     "calibrate": "Make a detector for a model from clean images.",
     "evaluate": "Measure a detector on images that its calibration did not see.",
     "inspect": "Print what a detector was calibrated for and what it promises.",
-    "serve": "Serve an exported detector over HTTP.",
+    "serve": "Serve an exported detector over HTTP: Open Inference Protocol v2, metrics at /metrics.",
 }
 """Every command, with the first line of its help: the list of commands needs no import."""
 

@@ -59,7 +59,7 @@ MEBIBYTES = click.IntRange(min=1)
               show_default=True, help="Of the JSON lines on stderr.")  # fmt: skip
 @options.every_command(seed=0)
 def command(as_json: bool, seed: int, **flags: Any) -> None:
-    """Serve a fused guard: Open Inference Protocol v2 over HTTP, metrics at /metrics.
+    """Serve an exported detector over HTTP: Open Inference Protocol v2, metrics at /metrics.
 
     SIGTERM drains and stops, SIGHUP loads the file anew. One process: let a supervisor start it again if it dies.
     """

@@ -34,6 +34,10 @@ from ce_detect.serve.tracing import Tracing
 logger = logging.getLogger("ce_detect.serve")
 
 
+_HEARD_OUT = 25
+"""Times 20 ms that a connection without a request is kept when the server stops."""
+
+
 class Server(uvicorn.Server):
     """One artifact behind one socket.
 
@@ -93,8 +97,18 @@ class Server(uvicorn.Server):
         logger.info("draining")
         if self.service.failure is None:
             await asyncio.sleep(self.service.settings.limits.grace_seconds)
+        await self._close_the_door()
         await super().shutdown(sockets)
         logger.info("stopped")
+
+    async def _close_the_door(self) -> None:
+        """Accept nobody, and hear out those who came in last: uvicorn would cut them off before their first request."""
+        for server in self.servers:
+            server.close()
+        for _ in range(_HEARD_OUT):
+            if all(connection.cycle is not None for connection in self.server_state.connections):  # type: ignore[union-attr]
+                return
+            await asyncio.sleep(0.02)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
