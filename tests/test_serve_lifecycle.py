@@ -271,7 +271,7 @@ def test_termination_under_load(tmp_path: Path) -> None:
     body, headers = binary(x)
 
     def ask() -> None:
-        with httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False) as http:
+        with httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False, verify=False) as http:
             while True:
                 try:
                     answer = http.post(INFER, content=body, headers=headers)
@@ -308,7 +308,7 @@ def test_death_and_another_life(tmp_path: Path) -> None:
     for end in (signal.SIGKILL, signal.SIGINT):
         with (
             process(tmp_path, "--audit", tmp_path / "audit", "--grace", "0") as (server, url),
-            httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False) as asking,
+            httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False, verify=False) as asking,
         ):
             for _ in range(5):
                 assert asking.post(INFER, content=body, headers=headers).status_code == 200

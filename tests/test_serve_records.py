@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from ce_detect.detector.result import GateResult
 from ce_detect.errors import UsageError
 from ce_detect.serve.audit import AuditLog
 from ce_detect.serve.batching import Job
+from ce_detect.serve.logs import Seldom, json_lines
 from ce_detect.serve.metrics import Distribution
 from ce_detect.serve.quarantine import Quarantine
 from ce_detect.serve.settings import AuditSettings, QuarantineSettings
@@ -204,6 +206,36 @@ def test_quarantine_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be used"):
         Quarantine(QuarantineSettings(folder=tmp_path / "file"))
+
+
+def test_logs_are_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """A record is an object on one line, with its exception."""
+    logger = logging.getLogger("ce_detect.serve")
+    with json_lines():
+        logger.warning("pixels of %s\n", 0)
+        logger.error("failed", exc_info=ValueError("why"))
+        logger.info("ready", extra={"artifact": {"threshold": "1"}})
+    logger.warning("elsewhere")
+    out, err = capsys.readouterr()
+    told = [json.loads(line) for line in err.splitlines()]
+    assert out == ""
+    assert [(line["level"], line["message"]) for line in told[:3]] == [
+        ("warning", "pixels of 0\n"), ("error", "failed"), ("info", "ready"),
+    ]  # fmt: skip
+    assert "ValueError: why" in told[1]["exception"]
+    assert told[2]["artifact"] == {"threshold": "1"}
+
+
+def test_a_flood_of_warnings_is_one_line_a_second() -> None:
+    """Warnings from one place are thinned out; those from another, and what is no warning, are not."""
+
+    def through(created: float, lineno: int = 1, levelno: int = logging.WARNING) -> bool:
+        return seldom.filter(logging.makeLogRecord({"created": created, "lineno": lineno, "levelno": levelno}))
+
+    seldom = Seldom()
+    assert [through(when) for when in (10.0, 10.2, 10.9, 11.1, 11.2)] == [True, False, False, True, False]
+    assert through(11.3, lineno=2)
+    assert [through(11.3, levelno=logging.INFO) for _ in range(2)] == [True, True]
 
 
 def test_distribution_counts_as_prometheus_does() -> None:

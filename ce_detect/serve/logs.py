@@ -31,11 +31,29 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
+class Seldom(logging.Filter):
+    """One warning a second from one place in the code, or clients could fill a disk; the metrics count everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is let through."""
+        place = (record.pathname, record.lineno)
+        if record.levelno >= logging.WARNING:
+            if record.created - self._last.get(place, 0.0) < 1:
+                return False
+            self._last[place] = record.created
+        return True
+
+
 @contextmanager
 def json_lines(level: int = logging.INFO) -> Iterator[None]:
     """Let what this package and its HTTP server log go to stderr as JSON lines, and nowhere else."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    handler.addFilter(Seldom())
     loggers = [logging.getLogger(name) for name in _OURS]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
