@@ -16,6 +16,7 @@ COMMANDS = {
     "verify": "Compare an exported graph with PyTorch.",
     "scan": "Judge every image of a folder or file with an exported gate.",
     "inspect": "Print what a detector was calibrated for and what it promises.",
+    "serve": "Serve an exported detector over HTTP: Open Inference Protocol v2, metrics at /metrics.",
 }
 """Every command, with the first line of its help: the list of commands needs no import."""
 

@@ -1,0 +1,213 @@
+"""What `load` and `load_faults` are built on: a server in a process of its own, wrk, requests, and a made graph."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PATH = "/v2/models/guard/infer"
+SCRIPT = """
+local file = io.open(os.getenv("WRK_BODY"), "rb")
+wrk.method, wrk.body = "POST", file:read("*a")
+file:close()
+wrk.headers["Inference-Header-Content-Length"] = os.getenv("WRK_HEADER_LENGTH")
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format(
+    '{"requests":%d,"us":%d,"bytes":%d,"p50_us":%d,"p99_us":%d,"max_us":%d,"refused":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d}\\n',
+    summary.requests, summary.duration, summary.bytes, latency:percentile(50), latency:percentile(99), latency.max,
+    e.status, e.connect, e.read, e.write, e.timeout))
+end
+"""
+
+
+class Load:
+    """A graph, requests to it, and wrk."""
+
+    def __init__(self, guard: Path, folder: Path, options: Any) -> None:
+        from ce_detect.runtime import Gate
+
+        self.guard, self.folder, self.options = guard, folder, options
+        gate = Gate(guard)
+        shape = gate.input_shape
+        low, high = gate.bounds
+        generator = np.random.default_rng(0)
+        if gate.takes_uint8:
+            size = (options.batch, *shape[1:], shape[0])
+            self.inputs = generator.integers(0, 256, size, np.uint8)
+        else:
+            self.inputs = generator.uniform(low, high, (options.batch, *shape)).astype(np.float32)
+        self.body, self.head = request(self.inputs[: options.images])
+        (folder / "body").write_bytes(self.body)
+        (folder / "wrk.lua").write_text(SCRIPT)
+
+    def wrk(self, port: int, seconds: float, connections: int | None = None) -> dict[str, float]:
+        """Drive the server; wrk times out after 30 s, later than the server does."""
+        command = ["wrk", "-t1", f"-c{connections or self.options.connections}", f"-d{max(1, round(seconds))}s"]
+        command += ["--timeout", "30s", "-s", str(self.folder / "wrk.lua"), f"http://127.0.0.1:{port}{PATH}"]
+        env = {**os.environ, "WRK_BODY": str(self.folder / "body"), "WRK_HEADER_LENGTH": str(self.head)}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    @contextmanager
+    def server(self, *flags: object) -> Iterator[Server]:
+        """A server in a process of its own, ready."""
+        options = self.options
+        command = [sys.executable, "-c", "from ce_detect.cli import main; main()", "serve", self.guard, "--port", "0"]
+        command += ["--json", "--batch", options.batch, "--threads", options.threads, "--log-level", "warning", *flags]
+        with (
+            (self.folder / "log").open("w") as log,
+            subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        ):
+            assert process.stdout is not None
+            server = Server(process, json.loads(process.stdout.readline())["port"])
+            try:
+                server.wait_until_ready()
+                yield server
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process, self.port = process, port
+
+    def get(self, path: str) -> str:
+        """Return a page."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            return str(answer.read().decode())
+
+    def wait_until_ready(self) -> None:
+        """Wait half a minute at most."""
+        for _ in range(600):
+            try:
+                self.get("/v2/health/ready")
+            except urllib.error.HTTPError:
+                time.sleep(0.05)
+            else:
+                return
+        raise SystemExit("the server did not become ready in 30 s")
+
+    def ask(self, body: bytes, head: int | None) -> int:
+        """Return the status of one request."""
+        headers = {"content-type": "application/octet-stream"}
+        if head is not None:
+            headers["Inference-Header-Content-Length"] = str(head)
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{PATH}", body, headers)
+        try:
+            with urllib.request.urlopen(asked, timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return int(error.code)
+
+    def counted(self) -> dict[str, int]:
+        """Requests by status."""
+        found = re.findall(r'ce_detect_requests_total\{status="(\d+)"\} (\S+)', self.get("/metrics"))
+        return {status: int(float(count)) for status, count in found}
+
+    def figure(self, name: str) -> float:
+        """Return a metric."""
+        found = re.search(rf"^{name} (\S+)$", self.get("/metrics"), re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def settle(self) -> None:
+        """Wait until what wrk left behind when its time was over is judged, half a minute at most."""
+        before: dict[str, int] | None = None
+        for _ in range(60):
+            counted = self.counted()
+            if counted == before and self.figure("ce_detect_queue_inputs") == 0:
+                return
+            before = counted
+            time.sleep(0.5)
+
+    def resident(self) -> int:
+        """Bytes of memory in use."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+
+def request(x: Any, **changed: Any) -> tuple[bytes, int]:
+    """A request in the binary form, and the length of its header; ``changed`` replaces parts of its input."""
+    kind = "UINT8" if x.dtype == np.uint8 else "FP32"
+    tensor = {"name": "input", "shape": list(x.shape), "datatype": kind, "parameters": {"binary_data_size": x.nbytes}}
+    head = json.dumps(
+        {"inputs": [{**tensor, **changed}], "parameters": {"binary_data_output": True}}, separators=(",", ":")
+    ).encode()
+    return head + x.tobytes(), len(head)
+
+
+def driven(load: Load, server: Server, seconds: float) -> tuple[threading.Thread, list[dict[str, float]]]:
+    """The load in a thread, and where its figures will be."""
+    found: list[dict[str, float]] = []
+    thread = threading.Thread(target=lambda: found.append(load.wrk(server.port, seconds)))
+    thread.start()
+    return thread, found
+
+
+def made_graph(path: Path) -> Path:
+    """A gate of about the work of a small residual network on 32 by 32 colour images, of random weights."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    generator = np.random.default_rng(0)
+    weights = {
+        "w1": generator.normal(0, 0.2, (64, 3, 3, 3)), "w2": generator.normal(0, 0.05, (64, 64, 3, 3)),
+        "w3": generator.normal(0, 0.05, (64, 64, 3, 3)), "w4": generator.normal(0, 0.3, (64, 10)),
+    }  # fmt: skip
+    kinds = {
+        "logits": (TensorProto.FLOAT, ["batch", 10]), "label": (TensorProto.INT64, ["batch"]),
+        "score": (TensorProto.FLOAT, ["batch"]), "p_value": (TensorProto.FLOAT, ["batch"]),
+        "probability": (TensorProto.FLOAT, ["batch"]), "is_adversarial": (TensorProto.BOOL, ["batch"]),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["input", "w1"], ["c1"], pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], pads=[1] * 4),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("Conv", ["r2", "w3"], ["c3"], pads=[1] * 4),
+        helper.make_node("GlobalAveragePool", ["c3"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w4"], ["logits"]),
+        helper.make_node("ArgMax", ["logits"], ["label"], axis=1, keepdims=0),
+        helper.make_node("ReduceMax", ["logits", "axes"], ["score"], keepdims=0),
+        helper.make_node("Sigmoid", ["score"], ["probability"]),
+        helper.make_node("Sub", ["one", "probability"], ["p_value"]),
+        helper.make_node("Greater", ["score", "threshold"], ["is_adversarial"]),
+    ]
+    constants = {name: value.astype(np.float32) for name, value in weights.items()}
+    constants |= {"axes": np.array([1]), "one": np.float32([1]), "threshold": np.array(1, np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "gate",
+        [
+            helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 32, 32]),
+            helper.make_tensor_value_info("threshold", TensorProto.FLOAT, []),
+        ],
+        [helper.make_tensor_value_info(name, *kind) for name, kind in kinds.items()],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    manifest = {"model": {"input_shape": [3, 32, 32], "bounds": [0.0, 1.0]}, "signature": {"chunk": None}, "fpr": 0.05}
+    said = {"format": "1", "version": "0", "threshold": "1.0", "manifest": json.dumps(manifest)}
+    helper.set_model_props(model, {f"ce_detect.{name}": value for name, value in said.items()})
+    onnx.save(model, path)
+    return path

@@ -1,0 +1,58 @@
+"""Who may ask: a bearer token, where the operator wants one."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ce_detect.errors import UsageError
+from ce_detect.serve.answers import refused
+from ce_detect.serve.refusal import RequestError
+
+OPEN = "/v2/health/"
+"""Paths that need no token: probes of a supervisor or a load balancer, which tell nothing but alive and ready."""
+
+
+def read_token(path: Path) -> bytes:
+    """Return the token in a file, without white space around it.
+
+    Raises:
+        UsageError: the file cannot be read, or holds no single word.
+    """
+    try:
+        token = path.read_bytes().strip()
+    except OSError as error:
+        raise UsageError(f"token file {path} cannot be read: {error.strerror}") from error
+    if not token or len(token.split()) > 1:
+        raise UsageError(f"token file {path} must hold one word, the token")
+    return token
+
+
+class BearerToken:
+    """Lets requests through that bring the token; the comparison takes the same time for every wrong one.
+
+    Args:
+        app: what is protected.
+        token: what ``Authorization: Bearer`` must say.
+    """
+
+    def __init__(self, app: ASGIApp, token: bytes) -> None:
+        self._app, self._expected = app, hashlib.sha256(b"Bearer " + token).digest()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 in the place of the app where the token is wrong or absent."""
+        if scope["type"] != "http" or scope["path"].startswith(OPEN) or self._is_right(scope):
+            await self._app(scope, receive, send)
+            return
+        answer = refused(RequestError("no valid bearer token in the header Authorization", status=401))
+        answer.headers["www-authenticate"] = "Bearer"
+        await answer(scope, receive, send)
+
+    def _is_right(self, scope: Scope) -> bool:
+        given = HTTPConnection(scope).headers.get("authorization", "")
+        # hashes are of one length, so not even the token's length shows in the time
+        return hmac.compare_digest(hashlib.sha256(given.encode("latin-1")).digest(), self._expected)

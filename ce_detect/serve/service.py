@@ -1,0 +1,133 @@
+"""What is served right now: loading, reloading without a lost request, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+
+from ce_detect.errors import ArtifactError, CeDetectError
+from ce_detect.serve.audit import AuditLog
+from ce_detect.serve.batching import Judged
+from ce_detect.serve.metrics import Metrics
+from ce_detect.serve.model import Model
+from ce_detect.serve.quarantine import Quarantine
+from ce_detect.serve.refusal import RequestError
+from ce_detect.serve.settings import Settings
+
+logger = logging.getLogger("ce_detect.serve")
+
+VERSION = "1"
+"""Of the model in the protocol; a reload does not change it, the artifact's fingerprint tells files apart."""
+
+
+class Service:
+    """The artifact, its queue and its records; methods are called on the event loop.
+
+    Attributes:
+        settings: of the server.
+        metrics: of the server.
+        failure: why there will never be an artifact, None where there is or will be one.
+        draining: whether the server is about to stop.
+
+    Args:
+        settings: of the server.
+
+    Raises:
+        UsageError: the audit log or the quarantine cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.failure: CeDetectError | None = None
+        self.draining = False
+        self._model: Model | None = None
+        self._reloading, self._recording = asyncio.Lock(), threading.Lock()
+        self.metrics = Metrics(
+            waiting=lambda: self._model.batcher.waiting if self._model else 0,
+            artifact=lambda: self._model.described if self._model else {},
+            threshold=lambda: self._model.threshold if self._model else float("nan"),
+        )
+        self._audit = AuditLog(settings.audit) if settings.audit else None
+        self._quarantine = Quarantine(settings.quarantine, self._quarantined) if settings.quarantine else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are answered, and will be for a while."""
+        return self._model is not None and not self.draining
+
+    @property
+    def alive(self) -> bool:
+        """Whether a restart would not help."""
+        return self._model is None or self._model.batcher.alive
+
+    def model(self, name: str, version: str | None = None) -> Model:
+        """The artifact that is served; to be used before the event loop goes on, or a reload may close its queue.
+
+        Raises:
+            RequestError: no such model, or it is not loaded yet.
+        """
+        if name != self.settings.name or version not in (None, VERSION):
+            asked = name[:40] if version is None else f"{name[:40]} version {version[:40]}"
+            raise RequestError(f"no model {asked!r}, this server has {self.settings.name!r} {VERSION!r}", status=404)
+        if self._model is None:
+            raise RequestError("the model is still loading; ask again", status=503, retry_after=1)
+        return self._model
+
+    async def load(self) -> None:
+        """Load the artifact and warm it up; `failure` says if that cannot be."""
+        try:
+            self._model = await asyncio.to_thread(self._loaded)
+        except CeDetectError as error:
+            self.failure = error
+            return
+        logger.info("ready", extra={"artifact": self._model.described})
+
+    async def reload(self) -> None:
+        """Load the artifact's file anew and let it take the place of the old one; a bad file changes nothing.
+
+        Requests that came before are answered by the old artifact. A file whose inputs or classes differ is refused:
+        clients would break, so that takes a restart.
+        """
+        async with self._reloading:
+            old = self._model
+            if old is None:
+                return
+            try:
+                new = await asyncio.to_thread(self._loaded)
+                if new.contract != old.contract:
+                    await asyncio.to_thread(new.batcher.close)
+                    raise ArtifactError(f"inputs or classes changed from {old.contract} to {new.contract}; restart")
+            except CeDetectError as error:
+                self.metrics.reloads.labels("refused").inc()
+                logger.warning("reload refused, the old artifact goes on serving: %s", error)
+                return
+            self._model = new
+            await asyncio.to_thread(old.batcher.close)
+            self.metrics.reloads.labels("done").inc()
+            logger.info("reloaded", extra={"artifact": new.described})
+
+    async def close(self) -> None:
+        """Finish what waits and close the records."""
+        async with self._reloading:
+            if self._model is not None:
+                await asyncio.to_thread(self._model.batcher.close)
+            if self._quarantine is not None:
+                await asyncio.to_thread(self._quarantine.close)
+            if self._audit is not None:
+                self._audit.close()
+
+    def _quarantined(self, outcome: str) -> None:
+        self.metrics.quarantined.labels(outcome).inc()
+
+    def _loaded(self) -> Model:
+        return Model(self.settings, self._record)
+
+    def _record(self, judged: Judged, artifact: str) -> None:
+        """Write down a batch before its answers leave; two artifacts do so in turn while one replaces the other."""
+        with self._recording:
+            self.metrics.observe(judged)
+            if self._audit is not None:
+                self.metrics.audit_lost.inc(self._audit.write(judged, artifact))
+            if self._quarantine is not None:
+                self._quarantine.keep(judged)

@@ -1,0 +1,107 @@
+"""What an operator may set, with the limits that keep one client from starving the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+MEBIBYTE = 1 << 20
+
+Fsync = Literal["never", "batch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes, counts and times beyond which a request is refused.
+
+    Attributes:
+        batch: inputs that go through the graph at once; larger requests are split.
+        delay: seconds that an incomplete batch waits for company.
+        queue: inputs that may wait; more are refused with 503.
+        inputs: inputs in one request.
+        body: bytes in one request.
+        json: bytes of JSON in one request: numbers take many times as much memory when they are read.
+        pending: bytes of all requests that are being received or wait.
+        connections: connections at once.
+        receive_seconds: for the head of a request, and again for its body.
+        answer_seconds: from the whole request to its answer.
+        drain_seconds: for answers that are due when the server is told to stop.
+        grace_seconds: between "not ready" and closing the door, for load balancers to notice.
+    """
+
+    batch: int = 32
+    delay: float = 0.001
+    queue: int = 1024
+    inputs: int = 1024
+    body: int = 64 * MEBIBYTE
+    json: int = 8 * MEBIBYTE
+    pending: int = 512 * MEBIBYTE
+    connections: int = 1024
+    receive_seconds: float = 10.0
+    answer_seconds: float = 10.0
+    drain_seconds: float = 30.0
+    grace_seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """Where verdicts are written down.
+
+    Attributes:
+        path: file of JSON lines.
+        most_bytes: size at which a new file begins.
+        keep: full files that are kept beside it, ``.1`` the youngest.
+        fsync: ``"batch"``: answers leave once their lines are on the disk, where they survive a power cut; ``"never"``:
+            once the operating system has them, where they survive the death of this process.
+    """
+
+    path: Path
+    most_bytes: int = 64 * MEBIBYTE
+    keep: int = 8
+    fsync: Fsync = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineSettings:
+    """Where flagged inputs are kept for review.
+
+    Attributes:
+        folder: one ``.npz`` file an input.
+        most_bytes: size of all files at which no more are added; nothing is deleted, so that a flood of flagged inputs
+            cannot push out what came before.
+    """
+
+    folder: Path
+    most_bytes: int = 1024 * MEBIBYTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything about a server but the address it listens on.
+
+    Attributes:
+        artifact: the fused ONNX file.
+        name: the model's name in the protocol.
+        policy: ``"abstain"`` sets the labels of flagged inputs to −1.
+        allow_threshold: whether a request may bring its own threshold; off, as an attacker would choose it.
+        threads: of ONNX Runtime in one batch; None = its own choice.
+        providers: execution providers of ONNX Runtime; None = the runtime's choice.
+        limits: see `Limits`.
+        audit: see `AuditSettings`; None = no audit log.
+        quarantine: see `QuarantineSettings`; None = flagged inputs are not kept.
+        token_file: file whose content is the bearer token; None = no authentication.
+        otlp_endpoint: where traces are sent; None = no traces.
+    """
+
+    artifact: Path
+    name: str = "guard"
+    policy: Literal["flag", "abstain"] = "flag"
+    allow_threshold: bool = False
+    threads: int | None = None
+    providers: tuple[str, ...] | None = None
+    limits: Limits = field(default_factory=Limits)
+    audit: AuditSettings | None = None
+    quarantine: QuarantineSettings | None = None
+    token_file: Path | None = None
+    otlp_endpoint: str | None = None
