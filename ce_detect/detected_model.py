@@ -123,6 +123,7 @@ class DetectedModel:
         cache: str | Path | None = None,
         jobs: int | None = None,
         progress: Progress | None = None,
+        harden: int = 0,
     ) -> Self:
         """Learn the signature of an attack and set the threshold on held-out clean images.
 
@@ -143,6 +144,8 @@ class DetectedModel:
             cache: folder for attacked images and measured costs, by default ``CE_DETECT_CACHE`` or the user's cache.
             jobs: processes that make attacked images; by default as many as pay.
             progress: called with what is being done, work done and work in all.
+            harden: rounds of adaptive attacks on the gate whose examples it then learns, see
+                `ce_detect.calibrate.harden`.
 
         Returns:
             Itself, calibrated.
@@ -161,6 +164,7 @@ class DetectedModel:
         request = fit.Request(
             recipe=recipe, fpr=fpr, budget=budget, guarantee=guarantee, confidence=confidence, seed=seed,
             attack_seconds=attack_time, cache=None if cache is None else Path(cache), jobs=jobs, progress=progress,
+            harden=harden,
         )  # fmt: skip
         self._calibrated = fit.calibrate(
             self.classifier, torch_classifiers.at_float32(self.model), images.within(bounds), request

@@ -170,10 +170,15 @@ def gradient(of: Tensor, state: State, *, again: bool = False) -> Tensor:
         state: the images.
         again: whether another gradient is to follow.
     """
+    return slope(of, state.x, again=again)
+
+
+def slope(of: Tensor, x: Tensor, *, again: bool = False) -> Tensor:
+    """Gradient of values ``(batch,)`` at ``x``, zero where there is none; see `gradient`."""
     if not of.requires_grad:
-        return torch.zeros_like(state.x)
-    (found,) = torch.autograd.grad(of.sum(), state.x, retain_graph=again, allow_unused=True)
-    return torch.zeros_like(state.x) if found is None else found
+        return torch.zeros_like(x)
+    (found,) = torch.autograd.grad(of.sum(), x, retain_graph=again, allow_unused=True)
+    return torch.zeros_like(x) if found is None else found
 
 
 def signs(gradients: Tensor) -> Tensor:
