@@ -26,7 +26,8 @@ from ce_detect.detector.conformal import Guarantee
 from ce_detect.detector.gate import Detector, Gate, Verdict
 from ce_detect.detector.result import GateResult, Policy, as_policy
 from ce_detect.errors import CalibrationError, NotCalibratedError
-from ce_detect.evaluate import report
+from ce_detect.evaluate import redteam, report
+from ce_detect.evaluate.adaptive.plan import Plan
 
 logger = logging.getLogger("ce_detect")
 
@@ -261,6 +262,30 @@ class DetectedModel:
             self.gate, images.pixels, images.y, attacked, target=self.manifest["fpr"], corruptions=corruptions,
             seed=seed,
         )  # fmt: skip
+
+    def redteam(
+        self,
+        x: Any,
+        *,
+        plan: Plan | None = None,
+        secret_seeds: bool = False,
+        progress: Progress | None = None,
+    ) -> redteam.RedTeam:
+        """Attack classifier and gate together, see `ce_detect.evaluate.redteam`.
+
+        Args:
+            x: clean images, see `calibrate`; none of which was used there.
+            plan: what the attacker may do, by default `ce_detect.evaluate.adaptive.plan.Plan()`.
+            secret_seeds: the attacker does not know the seeds of the gate's random interventions.
+            progress: called with what is being done, work done and work in all.
+
+        Raises:
+            UsageError: secret seeds of a gate in which nothing is random.
+        """
+        images = data.as_images(x).within(self.classifier.bounds)
+        inputs.check_all(images.pixels, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
+        self._warn_of_calibration_images(images)
+        return redteam.redteam_gate(self.gate, images.x, plan or Plan(), secret_seeds=secret_seeds, progress=progress)
 
     def _warn_of_calibration_images(self, images: Images) -> None:
         used = int(np.isin(identities(images.pixels), self._calibration.seen).sum())

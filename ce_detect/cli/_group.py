@@ -12,6 +12,7 @@ COMMANDS = {
     "doctor": "Say what is installed, what is missing and where things are kept.",
     "calibrate": "Make a detector for a model from clean images.",
     "evaluate": "Measure a detector on images that its calibration did not see.",
+    "redteam": "Attack a detector and its classifier together, and write a report card.",
     "inspect": "Print what a detector was calibrated for and what it promises.",
 }
 """Every command, with the first line of its help: the list of commands needs no import."""

@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ce_detect.calibrate.sets import Progress
+from ce_detect.detector.gate import Gate
+from ce_detect.errors import UsageError
+from ce_detect.evaluate.adaptive import bpda
 from ce_detect.evaluate.adaptive.descent import Descent
+from ce_detect.evaluate.adaptive.expectation import Expectation, random_interventions
 from ce_detect.evaluate.adaptive.plan import Plan
-from ce_detect.evaluate.adaptive.target import Target
+from ce_detect.evaluate.adaptive.target import Alone, Gated, Target
 from ce_detect.evaluate.adaptive.union import WHITE_BOX, Case, radii
 from ce_detect.evaluate.masking import Check, masking, share_evading
 
@@ -80,6 +84,33 @@ class RedTeam:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
+
+
+def redteam_gate(
+    gate: Gate, x: NDArray[np.float32], plan: Plan, *, secret_seeds: bool = False, progress: Progress | None = None
+) -> RedTeam:
+    """Attack a calibrated gate and its classifier, with help for whatever in it has no gradient.
+
+    Args:
+        gate: what is attacked.
+        x: clean images ``(n, channels, height, width)`` that calibration did not see.
+        plan: what the red team may do.
+        secret_seeds: the attacker does not know the seeds of random interventions.
+        progress: called now and then.
+
+    Raises:
+        UsageError: secret seeds of a gate in which nothing is random.
+    """
+    images = torch.from_numpy(np.asarray(x, np.float32))
+    target: Target = Gated(gate)
+    if bpda.needs_help(gate, images[:1]):
+        target = bpda.StraightThrough(gate, images, seed=plan.seed)
+    if secret_seeds:
+        if not random_interventions(gate):
+            raise UsageError("nothing in this gate is random, so there is no seed to keep secret")
+        target = Expectation(gate)
+    alone = Alone(gate.signature.classifier)
+    return redteam(target, alone, x, plan, truth=Gated(gate) if secret_seeds else None, progress=progress)
 
 
 def redteam(
