@@ -48,14 +48,16 @@ BUDGET, LARGE = 2.0, 4.5
 SECRET = 982_451_653
 """Seed of the random interventions that the attacker does not know."""
 
-RANDOM: tuple[dict[str, Any], ...] = (
+Specs = tuple[dict[str, Any], ...]
+
+RANDOM: Specs = (
     {"kind": "GaussianNoise", "sigma": 0.05, "draws": 2, "seed": SECRET},
     {"kind": "RandomMask", "draws": 2, "seed": SECRET + 1},
     {"kind": "Flip"},
 )
 """A signature that draws, with a secret seed."""
 
-DISJOINT: tuple[tuple[dict[str, Any], ...], ...] = (
+DISJOINT: tuple[Specs, ...] = (
     ({"kind": "Flip"}, {"kind": "Downscale", "scale": 0.75}),
     ({"kind": "Shift", "dx": 1, "dy": 1}, {"kind": "Blur", "sigma": 0.8}),
     ({"kind": "BitDepth", "bits": 3}, {"kind": "Rotate", "degrees": -10}),
@@ -198,7 +200,7 @@ def secret_seed(bench: Bench) -> dict[str, Any]:
     return gated(guard, bench, target=Expectation(guard.gate), truth=Gated(guard.gate))
 
 
-def _sized(bench: Bench) -> tuple[dict[str, Any], ...]:
+def _sized(bench: Bench) -> Specs:
     channels, height, width = bench.x.shape[1:]
     noise = {**RANDOM[0], "channels": channels, "side": max(height, width)}
     return (noise, *RANDOM[1:])
@@ -226,7 +228,8 @@ def line(name: str, row: dict[str, Any]) -> None:
     ratio, more = row["ratio"], " or more" if row["ratio_is_bound"] else ""
     print(
         f"{name:14} ratio {ratio['value']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f}){more}, "
-        f"median {255 * row['radius_joint']['value']:.2f}/255, AUROC {row.get('mean_auroc', '-')}, {row['evaded_within']}"
+        f"median {255 * row['radius_joint']['value']:.2f}/255, AUROC {row.get('mean_auroc', '-')}, "
+        f"evaded within {row['evaded_within']}"
     )
 
 
@@ -241,7 +244,7 @@ ROWS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "ensemble": disjoint,
     **{name: peer(name) for name in PEERS},
 }
-"""Every row by name: gates at the budgets 2.0 and 4.5, hardened in rounds, random with and without a secret, peers."""
+"""Every row by name: gates of two budgets, hardened in rounds, random with and without a secret, an ensemble, peers."""
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,10 @@ from torch import Tensor
 from ce_detect.evaluate.adaptive.target import Bounds, Joint, Target, margin
 
 HALVINGS = 5
-"""Times that the step size is halved; each stage starts from the best input of the ones before."""
+"""Times that the step size is halved, at most; each stage starts from the best input of the ones before."""
+
+SHORTEST = 5
+"""Steps between two halvings, at least."""
 
 FIRST_STEP = 0.5
 """First step size, in parts of the bound."""
@@ -139,19 +142,19 @@ def _descend(
 ) -> None:  # fmt: skip
     """Attack the images at ``rows``, all of one batch."""
     now, weight, stage = begin[rows], torch.ones(len(rows)), 0
+    stages = min(HALVINGS + 1, max(1, steps // SHORTEST))
     for step in range(steps + 1):
         state = _seen(target, now, labels[rows], weight, anchors[rows])
         best.offer(rows, state.x.detach(), state.margin.detach(), state.excess.detach())
         left = ~(best.fooled[rows] & (best.excess[rows] <= -goal))
         if step == steps or not left.any():
             return
-        moved = torch.nan_to_num(attack.direction(state), nan=0.0, posinf=0.0, neginf=0.0)
-        if (halved := step * (HALVINGS + 1) // steps) != stage:
-            stage, base = halved, best.x[rows]
+        if (halved := step * stages // steps) != stage:
+            stage, now = halved, best.x[rows]
         else:
-            base = state.x.detach()
-        size = (FIRST_STEP * eps[rows] / 2**stage).view(-1, 1, 1, 1)
-        now = project(base - size * moved, x[rows], eps[rows], target.bounds)
+            moved = torch.nan_to_num(attack.direction(state), nan=0.0, posinf=0.0, neginf=0.0)
+            size = (FIRST_STEP * eps[rows] / 2**stage).view(-1, 1, 1, 1)
+            now = project(state.x.detach() - size * moved, x[rows], eps[rows], target.bounds)
         rows, now, weight = rows[left], now[left], state.weight[left]
 
 
