@@ -20,6 +20,12 @@ from ce_detect.evaluate.adaptive.target import Joint, Target, margin
 WHITE_BOX: tuple[Descent, ...] = (Selective(), JointMargin(), Orthogonal(), LogitMatching())
 """Every white-box attack, those first that succeed most often."""
 
+LEADING = 2
+"""Attacks that bisect; the others only try to do better than they did."""
+
+MOST_IMPROVEMENTS = 4
+"""Levels that an attack goes down after the bisection, at most."""
+
 Report = Callable[[float, float], None]
 """Called with the work done so far and the work in all."""
 
@@ -103,9 +109,11 @@ def radii(
     attacks: tuple[Descent, ...] = WHITE_BOX, truth: Target | None = None, seed: int = 0,
     report: Report | None = None,
 ) -> tuple[NDArray[np.float64], Tensor]:  # fmt: skip
-    """Find the smallest level at which each image gets through, by bisection over the levels.
+    """Find the smallest level at which each image gets through.
 
-    An attack that gets through at one level starts the attack at the next smaller one, shrunk towards the clean image.
+    The first `LEADING` attacks bisect the levels. Each of the others then tries the next smaller level than the one
+    that was found, and goes on from there while it gets through. What got through at one level starts the attack at a
+    smaller one, shrunk towards the clean image.
 
     Args:
         target: what the attacker sees and attacks.
@@ -121,27 +129,61 @@ def radii(
     Returns:
         Levels ``(n,)``, infinite where no level was enough, and the inputs that got through there (clean elsewhere).
     """
-    low, high = np.full(len(case), -1), np.full(len(case), len(levels))
-    through, rounds = case.x.clone(), int(np.ceil(np.log2(len(levels) + 1)))
+    found = _Radii(target, truth, case, levels, steps, restarts, seed)
+    rounds, others = int(np.ceil(np.log2(len(levels) + 1))), attacks[LEADING:]
+    total = rounds + len(others)
+    low = np.full(len(case), -1)
     for turn in range(rounds):
-        rows = np.flatnonzero(high - low > 1)
-        if not len(rows):
-            break
-        middle = (low[rows] + high[rows]) // 2
-        at = torch.from_numpy(rows)
-        part, reach = case.at(at), torch.from_numpy(levels[middle]).float()
-        best = union(
-            target, part, reach, steps=steps, restarts=restarts, attacks=attacks,
-            start=_shrunk(through[at], part.x, reach), seed=seed + turn,
-        )  # fmt: skip
-        evaded = (best.evaded if truth is None else evades(truth, part, best.x)).numpy()
-        through[at[evaded]] = best.x[evaded]
-        used = np.searchsorted(levels, (best.x - part.x).abs().amax((1, 2, 3)).numpy() * (1 - 1e-4))
-        high[rows[evaded]] = np.minimum(middle, np.maximum(used, low[rows] + 1))[evaded]
+        rows = np.flatnonzero(found.high - low > 1)
+        middle = (low[rows] + found.high[rows]) // 2
+        evaded = found.tried(rows, middle, attacks[:LEADING])
         low[rows[~evaded]] = middle[~evaded]
         if report is not None:
-            report(turn + 1, rounds)
-    return np.append(levels, np.inf)[high], through
+            report(turn + 1, total)
+    for turn, attack in enumerate(others):
+        rows = np.flatnonzero(found.high > 0)
+        for _ in range(MOST_IMPROVEMENTS):
+            rows = rows[found.tried(rows, found.high[rows] - 1, (attack,))]
+            rows = rows[found.high[rows] > 0]
+        if report is not None:
+            report(rounds + turn + 1, total)
+    return np.append(levels, np.inf)[found.high], found.through
+
+
+class _Radii:
+    """The smallest level that is known to be enough for each image, and what got through there.
+
+    Attributes:
+        high: position of the level ``(n,)``; their number where none is known.
+        through: inputs that got through.
+    """
+
+    def __init__(
+        self, target: Target, truth: Target | None, case: Case, levels: NDArray[np.float64], steps: int,
+        restarts: int, seed: int,
+    ) -> None:  # fmt: skip
+        self.target, self.truth, self.case, self.levels = target, truth, case, levels
+        self.steps, self.restarts, self.seed = steps, restarts, seed
+        self.high, self.through = np.full(len(case), len(levels)), case.x.clone()
+
+    def tried(
+        self, rows: NDArray[np.int64], places: NDArray[np.int64], attacks: tuple[Descent, ...]
+    ) -> NDArray[np.bool_]:
+        """Attack the images at ``rows``, each at its level, and say which get through."""
+        if not len(rows):
+            return np.zeros(0, bool)
+        at = torch.from_numpy(rows)
+        part, reach = self.case.at(at), torch.from_numpy(self.levels[places]).float()
+        best = union(
+            self.target, part, reach, steps=self.steps, restarts=self.restarts, attacks=attacks,
+            start=_shrunk(self.through[at], part.x, reach), seed=self.seed,
+        )  # fmt: skip
+        evaded = best.evaded if self.truth is None else evades(self.truth, part, best.x)
+        used = (best.x - part.x).abs().amax((1, 2, 3)).numpy() * (1 - 1e-4)  # it may have taken less than it was given
+        success: NDArray[np.bool_] = evaded.numpy()
+        self.through[at[evaded]] = best.x[evaded]
+        self.high[rows[success]] = np.minimum(places, np.searchsorted(self.levels, used))[success]
+        return success
 
 
 def _shrunk(x: Tensor, clean: Tensor, reach: Tensor) -> Tensor:
