@@ -45,8 +45,10 @@ STEPS = 40
 ATTACKS: tuple[Descent, ...] = (Selective(), JointMargin())
 """Attacks; images take them in turn."""
 
+MEASURED = 64
+"""Images on which that median is measured."""
+
 _LEVELS = np.geomspace(1 / 2040, 1 / 8, 64)
-_MEASURED = 64
 
 Tables = dict[str, learn.Table]
 
@@ -117,7 +119,7 @@ def _median_radius(gate: Gate, clean: Pixels) -> float:
     """Median perturbation with which half of some images fool the classifier alone, in pixel values."""
     classifier = gate.signature.classifier
     low, high = classifier.bounds
-    x = torch.from_numpy(np.asarray(clean[:_MEASURED])).to(classifier.device)
+    x = torch.from_numpy(np.asarray(clean[:MEASURED])).to(classifier.device)
     alone = Alone(classifier)
     found, _ = radii(alone, Case.of(alone, x), _LEVELS * (high - low), steps=20, attacks=(Selective(),))
     return float(np.quantile(np.minimum(found, _LEVELS[-1] * (high - low)), 0.5, method="inverted_cdf"))
