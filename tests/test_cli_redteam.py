@@ -26,7 +26,7 @@ def attack(tmp_path: Path) -> tuple[object, ...]:
     """A quick attack on the calibrated gate, as a command line."""
     path = tmp_path / "guard.safetensors"
     guard().save(path)
-    few = ("--images", 4, "--steps", 3, "--queries", 4, "--decisions", 0, "--eps", "2/255", "24/255")
+    few = ("--images", 3, "--steps", 2, "--queries", 4, "--decisions", 0, "--eps", "12/255", "24/255")
     return ("redteam", path, "--model", "demo", "--data", "demo", *few)
 
 
@@ -36,7 +36,7 @@ def test_writes_both_cards_and_passes_without_a_bar(attack: tuple[object, ...], 
     code, out, _ = call(*attack, *cards, "--bar", 0, "--json")
     card = json.loads(out)
     assert card == json.loads((tmp_path / "card.json").read_text())
-    assert card["report"]["images"] == 4
+    assert card["report"]["images"] == 3
     assert code == (0 if card["checks_passed"] else 1)
     assert "<script" not in (tmp_path / "card.html").read_text()
 

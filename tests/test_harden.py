@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import shutil
 from typing import Any
 
 import numpy as np
@@ -57,15 +58,17 @@ def test_head_changes_and_the_rest_stays() -> None:
     assert float(plain.clean_only.threshold) == float(hard.clean_only.threshold)
 
 
-def test_same_seed_same_detector_with_and_without_the_cache(tmp_path: Any) -> None:
+def test_same_seed_same_detector_with_and_without_the_cache() -> None:
     """Adaptive examples from the cache are those that would be made."""
-    first = hardened()  # which left its examples in the cache
-    for other in (calibrated(), calibrated(cache=tmp_path)):
+    first = hardened()
+    from_cache = calibrated()
+    shutil.rmtree(cache() / "adaptive")
+    for other in (from_cache, calibrated()):
         assert np.array_equal(first.gate.clean_scores, other.gate.clean_scores)
         assert other.threshold == first.threshold
 
 
-def test_only_fit_and_select_are_attacked(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_only_fit_and_select_are_attacked(monkeypatch: pytest.MonkeyPatch) -> None:
     """No image that sets the threshold or is kept for testing is ever attacked by hardening."""
     shown: list[Any] = []
     run = hardening._run
@@ -75,7 +78,8 @@ def test_only_fit_and_select_are_attacked(monkeypatch: pytest.MonkeyPatch, tmp_p
         return run(gate, x, reach)
 
     monkeypatch.setattr(hardening, "_run", watched)
-    calibrated(cache=tmp_path, harden=1)
+    shutil.rmtree(cache() / "adaptive", ignore_errors=True)
+    calibrated(harden=1)
     parts = split_by_identity(images().x, QUICK.splits, 0)
     allowed = identities(images().x[np.concatenate([parts["fit"], parts["select"]])])
     assert len(shown) == 2
