@@ -28,7 +28,8 @@ from ce_detect.detector.conformal import Guarantee
 from ce_detect.detector.gate import Detector, Gate, Verdict
 from ce_detect.detector.result import GateResult, Policy, as_policy
 from ce_detect.errors import CalibrationError, NotCalibratedError
-from ce_detect.evaluate import report
+from ce_detect.evaluate import redteam, report
+from ce_detect.evaluate.adaptive.plan import Plan
 from ce_detect.export import verify, written
 from ce_detect.models import from_onnx
 
@@ -132,6 +133,7 @@ class DetectedModel:
         cache: str | Path | None = None,
         jobs: int | None = None,
         progress: Progress | None = None,
+        harden: int = 0,
     ) -> Self:
         """Learn the signature of an attack and set the threshold on held-out clean images.
 
@@ -152,6 +154,8 @@ class DetectedModel:
             cache: folder for attacked images and measured costs, by default ``CE_DETECT_CACHE`` or the user's cache.
             jobs: processes that make attacked images; by default as many as pay.
             progress: called with what is being done, work done and work in all.
+            harden: rounds of adaptive attacks on the gate whose examples it then learns, see
+                `ce_detect.calibrate.harden`.
 
         Returns:
             Itself, calibrated.
@@ -170,6 +174,7 @@ class DetectedModel:
         request = fit.Request(
             recipe=recipe, fpr=fpr, budget=budget, guarantee=guarantee, confidence=confidence, seed=seed,
             attack_seconds=attack_time, cache=None if cache is None else Path(cache), jobs=jobs, progress=progress,
+            harden=harden,
         )  # fmt: skip
         self._calibrated = fit.calibrate(
             self.classifier, torch_classifiers.at_float32(self.model), images.within(bounds), request
@@ -266,6 +271,30 @@ class DetectedModel:
             self.gate, images.pixels, images.y, attacked, target=self.manifest["fpr"], corruptions=corruptions,
             seed=seed,
         )  # fmt: skip
+
+    def redteam(
+        self,
+        x: Any,
+        *,
+        plan: Plan | None = None,
+        secret_seeds: bool = False,
+        progress: Progress | None = None,
+    ) -> redteam.RedTeam:
+        """Attack classifier and gate together, see `ce_detect.evaluate.redteam`.
+
+        Args:
+            x: clean images, see `calibrate`; none of which was used there.
+            plan: what the attacker may do, by default `ce_detect.evaluate.adaptive.plan.Plan()`.
+            secret_seeds: the attacker does not know the seeds of the gate's random interventions.
+            progress: called with what is being done, work done and work in all.
+
+        Raises:
+            UsageError: secret seeds of a gate in which nothing is random.
+        """
+        images = as_images(x).within(self.classifier.bounds)
+        checks.check_all(images.pixels, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
+        self._warn_of_calibration_images(images)
+        return redteam.redteam_gate(self.gate, images.x, plan or Plan(), secret_seeds=secret_seeds, progress=progress)
 
     def _warn_of_calibration_images(self, images: Images) -> None:
         used = int(np.isin(identities(images.pixels), self._calibration.seen).sum())

@@ -28,13 +28,22 @@ def write_json(path: Path, data: Any) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
+    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, atomically.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
     from ce_detect import atomic
 
     try:
-        atomic.write(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+        atomic.write(path, text.encode())
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write {path}: {error.strerror}; name another --output")
+    return UsageError(f"cannot write {path}: {error.strerror}; name another file")

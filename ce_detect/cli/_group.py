@@ -12,11 +12,12 @@ COMMANDS = {
     "doctor": "Say what is installed, what is missing and where things are kept.",
     "calibrate": "Make a detector for a model from clean images.",
     "evaluate": "Measure a detector on images that its calibration did not see.",
+    "redteam": "Attack a detector and its classifier together, and write a report card.",
     "export": "Write classifier and detector as one ONNX graph.",
     "verify": "Compare an exported graph with PyTorch.",
     "scan": "Judge every image of a folder or file with an exported gate.",
-    "inspect": "Print what a detector was calibrated for and what it promises.",
     "serve": "Serve an exported detector over HTTP: Open Inference Protocol v2, metrics at /metrics.",
+    "inspect": "Print what a detector was calibrated for and what it promises.",
 }
 """Every command, with the first line of its help: the list of commands needs no import."""
 

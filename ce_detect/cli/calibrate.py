@@ -49,6 +49,14 @@ from ce_detect.cli._progress import shown_progress
     metavar="LOW HIGH",
     help="Valid pixel range; by default found in the data.",
 )
+@click.option(
+    "--harden",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="ROUNDS",
+    help="Attack the detector itself so often, and let it learn from what gets through.",
+)
 @options.attack_options()
 @click.option(
     "--output", type=options.FILE, default=Path("guard.safetensors"), show_default=True, help="The artifact to write."

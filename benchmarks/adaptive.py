@@ -1,0 +1,250 @@
+"""Adaptive attacks on gates and on differentiable peers: the joint-evasion radius ratio and what raises it.
+
+    CE_DETECT_DATA=... python benchmarks/adaptive.py                  # CIFAR-10, ResNet-20: every row
+    CE_DETECT_DATA=... python benchmarks/adaptive.py --only hardened-3 rlt --images 64
+
+Every row is attacked on the same images by the same attacks with the same steps, at one false-positive rate, and the
+radii of the classifier alone are found once for all. Rows that are in the result already, made with the same settings,
+are not done again. Writes ``results/adaptive-<subject>.json`` and, for our own gates, the AUROC of ordinary attacks on
+the test split: what hardening costs there.
+
+Gates come from where ``detection.py`` left them; what is not there is calibrated here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from attackable import PEERS, Scored, ensemble
+from detection import RESULTS, environment, progress
+from subjects import SEED, SUBJECTS, Subject
+
+from ce_detect import DetectedModel, Recipe
+from ce_detect.cache import cache_folder
+from ce_detect.calibrate import material
+from ce_detect.calibrate.fit import Request
+from ce_detect.data import Images
+from ce_detect.evaluate.adaptive.expectation import Expectation
+from ce_detect.evaluate.adaptive.plan import Plan
+from ce_detect.evaluate.adaptive.target import Alone, Gated, Target
+from ce_detect.evaluate.adaptive.union import Case, radii
+from ce_detect.evaluate.redteam import RedTeam, redteam
+
+FPR = 0.05
+BUDGET, LARGE = 2.0, 4.5
+SECRET = 982_451_653
+"""Seed of the random interventions that the attacker does not know."""
+
+Specs = tuple[dict[str, Any], ...]
+
+RANDOM: Specs = (
+    {"kind": "GaussianNoise", "sigma": 0.05, "draws": 2, "seed": SECRET},
+    {"kind": "RandomMask", "draws": 2, "seed": SECRET + 1},
+    {"kind": "Flip"},
+)
+"""A signature that draws, with a secret seed."""
+
+DISJOINT: tuple[Specs, ...] = (
+    ({"kind": "Flip"}, {"kind": "Downscale", "scale": 0.75}),
+    ({"kind": "Shift", "dx": 1, "dy": 1}, {"kind": "Blur", "sigma": 0.8}),
+    ({"kind": "BitDepth", "bits": 3}, {"kind": "Rotate", "degrees": -10}),
+)
+"""Interventions of the members of an ensemble."""
+
+
+class Bench:
+    """Everything that the rows share.
+
+    Attributes:
+        subject: classifier, images and recipe.
+        x: images that are attacked.
+        plan: what the attacker may do.
+    """
+
+    def __init__(self, subject: Subject, count: int, steps: int) -> None:
+        self.subject = subject
+        self.first, fresh = subject.split()
+        self.x = np.asarray(fresh.x[:count])
+        self.plan = Plan(least=0.125 / 255, most=16 / 255, steps=steps, decisions=2, queries=300, seed=SEED)
+        self.guard = subject.guard(self.x.shape[1:])
+        self.alone = Alone(self.guard.classifier)
+        self._radii: np.ndarray | None = None
+
+    @property
+    def radii(self) -> np.ndarray:
+        """Smallest perturbations that fool the classifier alone."""
+        if self._radii is None:
+            case = Case.of(self.alone, torch.from_numpy(self.x))
+            self._radii, _ = radii(self.alone, case, self.plan.levels, steps=self.plan.steps, seed=self.plan.seed)
+        return self._radii
+
+    def calibrated(
+        self, budget: float, harden: int = 0, interventions: tuple[dict[str, Any], ...] = ()
+    ) -> DetectedModel:
+        """A guard from where ``detection.py`` left it, or calibrated with what is in the cache."""
+        left = self.subject.artifact(budget)
+        if left.is_file() and not harden and not interventions:
+            return DetectedModel.load(left, self.subject.model())
+        kept = cache_folder() / "guards" / f"{self.subject.name}-adaptive-{budget:g}-{harden}.safetensors"
+        if kept.is_file() and not interventions:
+            return DetectedModel.load(kept, self.subject.model())
+        recipe = replace(Recipe.load(self.subject.recipe), interventions=interventions)
+        guard = self.subject.guard(self.x.shape[1:])
+        guard.calibrate(
+            self.first.x, self.first.y, recipe=recipe, fpr=FPR, budget=budget, seed=SEED, harden=harden,
+            progress=progress,
+        )  # fmt: skip
+        if not interventions:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            guard.save(kept)
+        return guard
+
+    def attacked(self, target: Target, *, truth: Target | None = None, check: bool = False) -> RedTeam:
+        """The red team on a target."""
+        return redteam(
+            target, self.alone, self.x, self.plan, truth=truth, alone_radii=self.radii, check=check, progress=progress
+        )
+
+    def material(self) -> material.Material:
+        """Splits and attacked images, as a calibration takes them."""
+        recipe = Recipe.load(self.subject.recipe)
+        request = Request(
+            recipe=recipe, fpr=FPR, budget=BUDGET, guarantee="pac", confidence=0.95, seed=SEED, attack_seconds=None,
+            cache=None, jobs=None, progress=progress,
+        )  # fmt: skip
+        return material.gathered(self.guard.classifier, self.first, request)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subject", choices=tuple(SUBJECTS), default="cifar10-resnet20")
+    parser.add_argument("--only", nargs="+", choices=tuple(ROWS), default=list(ROWS))
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=100)
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", module="art")
+    logging.basicConfig(level=logging.WARNING)
+    bench = Bench(SUBJECTS[options.subject], options.images, options.steps)
+    path = RESULTS / f"adaptive-{options.subject}.json"
+    settings = {"images": options.images, "plan": asdict(bench.plan), "fpr": FPR, "subject": options.subject}
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    if found.get("settings") != settings:
+        found = {"what": __doc__.partition("\n")[0], "environment": environment(), "settings": settings, "rows": {}}
+    for name in options.only:
+        if name not in found["rows"]:
+            start = time.perf_counter()
+            row = ROWS[name](bench)
+            found["rows"][name] = {**row, "seconds": round(time.perf_counter() - start, 1)}
+            path.write_text(json.dumps(found, indent=1) + "\n")
+        line(name, found["rows"][name])
+
+
+def gated(guard: DetectedModel, bench: Bench, **more: Any) -> dict[str, Any]:
+    """A row of one of our gates, with what it does on ordinary attacks of the test split."""
+    report = bench.attacked(more.pop("target", None) or Gated(guard.gate), **more)
+    test = guard.manifest["figures"]["test"]
+    return {
+        **summary(report),
+        "interventions": guard.manifest["signature"]["names"],
+        "cost": guard.manifest["figures"]["cost"],
+        "hardening": guard.manifest["figures"].get("hardening", []),
+        "auroc": {name: round(attack["auroc_successes"], 4) for name, attack in test["attacks"].items()},
+        "mean_auroc": round(float(np.mean([a["auroc_successes"] for a in test["attacks"].values()])), 4),
+        "false_positive_rate": round(test["clean"]["false_positive_rate"], 4),
+    }
+
+
+def summary(report: RedTeam) -> dict[str, Any]:
+    """The figures of a row."""
+    plain = report.to_dict()
+    kept = ("images", "flagged_clean", "radius_alone", "radius_joint", "ratio", "ratio_is_bound", "by_attack", "checks")
+    at = [0.5, 1, 2, 4, 8]
+    share = {
+        f"{e:g}/255": round(sum(r is not None and r * 255 <= e for r in report.radii_joint) / report.images, 3)
+        for e in at
+    }
+    return {**{key: plain[key] for key in kept}, "evaded_within": share, "radii_joint": plain["radii_joint"]}
+
+
+def unhardened(bench: Bench) -> dict[str, Any]:
+    return gated(bench.calibrated(BUDGET), bench, check=True)
+
+
+def large(bench: Bench) -> dict[str, Any]:
+    return gated(bench.calibrated(LARGE), bench)
+
+
+def hardened(rounds: int, budget: float = BUDGET, *, check: bool = False) -> Callable[[Bench], dict[str, Any]]:
+    return lambda bench: gated(bench.calibrated(budget, rounds), bench, check=check)
+
+
+def known_seed(bench: Bench) -> dict[str, Any]:
+    return gated(bench.calibrated(np.inf, 0, _sized(bench)), bench)
+
+
+def secret_seed(bench: Bench) -> dict[str, Any]:
+    guard = bench.calibrated(np.inf, 0, _sized(bench))
+    return gated(guard, bench, target=Expectation(guard.gate), truth=Gated(guard.gate))
+
+
+def _sized(bench: Bench) -> Specs:
+    channels, height, width = bench.x.shape[1:]
+    noise = {**RANDOM[0], "channels": channels, "side": max(height, width)}
+    return (noise, *RANDOM[1:])
+
+
+def disjoint(bench: Bench) -> dict[str, Any]:
+    gates = [bench.calibrated(np.inf, 0, interventions).gate for interventions in DISJOINT]
+    clean = bench.material().clean("calibrate")
+    report = bench.attacked(Scored(bench.guard.classifier, ensemble(gates), clean, FPR))
+    return {**summary(report), "interventions": [[i["kind"] for i in member] for member in DISJOINT]}
+
+
+def peer(name: str) -> Callable[[Bench], dict[str, Any]]:
+    def row(bench: Bench) -> dict[str, Any]:
+        found = bench.material()
+        images = found.images.subset(found.parts["fit"])
+        score = PEERS[name](bench.guard.classifier, Images(images.x, images.y), found.sets["fit"].attacked)
+        return summary(bench.attacked(Scored(bench.guard.classifier, score, found.clean("calibrate"), FPR)))
+
+    return row
+
+
+def line(name: str, row: dict[str, Any]) -> None:
+    """Print a row."""
+    ratio, more = row["ratio"], " or more" if row["ratio_is_bound"] else ""
+    print(
+        f"{name:14} ratio {ratio['value']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f}){more}, "
+        f"median {255 * row['radius_joint']['value']:.2f}/255, AUROC {row.get('mean_auroc', '-')}, "
+        f"evaded within {row['evaded_within']}"
+    )
+
+
+ROWS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "unhardened": unhardened,
+    "larger": large,
+    "hardened-1": hardened(1),
+    "hardened-3": hardened(3, check=True),
+    "larger-3": hardened(3, LARGE),
+    "known-seed": known_seed,
+    "secret-seed": secret_seed,
+    "ensemble": disjoint,
+    **{name: peer(name) for name in PEERS},
+}
+"""Every row by name: gates of two budgets, hardened in rounds, random with and without a secret, an ensemble, peers."""
+
+if __name__ == "__main__":
+    main()

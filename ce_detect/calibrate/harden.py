@@ -1,0 +1,166 @@
+"""Hardening: adaptive attacks on the gate, fed back into what its head learns, in rounds.
+
+Each round attacks images of *fit* and *select* against the gate of the round before, keeps what fools the classifier,
+and fits the head again on all that was found so far. Thresholds come from clean images of *calibrate*, as always; no
+other split is attacked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+import ce_detect
+from ce_detect import atomic
+from ce_detect.cache import cache_folder
+from ce_detect.calibrate import learn
+from ce_detect.calibrate.attacks import Attack
+from ce_detect.calibrate.request import Request
+from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.data.pixels import Pixels, rows
+from ce_detect.detector.gate import Gate
+from ce_detect.evaluate.adaptive import bpda
+from ce_detect.evaluate.adaptive.descent import Descent, descend
+from ce_detect.evaluate.adaptive.joint import JointMargin
+from ce_detect.evaluate.adaptive.selective import Selective
+from ce_detect.evaluate.adaptive.target import Alone, Gated, Target, margin
+from ce_detect.evaluate.adaptive.union import Case, judged, radii
+
+IMAGES = {"fit": 320, "select": 120}
+"""Images that are attacked in a round, at most."""
+
+REACHES = (1.0, 1.5, 2.0, 3.0, 4.0)
+"""Bounds, as multiples of the median perturbation that fools the classifier alone; images take them in turn."""
+
+STEPS = 40
+"""Gradient steps of an attack."""
+
+ATTACKS: tuple[Descent, ...] = (Selective(), JointMargin())
+"""Attacks; images take them in turn."""
+
+MEASURED = 64
+"""Images on which that median is measured."""
+
+_LEVELS = np.geomspace(1 / 2040, 1 / 8, 64)
+
+Tables = dict[str, learn.Table]
+
+
+def harden(
+    gate: Gate, sets: dict[str, learn.Sets], tables: Tables, learned: Callable[[Tables], Gate], request: Request
+) -> tuple[Gate, list[dict[str, Any]]]:
+    """Attack and fit again, ``request.harden`` times.
+
+    Args:
+        gate: what was calibrated.
+        sets: the splits ``"fit"`` and ``"select"``.
+        tables: their signatures.
+        learned: makes a gate with the same signature from signatures.
+        request: says how many rounds, and where attacked images are kept.
+
+    Returns:
+        The last gate, and figures of each round: how many examples fooled the classifier, the share of them that
+        passed the gate they were made for, and the share that passes the gate that learned them.
+    """
+    if not request.harden:
+        return gate, []
+    reach = _median_radius(gate, sets["fit"].clean)
+    figures = []
+    for turn in range(1, request.harden + 1):
+        name = f"adaptive-round-{turn}"
+        found = {
+            split: _attacked(gate, _turned(part.clean, turn, IMAGES[split]), reach, name, request)
+            for split, part in sets.items()
+            if len(part.clean)
+        }
+        before = gate
+        tables = {split: _with(table, name, before, found.get(split)) for split, table in tables.items()}
+        gate = learned(tables)
+        seen = torch.from_numpy(np.concatenate([part.x for part in found.values()]))
+        figures.append(
+            {
+                "name": name,
+                "examples": len(seen),
+                "reaches": [round(factor * reach, 6) for factor in REACHES],
+                "passed_before": _passing(before, seen),
+                "passes_after": _passing(gate, seen),
+            }
+        )
+        if request.progress is not None:
+            request.progress("harden: rounds", turn, request.harden)
+    return gate, figures
+
+
+def _turned(x: Pixels, turn: int, most: int) -> Pixels:
+    """Other images in each round, as far as there are others."""
+    return rows(x, (np.arange(min(most, len(x))) + (turn - 1) * most) % len(x))
+
+
+def _with(table: learn.Table, name: str, gate: Gate, found: AttackedSet | None) -> learn.Table:
+    if found is None:
+        return table
+    return learn.Table(table.clean, {**table.attacked, name: learn.features(gate.signature, found.pixels)})
+
+
+def _passing(gate: Gate, x: torch.Tensor) -> float | None:
+    if not len(x):
+        return None
+    return round(float((judged(Gated(gate), x).score <= gate.threshold).float().mean()), 4)
+
+
+def _median_radius(gate: Gate, clean: Pixels) -> float:
+    """Median perturbation with which half of some images fool the classifier alone, in pixel values."""
+    classifier = gate.signature.classifier
+    low, high = classifier.bounds
+    x = torch.from_numpy(np.asarray(clean[:MEASURED])).to(classifier.device)
+    alone = Alone(classifier)
+    found, _ = radii(alone, Case.of(alone, x), _LEVELS * (high - low), steps=20, attacks=(Selective(),))
+    return float(np.quantile(np.minimum(found, _LEVELS[-1] * (high - low)), 0.5, method="inverted_cdf"))
+
+
+def _attacked(gate: Gate, clean: Pixels, reach: float, name: str, request: Request) -> AttackedSet:
+    """Adaptive examples that fool the classifier, whether or not they pass; from the cache where they are there."""
+    folder = (request.cache or cache_folder()) / "adaptive"
+    x = np.asarray(clean)
+    path = folder / f"{_key(gate, x, reach)}.safetensors"
+    if path.is_file():
+        found: NDArray[np.float32] = load(path.read_bytes())["x"]
+    else:
+        found = _run(gate, torch.from_numpy(x), reach).cpu().numpy()
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic.write(path, save({"x": found}))
+    case = Case.of(Alone(gate.signature.classifier), torch.from_numpy(x))
+    fooled = margin(judged(Alone(gate.signature.classifier), torch.from_numpy(found)).logits, case.labels) < 0
+    settings = (("reach", reach), ("steps", STEPS))
+    return AttackedSet(Attack("adaptive", settings, name), found, np.arange(len(x))).subset(fooled.numpy())
+
+
+def _run(gate: Gate, x: torch.Tensor, reach: float) -> torch.Tensor:
+    target: Target = bpda.StraightThrough(gate, x) if bpda.needs_help(gate, x) else Gated(gate)
+    case = Case.of(Alone(gate.signature.classifier), x)
+    place = torch.arange(len(x))
+    eps = torch.tensor(REACHES)[place % len(REACHES)] * reach
+    attacked = x.clone()
+    for turn, attack in enumerate(ATTACKS):
+        own = place[place // len(REACHES) % len(ATTACKS) == turn]
+        part = case.at(own)
+        best = descend(attack, target, part.x, part.labels, eps[own], steps=STEPS, anchors=part.anchors, goal=torch.inf)
+        attacked[own] = best.x
+    return attacked
+
+
+def _key(gate: Gate, x: NDArray[np.float32], reach: float) -> str:
+    attacks = [attack.name for attack in ATTACKS]
+    names = [str(module.name) for module in gate.signature.interventions]
+    described = [ce_detect.__version__, attacks, REACHES, STEPS, reach, names]
+    digest = hashlib.sha256(json.dumps(described).encode() + x.tobytes())
+    for name, tensor in sorted(gate.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,40 @@
+"""What a calibration is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ce_detect.calibrate.recipe import Recipe
+from ce_detect.calibrate.sets import Progress
+from ce_detect.detector import conformal
+from ce_detect.errors import CalibrationError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a calibration is asked for; see `ce_detect.DetectedModel.calibrate`."""
+
+    recipe: Recipe
+    fpr: float
+    budget: float
+    guarantee: conformal.Guarantee
+    confidence: float
+    seed: int
+    attack_seconds: float | None
+    cache: Path | None
+    jobs: int | None
+    progress: Progress | None
+    harden: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.budget > 1:
+            raise CalibrationError(
+                f"budget = {self.budget}: a gated forward runs the model once, so it must be above 1.0; "
+                "2.0 means twice the time of the model alone"
+            )
+        if self.harden and self.recipe.head == "distance":
+            raise CalibrationError(
+                f"harden = {self.harden}: recipe {self.recipe.name!r} learns from clean images alone, and hardening "
+                "teaches attacks; take a recipe with attacks, such as 'default'"
+            )

@@ -1,0 +1,122 @@
+"""``ce-detect redteam``: attack classifier and detector together, and write a report card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ce_detect.cli import _options as options
+from ce_detect.cli._files import check_writable, write_json, write_text
+from ce_detect.cli._output import percent, print_json, print_pairs, print_table
+from ce_detect.cli._progress import shown_progress
+
+
+@click.command("redteam")
+@click.argument("guard", type=options.FILE)
+@options.model_options()
+@options.data_options()
+@click.option("--images", type=options.COUNT, default=100, show_default=True, help="Attack the first so many images.")
+@click.option(
+    "--eps",
+    nargs=2,
+    default=("1/1020", "16/255"),
+    show_default=True,
+    metavar="LEAST MOST",
+    help="Smallest and largest perturbation, in parts of the pixel range.",
+)
+@click.option(
+    "--steps", type=options.COUNT, default=100, show_default=True, help="Gradient steps of each attack at each bound."
+)
+@click.option(
+    "--restarts", type=click.IntRange(min=0), default=0, show_default=True, help="Tries more, from random starts."
+)
+@click.option("--queries", type=options.COUNT, default=500, show_default=True, help="Queries of Square, an image.")
+@click.option(
+    "--decisions",
+    type=click.IntRange(min=0),
+    default=8,
+    show_default=True,
+    help="Images that HopSkipJump tries, at about 2,000 queries each.",
+)
+@click.option("--secret-seeds", is_flag=True, help="The attacker does not know the seeds of random interventions.")
+@click.option("--bar", type=click.FloatRange(min=0), help="Check: smallest radius ratio that passes.")
+@click.option("--output", type=options.FILE, help="Write the report card to this JSON file.")
+@click.option("--html", type=options.FILE, help="Write the report card to this HTML file.")
+@options.every_command(seed=1)
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    guard: Path,
+    model: str,
+    weights: Path | None,
+    data: str,
+    split: str | None,
+    limit: int | None,
+    images: int,
+    eps: tuple[str, str],
+    secret_seeds: bool,
+    bar: float | None,
+    output: Path | None,
+    html: Path | None,
+    as_json: bool,
+    **budget: Any,
+) -> None:
+    """Attack a detector and its classifier together, and write a report card.
+
+    The attacker knows everything. The figure to look at is the radius ratio: how much larger a perturbation must be
+    that fools classifier and detector than one that fools the classifier alone; 1 means that the detector costs an
+    attacker nothing. Exits with 1 where the ratio is below --bar, or where a check says that the attack is broken.
+    """
+    for path in (output, html):
+        if path is not None:
+            check_writable(path)
+    from ce_detect import DetectedModel, load_data, load_model
+    from ce_detect.evaluate import card as cards
+    from ce_detect.evaluate.adaptive.plan import Plan, fraction
+
+    plan = Plan(fraction(eps[0]), fraction(eps[1]), **budget)
+    loaded = DetectedModel.load(guard, load_model(model, weights))
+    some = load_data(data, split=split, limit=images if limit is None else min(limit, images))
+    with shown_progress() as progress:
+        report = loaded.redteam(some, plan=plan, secret_seeds=secret_seeds, progress=progress)
+    card = cards.card(report, loaded.manifest, artifact=str(guard), bar=bar, secret_seeds=secret_seeds)
+    if output is not None:
+        write_json(output, card)
+    if html is not None:
+        write_text(html, cards.html(card))
+    if as_json:
+        print_json(card)
+    else:
+        _print(card)
+    context.exit(0 if card["passed"] else 1)
+
+
+def _print(card: dict[str, Any]) -> None:
+    report = card["report"]
+    radii = {name: report[f"radius_{name}"] for name in ("alone", "joint")}
+    at_least = "at least " if report["ratio_is_bound"] else ""
+    print_pairs(
+        f"Red team: {card['artifact']}, {report['images']} images",
+        {
+            "fools the classifier alone": f"{_in255(radii['alone'])} of the pixel range, median (95 %)",
+            "fools classifier and gate": f"{_in255(radii['joint'])}",
+            "radius ratio": f"{at_least}{report['ratio']['value']:.2f} "
+            f"({report['ratio']['low']:.2f} to {report['ratio']['high']:.2f})",
+        },
+    )
+    rows = [(name, percent(share)) for name, share in report["by_attack"].items()]
+    print_table("Each attack on its own, within the median joint perturbation", ("attack", "gets through"), rows)
+    for check in report["checks"]:
+        measured = ", ".join(f"{name} {value:.3g}" for name, value in check["measured"].items())
+        click.echo(f"check {check['name']}: {'passed' if check['passed'] else 'FAILED'} ({measured})")
+    if card["bar"] is not None:
+        reached = report["ratio"]["value"] >= card["bar"]
+        click.echo(f"check radius ratio of {card['bar']:g} or more: {'passed' if reached else 'FAILED'}")
+
+
+def _in255(interval: dict[str, float]) -> str:
+    value, low, high = (255 * interval[name] for name in ("value", "low", "high"))
+    return f"{value:.2f}/255 ({low:.2f} to {high:.2f})"
