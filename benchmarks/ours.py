@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from peers.protocol import Floats, Limits, Peer
+from peers.protocol import Floats, Peer
 from subjects import Subject
 
 from ce_detect import DetectedModel
@@ -26,13 +26,10 @@ class Ours(Peer):
     """
 
     source = "this project"
-    supervised = False
-    limits = Limits()
-    large_limits = Limits(corrupted=25)
 
     def __init__(self, subject: Subject, budget: float) -> None:
-        self.name = f"ours-{budget:g}"  # type: ignore[misc]
-        self.title = f"ce-detect, budget {budget:g}"  # type: ignore[misc]
+        self.name = f"ours-{budget:g}"
+        self.title = f"ce-detect, budget {budget:g}"
         self.path = subject.artifact(budget)
         self._subject = subject
 
@@ -40,7 +37,7 @@ class Ours(Peer):
         """Load the gate."""
         guard = DetectedModel.load(self.path, self._subject.model())
         self.gate: Any = guard.gate
-        self.settings = {"interventions": list(guard.manifest["signature"]["names"])}  # type: ignore[misc]
+        self.settings = {"interventions": list(guard.manifest["signature"]["names"])}
 
     def features(self, x: torch.Tensor) -> Floats:
         """The gate's score."""

@@ -187,7 +187,8 @@ def better(peer: dict[str, Any], gates: Mapping[str, dict[str, Any]]) -> dict[st
 def table(outcomes: Sequence[dict[str, Any]]) -> str:
     """A row a method, best first."""
     lines = [
-        "| method | cost | AUROC seen / unseen / worst | TPR at 5 % seen / unseen | clean FPR | under corruption | we are cheaper and better at | peer wins on |",
+        "| method | cost | AUROC seen / unseen / worst | TPR at 5 % seen / unseen | clean FPR | under corruption "
+        "| we are cheaper and better at | peer wins on |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for outcome in sorted(outcomes, key=lambda outcome: -outcome["summary"]["auroc_all"]):
@@ -223,7 +224,9 @@ def picture(outcomes: Sequence[dict[str, Any]], target: Path) -> None:
             if row not in mine:
                 axes.plot(row["cost"], row["summary"]["auroc_all"], "x", color="black")
             label = row["peer"].removeprefix("ours-")
-            axes.annotate(label, (row["cost"], row["summary"]["auroc_all"]), fontsize=7, xytext=(3, 3), textcoords="offset points")
+            axes.annotate(
+                label, (row["cost"], row["summary"]["auroc_all"]), fontsize=7, xytext=(3, 3), textcoords="offset points"
+            )
         axes.set_xscale("log")
         axes.set_title(subject, fontsize=10)
         axes.set_xlabel("time of a judged forward / model alone")

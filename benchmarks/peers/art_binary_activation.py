@@ -15,7 +15,7 @@ from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
 from ce_detect.signature import site_shapes
 from peers.art_estimator import BinaryPeer, detector_network, estimator, in_layers, layer_of
-from peers.protocol import Limits
+from peers.protocol import Limits, Settings
 
 
 class BinaryActivation(BinaryPeer):
@@ -24,8 +24,14 @@ class BinaryActivation(BinaryPeer):
     name = "art-binary-activation"
     title = "ART BinaryActivation"
     source = "adversarial-robustness-toolbox 1.20.1; Metzen et al. 2017, arXiv 1702.04267"
-    settings = {"layer": "the middle feature map", "network": "2 strided convolutions, batch norm", "training": "Adam 1e-3, 10 epochs of 64"}
-    limits = Limits(taught=800, taught_attacked=400)
+    settings = Settings(
+        {
+            "layer": "the middle feature map",
+            "network": "a convolution and a strided one, batch norm",
+            "training": "Adam 1e-3, 10 epochs of 64",
+        }
+    )
+    limits = Limits(taught=800, taught_attacked=300)
 
     def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:
         """Find the layer."""
@@ -35,6 +41,6 @@ class BinaryActivation(BinaryPeer):
 
     def build(self) -> Any:
         """See `BinaryPeer`."""
-        network = estimator(detector_network(self.shape[0], 2), self.shape, 2, trained=False)
+        network = estimator(detector_network(self.shape[0], 1), self.shape, 2, trained=False)
         layer = layer_of(self.classifier, self.site)
         return BinaryActivationDetector(in_layers(self.classifier), network, layer)

@@ -35,11 +35,15 @@ def layer_of(classifier: Any, site: str) -> str:
 
 
 def detector_network(channels: int, strides: int) -> nn.Module:
-    """A small CNN with two outputs: convolutions that halve the picture, average, a linear layer."""
+    """A small CNN with two outputs: a convolution, others that halve the picture, average, a linear layer."""
     layers: list[nn.Module] = []
-    for number in range(strides):
+    for number in range(1 + strides):
         width = min(64, 16 * 2**number)
-        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [
+            nn.Conv2d(channels, width, 3, stride=2 if number else 1, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
         channels = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 2))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images, rows
 from peers.art_estimator import in_layers, layer_of
-from peers.protocol import SEED, Floats, Limits, Peer, last_map, share
+from peers.protocol import SEED, Floats, Limits, Peer, Settings, last_map, share
 
 BACKGROUND = 400
 
@@ -27,7 +27,9 @@ class SubsetScanning(Peer):
     name = "art-subset-scanning"
     title = "ART SubsetScanning"
     source = "adversarial-robustness-toolbox 1.20.1; Speakman et al. 2018, arXiv 1810.08676"
-    settings = {"layer": "the last feature map", "background": f"{BACKGROUND} clean images", "statistic": "Berk-Jones"}
+    settings = Settings(
+        {"layer": "the last feature map", "background": f"{BACKGROUND} clean images", "statistic": "Berk-Jones"}
+    )
     limits = Limits(calibrate=300, clean=400, attacked=150, corrupted=20)
     large_limits = Limits(taught=60, calibrate=40, clean=40, attacked=12, corrupted=1)
     timed = 16

@@ -19,7 +19,7 @@ from torch import Tensor
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.classifiers.base import PENULTIMATE
 from ce_detect.data import Images
-from peers.protocol import SEED, Floats, Limits, Peer, last_map, pooled
+from peers.protocol import SEED, Floats, Limits, Peer, Settings, last_map, pooled
 
 NEIGHBOURS = 50
 
@@ -30,15 +30,17 @@ class BEYOND(Peer):
     name = "beyond"
     title = "BEYOND (target's own encoder)"
     source = "He et al. 2024, arXiv 2209.00005"
-    settings = {
-        "neighbours": f"{NEIGHBOURS}: crops of 0.2 to 1 of the area, flips, colour jitter 0.4 (0.8 of them), grey (0.2 of them)",
-        "draws": "once, the same for every image",
-        "encoder": "the target's penultimate features; no self-supervised checkpoint was to be had",
-        "score": "largest of two disagreements, each standardised on clean images",
-    }
+    settings = Settings(
+        {
+            "neighbours": f"{NEIGHBOURS}: crops of 0.2 to 1 of the area, flips, jitter 0.4 (of 0.8), grey (of 0.2)",
+            "draws": "once, the same for every image",
+            "encoder": "the target's penultimate features; no self-supervised checkpoint was to be had",
+            "score": "largest of two disagreements, each standardised on clean images",
+        }
+    )
     forwards = 1 + NEIGHBOURS
     limits = Limits(taught=200, calibrate=200, clean=300, attacked=100, corrupted=20)
-    large_limits = Limits(taught=30, calibrate=20, clean=40, attacked=12, corrupted=1)
+    large_limits = Limits(taught=20, calibrate=20, clean=30, attacked=8, corrupted=1)
     timed = 8
 
     def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:

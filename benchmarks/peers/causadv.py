@@ -17,7 +17,7 @@ from torch import Tensor
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.classifiers.base import PENULTIMATE
 from ce_detect.data import Images
-from peers.protocol import Floats, Peer
+from peers.protocol import Floats, Peer, Settings
 
 VALUES = 20_000_000
 """Logits computed together, at most."""
@@ -29,7 +29,9 @@ class CausAdv(Peer):
     name = "causadv"
     title = "CausAdv"
     source = "Debbi 2024, arXiv 2411.00839"
-    settings = {"filters": "the features of a linear last layer", "score": "minus the standard deviation of the effects"}
+    settings = Settings(
+        {"filters": "the features of a linear last layer", "score": "minus the standard deviation of the effects"}
+    )
     timed = 32
 
     def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
-from peers.protocol import Floats, Peer
+from peers.protocol import Floats, Peer, Settings
 
 
 class Energy(Peer):
@@ -22,7 +22,7 @@ class Energy(Peer):
     name = "energy"
     title = "Energy"
     source = "Liu et al. 2020, arXiv 2010.03759"
-    settings = {"temperature": 1}
+    settings = Settings({"temperature": 1})
 
     def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:
         """Nothing is learned."""

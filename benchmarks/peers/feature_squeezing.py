@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
-from peers.protocol import SMALL, Floats, Limits, Peer, Published
+from peers.protocol import SMALL, Floats, Limits, Peer, Published, Settings
 
 _ALDAHDOOH = "Aldahdooh et al. 2022, arXiv 2105.00203, CIFAR-10"
 _DIFFERS = "another classifier; ours is ResNet-20 at 5 %, theirs at 5.07 % on correctly classified images"
@@ -31,15 +31,23 @@ class FeatureSqueezing(Peer):
     name = "feature-squeezing"
     title = "Feature Squeezing"
     source = "Xu et al. 2018, arXiv 1704.01155"
-    settings = {
-        "colour": "5 bits, 2x2 median, non-local means 13-3-2 (11-3-4 above 64 pixels)",
-        "grey": "1 bit, 2x2 median",
-        "distance": "L1 of softmax, largest",
-    }
+    settings = Settings(
+        {
+            "colour": "5 bits, 2x2 median, non-local means 13-3-2 (11-3-4 above 64 pixels)",
+            "grey": "1 bit, 2x2 median",
+            "distance": "L1 of softmax, largest",
+        }
+    )
     published = (
-        Published("detection rate of FGSM 8/255 at 5.07 % FPR", 0.293, _ALDAHDOOH, ("fgsm 8/255",), "tpr", differs=_DIFFERS),
-        Published("detection rate of PGD 8/255 at 5.07 % FPR", 0.082, _ALDAHDOOH, ("pgd 8/255",), "tpr", differs=_DIFFERS),
-        Published("detection rate of DeepFool at 5.07 % FPR", 0.392, _ALDAHDOOH, ("deepfool",), "tpr", differs=_DIFFERS),
+        Published(
+            "detection rate of FGSM 8/255 at 5.07 % FPR", 0.293, _ALDAHDOOH, ("fgsm 8/255",), "tpr", differs=_DIFFERS
+        ),
+        Published(
+            "detection rate of PGD 8/255 at 5.07 % FPR", 0.082, _ALDAHDOOH, ("pgd 8/255",), "tpr", differs=_DIFFERS
+        ),
+        Published(
+            "detection rate of DeepFool at 5.07 % FPR", 0.392, _ALDAHDOOH, ("deepfool",), "tpr", differs=_DIFFERS
+        ),
     )
     forwards = 4
     limits = Limits(clean=600, attacked=300, calibrate=400, corrupted=60)
@@ -82,7 +90,7 @@ def median(x: Tensor) -> Tensor:
 
 
 def non_local_means(x: Tensor, search: int, template: int, strength: float) -> Tensor:
-    """Non-local means of pixels in [0, 1]; window sizes in pixels, strength in grey levels of 255 (Buades et al. 2005)."""
+    """Non-local means (Buades et al. 2005) of pixels in [0, 1]; windows in pixels, strength in grey levels of 255."""
     reach, half = search // 2, template // 2
     height, width = x.shape[2:]
     padded = F.pad(x, [reach + half] * 4, mode="reflect")

@@ -18,7 +18,7 @@ from ce_detect.calibrate.learn import Table
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images, rows
 from peers.logistic import LogisticPeer
-from peers.protocol import SEED, Floats, Limits, Published, batches, share
+from peers.protocol import SEED, Floats, Limits, Published, Settings, batches, share
 
 REFERENCE = 100
 NEIGHBOURS = 20
@@ -32,17 +32,24 @@ class LID(LogisticPeer):
     name = "lid"
     title = "LID"
     source = "Ma et al. 2018, arXiv 1801.02613"
-    settings = {
-        "neighbours": f"{NEIGHBOURS} of {REFERENCE} fixed clean images (the paper: of the minibatch)",
-        "layers": f"the classifier's sites, maps averaged down to {LARGEST}x{LARGEST} (the paper: every layer)",
-        "negatives": "clean, and clean with Gaussian noise of the attacks' mean L2 size",
-    }
+    settings = Settings(
+        {
+            "neighbours": f"{NEIGHBOURS} of {REFERENCE} fixed clean images (the paper: of the minibatch)",
+            "layers": f"the classifier's sites, maps averaged down to {LARGEST}x{LARGEST} (the paper: every layer)",
+            "negatives": "clean, and clean with Gaussian noise of the attacks' mean L2 size",
+        }
+    )
     published = (
         Published(
-            "mean detection rate of 20 attacks at 9.9 % FPR", 0.697, "Aldahdooh et al. 2022, arXiv 2105.00203, CIFAR-10",
-            (), "tpr", 0.099, differs="other attacks and another classifier; theirs learns one detector an attack",
+            "mean detection rate of 20 attacks at 9.9 % FPR",
+            0.697,
+            "Aldahdooh et al. 2022, arXiv 2105.00203, CIFAR-10",
+            (),
+            "tpr",
+            0.099,
+            differs="other attacks and another classifier; theirs learns one detector an attack",
         ),
-    )  # fmt: skip
+    )
     limits = Limits(taught=800, taught_attacked=400)
 
     def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:
@@ -52,7 +59,9 @@ class LID(LogisticPeer):
         parts = [self._activations(batch) for batch in batches(chosen, self.classifier)]
         self.reference = [torch.cat(site) for site in zip(*parts, strict=True)]
         x = np.asarray(clean.pixels)
-        sizes = [np.linalg.norm((twins.x - x[twins.index]).reshape(len(twins), -1), axis=1) for twins in attacked.values()]
+        sizes = [
+            np.linalg.norm((twins.x - x[twins.index]).reshape(len(twins), -1), axis=1) for twins in attacked.values()
+        ]
         size = float(np.concatenate(sizes).mean())
         noise = generator.standard_normal(x.shape, dtype=np.float32) * (size / np.sqrt(x[0].size))
         self.noisy = self.features_of(np.clip(x + noise.astype(np.float32), *self.classifier.bounds))
@@ -82,7 +91,7 @@ def flat(latent: Tensor) -> Tensor:
 
 
 def dimensionality(distances: Tensor) -> Tensor:
-    """Maximum-likelihood estimate from distances ``(batch, reference)`` (Ma et al., equation 4); 0 is the image itself."""
+    """Maximum-likelihood estimate (Ma et al., eq. 4) from distances ``(batch, reference)``; 0 is the image itself."""
     itself = distances <= 1e-4 * distances.mean(1, keepdim=True)
     count = min(NEIGHBOURS, distances.shape[1] - 1)
     nearest = distances.masked_fill(itself, torch.inf).topk(count, dim=1, largest=False).values

@@ -25,7 +25,7 @@ class LogisticPeer(Peer):
         return np.asarray(self.head.decision_function(features))
 
 
-def fitted(table: Table):  # noqa: ANN201  scikit-learn has no types
+def fitted(table: Table):
     """A scaler and a logistic regression, fitted."""
     x, target, weights = stacked(table)
     head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))

@@ -1,8 +1,8 @@
 """Mahalanobis distance to the nearest class, with and without input preprocessing (Lee et al. 2018, arXiv 1807.03888).
 
 For each layer, class means of the averaged feature maps and one shared covariance; a layer's confidence is minus the
-distance to the nearest class, and a logistic regression weighs the layers. With preprocessing, each layer's confidence
-is taken after a small step of the input that raises it. The authors estimate from 50,000 training images; here there are
+distance to the nearest class, and a logistic regression weighs the layers. With preprocessing, a layer's confidence is
+taken after a small step of the input that raises it. The authors estimate from 50,000 training images; here there are
 some hundreds, so the covariance is shrunk (Ledoit and Wolf 2004), and with fewer than five images a class there is one
 mean for all.
 """
@@ -23,7 +23,7 @@ from ce_detect.calibrate.learn import stacked
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
 from peers.logistic import LogisticPeer, fitted
-from peers.protocol import Floats, Limits, Published, batches, labels, pooled
+from peers.protocol import Floats, Limits, Published, Settings, batches, labels, pooled
 
 MAGNITUDES = (0.000125, 0.00035, 0.00125)
 """Steps to choose from, as a share of the pixel range: 0.0005, 0.0014 and 0.005 of the authors' normalised inputs."""
@@ -32,7 +32,9 @@ LEAST = 5
 """Images a class, on average, below which there is one mean for all."""
 
 _LEE = "Lee et al. 2018, arXiv 1807.03888, table 3, CIFAR-10 ResNet-34"
-_DIFFERS = "theirs preprocesses, learns one detector an attack, and judges correctly classified images of a larger network"
+_DIFFERS = (
+    "theirs preprocesses, learns one detector an attack, and judges correctly classified images of a larger network"
+)
 
 
 class Mahalanobis(LogisticPeer):
@@ -41,7 +43,9 @@ class Mahalanobis(LogisticPeer):
     name = "mahalanobis"
     title = "Mahalanobis"
     source = "Lee et al. 2018, arXiv 1807.03888"
-    settings = {"covariance": "shared by the classes, Ledoit-Wolf", "layers": "the classifier's sites, averaged maps"}
+    settings = Settings(
+        {"covariance": "shared by the classes, Ledoit-Wolf", "layers": "the classifier's sites, averaged maps"}
+    )
     published = (
         Published("AUROC of FGSM", 0.9994, _LEE, ("fgsm 8/255",), differs=_DIFFERS),
         Published("AUROC of C&W", 0.9584, _LEE, ("cw-l2",), differs=_DIFFERS),
@@ -73,10 +77,15 @@ class PreprocessedMahalanobis(Mahalanobis):
 
     name = "mahalanobis-preprocessed"
     title = "Mahalanobis + input preprocessing"
-    settings = {**Mahalanobis.settings, "magnitudes": f"{MAGNITUDES} of the pixel range; cross-validated on what it learns from"}
+    settings = Settings(
+        {
+            **Mahalanobis.settings,
+            "magnitudes": f"{MAGNITUDES} of the pixel range; cross-validated on what it learns from",
+        }
+    )
     forwards = 22  # of seven sites: one, and for each site a gradient (twice a forward) and one more
     limits = Limits(taught=300, taught_attacked=100, calibrate=300, clean=400, attacked=150, corrupted=40)
-    large_limits = Limits(taught=40, taught_attacked=15, calibrate=59, clean=50, attacked=16, corrupted=4)
+    large_limits = Limits(taught=30, taught_attacked=10, calibrate=20, clean=40, attacked=12, corrupted=1)
     timed = 16
 
     def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
 from peers.logistic import LogisticPeer
-from peers.protocol import SEED, Floats, Limits, Published, pooled
+from peers.protocol import SEED, Floats, Limits, Published, Settings, pooled
 
 SAMPLED = 256
 """Pixel values that are left out, at most."""
@@ -33,11 +33,13 @@ class MLLOO(LogisticPeer):
     name = "ml-loo"
     title = "ML-LOO"
     source = "Yang et al. 2020, arXiv 1906.03499"
-    settings = {
-        "left out": f"{SAMPLED} pixel values drawn once (the paper: all), set to the lowest value",
-        "outputs": "probability of the decision, averaged channels of the sites (the paper: single neurons)",
-        "dispersion": "interquartile range",
-    }
+    settings = Settings(
+        {
+            "left out": f"{SAMPLED} pixel values drawn once (the paper: all), set to the lowest value",
+            "outputs": "probability of the decision, averaged channels of the sites (the paper: single neurons)",
+            "dispersion": "interquartile range",
+        }
+    )
     published = (
         Published("AUROC of FGSM", 0.997, _YANG, ("fgsm 8/255",), differs=_DIFFERS),
         Published("AUROC of C&W", 0.995, _YANG, ("cw-l2",), differs=_DIFFERS),

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
-from peers.protocol import SEED, Floats, Limits, Peer, Published, batches
+from peers.protocol import SEED, Floats, Limits, Peer, Published, Settings, batches
 
 DIRECTIONS = 50
 SIDE = 4
@@ -38,17 +38,24 @@ class NIC(Peer):
     name = "nic"
     title = "NIC"
     source = "Ma and Liu 2019, NDSS"
-    settings = {
-        "activations": f"the sites, averaged to {SIDE}x{SIDE}, {DIRECTIONS} principal directions (the paper: every layer)",
-        "machines": "RBF one-class SVM, nu 0.1, gamma 'scale'",
-        "provenance": "softmax regression a site on the predicted class",
-    }
+    settings = Settings(
+        {
+            "activations": f"the sites at {SIDE}x{SIDE}, {DIRECTIONS} principal directions (the paper: every layer)",
+            "machines": "RBF one-class SVM, nu 0.1, gamma 'scale'",
+            "provenance": "softmax regression a site on the predicted class",
+        }
+    )
     published = (
         Published(
-            "mean detection rate of 20 attacks at 10.1 % FPR", 0.772, "Aldahdooh et al. 2022, arXiv 2105.00203, CIFAR-10",
-            (), "tpr", 0.101, differs="other attacks, another classifier, 50,000 training images",
+            "mean detection rate of 20 attacks at 10.1 % FPR",
+            0.772,
+            "Aldahdooh et al. 2022, arXiv 2105.00203, CIFAR-10",
+            (),
+            "tpr",
+            0.101,
+            differs="other attacks, another classifier, 50,000 training images",
         ),
-    )  # fmt: skip
+    )
     limits = Limits(taught=1000)
 
     def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:
@@ -59,7 +66,9 @@ class NIC(Peer):
         first, rest = np.split(order, [2 * len(clean) // 3])
         count = min(DIRECTIONS, len(first) // 2)
         self.scalers = [
-            make_pipeline(StandardScaler(), PCA(min(count, site.shape[1]), random_state=SEED), StandardScaler()).fit(site[first])
+            make_pipeline(StandardScaler(), PCA(min(count, site.shape[1]), random_state=SEED), StandardScaler()).fit(
+                site[first]
+            )
             for site in sites
         ]
         reduced = [scaler.transform(site) for scaler, site in zip(self.scalers, sites, strict=True)]

@@ -8,6 +8,7 @@ by an attacker who knows it (Tramer et al. 2020, arXiv 2002.08347).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
-from peers.protocol import SEED, Floats, Limits, Peer, Published, batches
+from peers.protocol import SEED, Floats, Limits, Peer, Published, Settings, batches
 
 NOISES = tuple((kind, size) for size in (0.003, 0.005, 0.008) for kind in ("normal", "uniform", "sign"))
 """Kinds and sizes, as shares of the pixel range, that the released code detects with on CIFAR-10."""
@@ -36,19 +37,26 @@ class Odds(Peer):
     name = "odds"
     title = "Odds"
     source = "Roth et al. 2019, arXiv 1902.04818; noises of github.com/yk/icml19_public"
-    settings = {
-        "noises": "normal, uniform and sign of 0.003, 0.005 and 0.008, the same draws for every image",
-        "draws": f"{DRAWS} of each of {len(NOISES)} (the released code: 256)",
-        "statistics": f"by predicted class, and over all classes below {LEAST} images; the {TOP} highest classes at most",
-    }
+    settings = Settings(
+        {
+            "noises": "normal, uniform and sign of 0.003, 0.005 and 0.008, the same draws for every image",
+            "draws": f"{DRAWS} of each of {len(NOISES)} (the released code: 256)",
+            "statistics": f"by predicted class; over all below {LEAST} images; the {TOP} highest classes at most",
+        }
+    )
     published = (
         Published(
-            "detection rate of PGD 8/255 at 0.2 % FPR", 0.991, "Roth et al. 2019, table 2, CIFAR-10 wide ResNet (from memory)",
-            ("pgd 8/255",), "tpr", 0.01, differs="ours at 1 % FPR, a small ResNet, and a tenth of the draws",
+            "detection rate of PGD 8/255 at 0.2 % FPR",
+            0.991,
+            "Roth et al. 2019, table 2, CIFAR-10 wide ResNet (quoted from memory)",
+            ("pgd 8/255",),
+            "tpr",
+            0.01,
+            differs="ours at 1 % FPR, a small ResNet, and a tenth of the draws",
         ),
-    )  # fmt: skip
+    )
     forwards = 2304
-    limits = Limits(taught=400, calibrate=100, clean=150, attacked=50, corrupted=8)
+    limits = Limits(taught=300, calibrate=100, clean=120, attacked=40, corrupted=4)
     large_limits = None
     timed = 8
 
@@ -93,14 +101,14 @@ class Odds(Peer):
         return torch.stack(found), predicted
 
 
-def drawn(kind: str, size: float, classifier: object, number: int) -> Tensor:
+def drawn(kind: str, size: float, classifier: Any, number: int) -> Tensor:
     """Noise ``(DRAWS, channels, height, width)``."""
-    shape = (DRAWS, *classifier.input_shape)  # type: ignore[attr-defined]
-    low, high = classifier.bounds  # type: ignore[attr-defined]
+    shape = (DRAWS, *classifier.input_shape)
+    low, high = classifier.bounds
     generator = np.random.default_rng([SEED, number])
     noise = generator.standard_normal(shape) if kind == "normal" else generator.uniform(-1, 1, shape)
     noise = np.sign(noise) if kind == "sign" else noise
-    return torch.from_numpy((noise * size * (high - low)).astype(np.float32)).to(classifier.device)  # type: ignore[attr-defined]
+    return torch.from_numpy((noise * size * (high - low)).astype(np.float32)).to(classifier.device)
 
 
 def _but(predicted: Tensor, classes: int) -> Tensor:

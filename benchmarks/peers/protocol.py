@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -24,6 +25,9 @@ from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images, Pixels
 
 Floats = NDArray[np.floating[Any]]
+
+Settings = MappingProxyType
+"""What was chosen, in words, by what it is for."""
 
 SMALL = 64
 """Longer side, in pixels, up to which an image is small."""
@@ -95,6 +99,7 @@ class Peer(ABC):
         limits: images it gets, small ones.
         large_limits: the same for images of more than `SMALL` pixels a side; None where it is too slow for these.
         timed: images in the batch on which its cost is measured.
+        asks_classifier: whether it runs the classifier; where it does not, the classifier's own forward comes on top.
         classifier: what `fit` was given.
         taught: statistics that it learned from, where it learns from attacked images.
     """
@@ -102,13 +107,14 @@ class Peer(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
-    settings: ClassVar[Mapping[str, Any]] = {}
+    settings: ClassVar[Mapping[str, Any]] = Settings({})
     published: ClassVar[tuple[Published, ...]] = ()
     supervised: ClassVar[bool] = False
     forwards: ClassVar[float] = 1
     limits: ClassVar[Limits] = Limits()
-    large_limits: ClassVar[Limits | None] = Limits(corrupted=25)
+    large_limits: ClassVar[Limits | None] = Limits(corrupted=10)
     timed: ClassVar[int] = 32
+    asks_classifier: ClassVar[bool] = True
 
     classifier: Any
     taught: Table
@@ -142,6 +148,7 @@ class Peer(ABC):
 
     def learn(self, table: Table) -> None:
         """Learn to tell the statistics of attacked images from those of clean ones."""
+        raise NotImplementedError(f"{self.name} does not learn from attacked images")
 
     def judge(self, features: Floats) -> Floats:
         """Turn statistics into scores ``(batch,)``."""
@@ -154,7 +161,8 @@ class Peer(ABC):
     def table(self, clean: Pixels, attacked: Mapping[str, AttackedSet]) -> Table:
         """Statistics of clean and of attacked images."""
         return Table(
-            self.features_of(clean), {name: self.features_of(twins.pixels) for name, twins in attacked.items() if len(twins)}
+            self.features_of(clean),
+            {name: self.features_of(twins.pixels) for name, twins in attacked.items() if len(twins)},
         )
 
 

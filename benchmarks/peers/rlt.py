@@ -5,8 +5,8 @@ are large and not concentrated on one site. *Logit layer*: learned multiplicativ
 of the softmax times its entropy, over the change of the features. Both are mapped to normal scores by their clean
 quantiles, and the sum of their squares is the score. Clean images alone teach it.
 
-Only the method is ported. The released protocol picks the best epoch for each attack on the test set, fits the quantiles
-on the clean images that it evaluates, and drops misclassified ones; here the last epoch counts, the quantiles come from
+Only the method is ported. The released protocol picks the best epoch for each attack on the test set, fits quantiles on
+the clean images that it evaluates, and drops misclassified ones; here the last epoch counts, the quantiles come from
 a quarter of the clean images that the networks did not see, and every image counts. Its entropy is NaN where a softmax
 saturates; here it comes from log-probabilities. Its masks all start at 1 and so stay equal; here they start apart.
 """
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
-from peers.protocol import SEED, SMALL, Floats, Limits, Peer, batches, pooled
+from peers.protocol import SEED, SMALL, Floats, Limits, Peer, Settings, batches, pooled
 
 MASKS = 4
 WIDTH = 128
@@ -38,11 +38,13 @@ class RLT(Peer):
     name = "rlt"
     title = "RLT (A Few Large Shifts)"
     source = "Yun et al. 2025, arXiv 2505.12586; github.com/c0510gy/AFLS-AED"
-    settings = {
-        "recovery": f"4 layers of {WIDTH} a site, {EPOCHS} epochs, AdamW 1e-3 (the paper: 100 epochs of 50,000 images, 1e-4)",
-        "masks": f"{MASKS}, from 1 +- 0.01, 150 steps of 32 images (15 of 8 above {SMALL} pixels), Adam 1e-3",
-        "fusion": "squared normal scores, quantiles of held-out clean images",
-    }
+    settings = Settings(
+        {
+            "recovery": f"4 layers of {WIDTH} a site, {EPOCHS} epochs, AdamW 1e-3 (theirs: 100 of 50,000 images, 1e-4)",
+            "masks": f"{MASKS}, from 1 +- 0.01, 150 steps of 32 images (15 of 8 above {SMALL} pixels), Adam 1e-3",
+            "fusion": "squared normal scores, quantiles of held-out clean images",
+        }
+    )
     forwards = 1 + MASKS
     large_limits = Limits(attacked=32, corrupted=10)
 
@@ -75,9 +77,13 @@ class RLT(Peer):
 
     def _recovery(self, sites: list[Tensor]) -> Tensor:
         guesses = [network(sites[-1]) for network in self.networks]
-        errors = torch.stack([(site - guess).square().sum(1) for site, guess in zip(sites, guesses, strict=False)], dim=1)
+        errors = torch.stack(
+            [(site - guess).square().sum(1) for site, guess in zip(sites, guesses, strict=False)], dim=1
+        )
         shares = errors.softmax(1)
-        return ((math.log(errors.shape[1]) + shares * (shares + FLOOR).log()) * (errors.mean(1, keepdim=True) + FLOOR).log()).sum(1)
+        return (
+            (math.log(errors.shape[1]) + shares * (shares + FLOOR).log()) * (errors.mean(1, keepdim=True) + FLOOR).log()
+        ).sum(1)
 
     def _logit_layer(self, x: Tensor, z: Tensor, sites: list[Tensor]) -> Tensor:
         decision = F.one_hot(z.argmax(1), z.shape[1])

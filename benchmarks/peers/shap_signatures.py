@@ -1,4 +1,4 @@
-"""SHAP signatures: Shapley values of the penultimate layer for every class, and a network (Fidel et al. 2020, 1909.03418).
+"""SHAP signatures: Shapley values of the penultimate layer for every class, and a network (Fidel et al. 2020).
 
 For a linear last layer, DeepSHAP values of the logits are ``weight * (activation - mean activation of the background)``
 exactly, so they cost no pass; a test holds this against Captum's ``DeepLiftShap``. The background is clean and drawn
@@ -22,7 +22,7 @@ from ce_detect.calibrate.learn import Table, stacked
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.classifiers.base import PENULTIMATE
 from ce_detect.data import Images, rows
-from peers.protocol import SEED, Floats, Limits, Peer, batches, share
+from peers.protocol import SEED, Floats, Limits, Peer, Settings, batches, share
 
 BACKGROUND = 100
 TOP = 10
@@ -35,14 +35,15 @@ class SHAPSignatures(Peer):
     name = "shap"
     title = "SHAP signatures"
     source = "Fidel et al. 2020, arXiv 1909.03418"
-    settings = {
-        "background": f"{BACKGROUND} clean images it learns from",
-        "explained": f"logits, in closed form; of the {TOP} highest classes where there are more",
-        "head": "MLP 256-128-16, 40 epochs",
-    }
+    settings = Settings(
+        {
+            "background": f"{BACKGROUND} clean images it learns from",
+            "explained": f"logits, in closed form; of the {TOP} highest classes where there are more",
+            "head": "MLP 256-128-16, 40 epochs",
+        }
+    )
     supervised = True
     limits = Limits(taught=1000, taught_attacked=500)
-    large_limits = Limits(corrupted=25)
 
     def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:
         """Average the background."""
