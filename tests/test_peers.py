@@ -64,7 +64,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer draws and epochs: what is tested does not need them."""
     monkeypatch.setattr(ml_loo, "SAMPLED", 32)
     monkeypatch.setattr(odds, "DRAWS", 4)
-    monkeypatch.setattr(rlt, "EPOCHS", 20)
+    monkeypatch.setattr(rlt, "EPOCHS", 10)
+    monkeypatch.setattr(rlt, "STEPS", 15)
 
 
 @functools.cache
@@ -96,9 +97,9 @@ def test_attacked_images_score_higher_on_average(name: str) -> None:
     assert max(raised) > 0.2 * plain.std()
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", ["lid", "ml-loo", "odds", "shap", "rlt", "beyond", "nic", "art-binary-input"])
 def test_fitting_twice_gives_the_same_scores(name: str) -> None:
-    """Same seed, same scores."""
+    """Whatever is drawn comes from the seed."""
     clean, sets = attacked(0, 240)
     x = torch.from_numpy(attacked(240, 300)[0].x[:4])
     again = PEERS[name]().fit(classifier(), clean, sets)

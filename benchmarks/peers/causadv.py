@@ -5,6 +5,9 @@ reads adversarial images from distributions that lack filters with an effect; th
 deviation over the filters. In probabilities, as in the paper: a saturated softmax hides the effects of strong attacks
 and makes them look like confident clean images, or the other way round. A filter whose map is averaged is removed by
 setting its average to zero.
+
+Reproduction: the paper finds 49 % of FGSM on ImageNet and gives no false-positive rate. Not reproduced on CIFAR-10:
+the AUROC of FGSM 8/255 is 0.25 and of C&W 0.03, that is, turned round, while PGD 8/255 has 0.89 (100 images each).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from torch import Tensor
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.classifiers.base import PENULTIMATE
 from ce_detect.data import Images
-from peers.protocol import Floats, Peer, Settings
+from peers.protocol import Floats, Peer, Published, Settings
 
 VALUES = 20_000_000
 """Logits computed together, at most."""
@@ -32,7 +35,17 @@ class CausAdv(Peer):
     settings = Settings(
         {"filters": "the features of a linear last layer", "score": "minus the standard deviation of the effects"}
     )
-    timed = 32
+
+    published = (
+        Published(
+            "share of FGSM that is found, no FPR given",
+            0.49,
+            "Debbi 2024, arXiv 2411.00839, ImageNet",
+            ("fgsm 8/255",),
+            "tpr",
+            differs="ours is CIFAR-10 at 5 % FPR",
+        ),
+    )
 
     def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:
         """Nothing is learned."""

@@ -3,6 +3,10 @@
 For each layer, the maximum-likelihood estimate of the dimensionality from the distances to the ``k`` nearest of 100
 clean images; a logistic regression over the layers. As in the paper, noisy clean images count as negatives. There, the
 reference is the minibatch that an image happens to come in; here it is fixed, so that a score does not depend on it.
+
+Reproduction, on the first 128 judged images of CIFAR-10, ResNet-20, and 448 to learn from: not reproduced. Mean
+detection rate at 9.9 % FPR 0.38, published 0.697. One detector for all attacks has to learn opposite signs, as its
+matrix shows.
 """
 
 from __future__ import annotations

@@ -5,6 +5,10 @@ distance to the nearest class, and a logistic regression weighs the layers. With
 taken after a small step of the input that raises it. The authors estimate from 50,000 training images; here there are
 some hundreds, so the covariance is shrunk (Ledoit and Wolf 2004), and with fewer than five images a class there is one
 mean for all.
+
+Reproduction, on the first 128 judged images of CIFAR-10, ResNet-20, and 448 to learn from: not reproduced. AUROC 0.91
+of FGSM and 0.57 of C&W, published 0.9994 and 0.9584; 0.95 and 0.62 where the detector learns that attack alone, as the
+authors' does. Minimum-norm C&W stays near the classes' edges, and the averaged features are few and from few images.
 """
 
 from __future__ import annotations

@@ -5,6 +5,10 @@ the statistic. *Multi-layer* means that effects on hidden units count too; a log
 
 A picture of 32x32 has 3,072 values. The range is estimated from a fixed random sample of them, a twelfth of the work:
 where we cost less at a better score than this sample, we do so against the whole all the more.
+
+Reproduction, on 24 attacked images of CIFAR-10, ResNet-20, 64 pixel values and 100 images to learn from: below the
+paper. AUROC 0.94 of FGSM, 0.82 of C&W, 0.95 of PGD 8/255; published 0.997, 0.995, 0.999. C&W reaches 0.93 where it
+alone is learned, as by the authors.
 """
 
 from __future__ import annotations

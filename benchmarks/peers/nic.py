@@ -3,6 +3,10 @@
 *Value invariant*: a one-class machine over the activations of each layer. *Provenance invariant*: one over what linear
 models of two neighbouring layers make of the class. A last one-class machine joins all their scores. Clean images alone
 teach it: two thirds the invariants, the others the last machine.
+
+Reproduction, on the first 128 judged images of CIFAR-10, ResNet-20, and 448 clean ones to learn from: not reproduced.
+Mean detection rate at 10.1 % FPR 0.46, published 0.772. Strong attacks are found (PGD 8/255 0.99 AUROC), FGSM and C&W
+are not.
 """
 
 from __future__ import annotations

@@ -3,6 +3,11 @@
 For the predicted class ``y`` and every other ``z``, the mean over noise of the change of ``f_z - f_y``, standardised by
 its mean and deviation over clean images of class ``y``; the score is the largest over ``z`` and over the noises. Broken
 by an attacker who knows it (Tramer et al. 2020, arXiv 2002.08347).
+
+Reproduction, on 24 attacked images of CIFAR-10, ResNet-20, 10 draws of each noise and 100 clean images: not
+reproduced. No PGD 8/255 is found at 1 % FPR (published 0.991 at 0.2 %), 0.29 at 5 %, AUROC 0.87: attacks of 8/255
+leave this small network so confident that noise of 0.008 hardly moves it. Weaker ones, PGD 2/255 and L2 0.5, have an
+AUROC of 0.97.
 """
 
 from __future__ import annotations

