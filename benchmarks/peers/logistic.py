@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ce_detect.calibrate.learn import Table, stacked
-from peers.protocol import Floats, Peer
+from ce_detect.calibrate.learn import Table
+from peers.protocol import Floats, Peer, stacked
 
 
 class LogisticPeer(Peer):

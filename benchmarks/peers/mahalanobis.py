@@ -23,11 +23,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from torch import Tensor
 
-from ce_detect.calibrate.learn import stacked
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
 from peers.logistic import LogisticPeer, fitted
-from peers.protocol import Floats, Limits, Published, Settings, batches, labels, pooled
+from peers.protocol import Floats, Limits, Published, Settings, batches, labels, pooled, stacked
 
 MAGNITUDES = (0.000125, 0.00035, 0.00125)
 """Steps to choose from, as a share of the pixel range: 0.0005, 0.0014 and 0.005 of the authors' normalised inputs."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ce_detect import inputs
+from ce_detect.calibrate import learn
 from ce_detect.calibrate.learn import Table
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images, Pixels
@@ -164,6 +165,12 @@ class Peer(ABC):
             self.features_of(clean),
             {name: self.features_of(twins.pixels) for name, twins in attacked.items() if len(twins)},
         )
+
+
+def stacked(table: Table) -> tuple[Floats, NDArray[np.int64], Floats]:
+    """Statistics, 0 or 1 for clean or attacked, and weights: half for clean, half shared evenly by the attacks."""
+    x, target, weights = learn.stacked(table)
+    return x, (target > 0).astype(np.int64), weights
 
 
 def batches(x: Pixels, classifier: Any) -> Iterable[Tensor]:
