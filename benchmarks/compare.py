@@ -1,0 +1,249 @@
+"""Our detectors beside methods from the literature: same images, same attacks, same false-positive rate.
+
+    CE_DETECT_DATA=... python benchmarks/detection.py --suite full     # leaves our detectors and the attacks
+    CE_DETECT_DATA=... python benchmarks/compare.py                    # every subject and method that is missing
+    CE_DETECT_DATA=... python benchmarks/compare.py --only fashion --peers rlt lid --again
+
+What is there already is not done again, so the program can be run piece by piece. Writes, for each subject and method,
+``results/compare/<subject>/<method>.json``, and then ``results/compare.json``, ``results/compare.md`` and
+``results/compare.png``. Scores are kept in the cache, so that slow methods, which judge fewer images, are held against
+our scores on these very images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import standings
+from arena import Arena, arena
+from detection import RESULTS, environment, progress
+from ours import BUDGETS, Ours, ours
+from peers import PEERS
+from peers.protocol import SEED, Peer, forward
+from standings import Judged
+from subjects import SUBJECTS
+
+from ce_detect.cache import cache_folder
+from ce_detect.calibrate.cost import ratios
+from ce_detect.calibrate.learn import Table
+from ce_detect.corruptions import MILD
+from ce_detect.data import Mapped, rows
+from ce_detect.evaluate.matrix import ALL
+from ce_detect.evaluate.metrics import auroc
+
+FOLDER = RESULTS / "compare"
+SECONDS = 10.0
+"""Time for measuring the cost of one method, about."""
+
+TIMED = 1_250_000
+"""Pixel values at most in the batch on which the classifier alone is timed: 32 small images, 8 large ones."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", default=list(SUBJECTS), help="subjects")
+    parser.add_argument("--peers", choices=(*PEERS, "ours"), nargs="+", default=["ours", *PEERS], help="methods")
+    parser.add_argument("--again", action="store_true", help="also what is there already")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", module="art")
+    logging.basicConfig(level=logging.WARNING)
+    for name in options.only:
+        compare(name, options.peers, again=options.again)
+    write()
+
+
+def compare(name: str, wanted: list[str], *, again: bool) -> None:
+    """Judge a subject with every method that is wanted and missing."""
+    subject = SUBJECTS[name]
+    gates = ours(subject)
+    if len(gates) < len(BUDGETS):
+        print(
+            f"{name}: {len(BUDGETS) - len(gates)} of our detectors are missing; run detection.py --only {name}",
+            file=sys.stderr,
+        )
+    methods: list[Peer] = [*(gates if "ours" in wanted else []), *(PEERS[key]() for key in wanted if key != "ours")]
+    missing = [method for method in methods if again or not path(name, method.name).exists()]
+    if not missing:
+        return
+    ground = arena(subject, progress)
+    for gate in gates:
+        gate.fit(ground.classifier, ground.taught, {})
+    for method in missing:
+        outcome = judged(ground, method, gates)
+        path(name, method.name).parent.mkdir(parents=True, exist_ok=True)
+        path(name, method.name).write_text(json.dumps(outcome, indent=1) + "\n")
+        print(
+            name,
+            method.name,
+            outcome.get("summary", outcome.get("left_out")),
+            f"{outcome.get('seconds', 0):.0f} s",
+            flush=True,
+        )
+
+
+def path(subject: str, peer: str) -> Path:
+    """Where the outcome of one method on one subject is written."""
+    return FOLDER / subject / f"{peer}.json"
+
+
+def kept(subject: str, peer: str) -> Path:
+    """Where its scores are kept."""
+    return cache_folder() / "compare" / subject / f"{peer}.safetensors"
+
+
+def judged(ground: Arena, peer: Peer, gates: list[Ours]) -> dict[str, Any]:
+    """Everything measured of one method on one subject."""
+    described = {
+        "subject": ground.subject.name, "subject_title": ground.subject.title, "peer": peer.name, "title": peer.title,
+        "source": peer.source, "settings": dict(peer.settings), "supervised": peer.supervised,
+        "forwards": peer.forwards,
+    }  # fmt: skip
+    limits = ground.limits(peer)
+    if limits is None:
+        return {
+            **described,
+            "left_out": f"{peer.forwards:g} forward passes of a large image take too long",
+        }
+    start = time.perf_counter()
+    some = ground.limited(limits)
+    if not isinstance(peer, Ours):
+        peer.fit(some.classifier, some.taught, some.teachers)
+    scores, matrix = scored(some, peer, limits.corrupted)
+    scores.write(kept(ground.subject.name, peer.name))
+    cost = costs(some, peer, gates)
+    return {
+        **described,
+        "settings": dict(peer.settings),
+        "environment": environment(),
+        "n": {
+            "taught": len(some.taught), "calibrate": len(scores.calibrate), "clean": len(scores.clean),
+            "corrupted": limits.corrupted, **{key: len(value) for key, value in scores.attacked.items()},
+        },
+        "cost": cost[peer.name],
+        "cost_measured_beside": cost,
+        "seconds": round(time.perf_counter() - start, 1),
+        "published": standings.reproduced(peer, scores, ground.subject.name),
+        **standings.figures(scores, ground.seen),
+        "matrix": matrix,
+    }  # fmt: skip
+
+
+def scored(some: Arena, peer: Peer, corrupted: int | None) -> tuple[Judged, dict[str, dict[str, float]]]:
+    """Scores of everything, and the train x test matrix of a method that learns from attacks."""
+    clean = peer.features_of(some.judged.pixels)
+    attacked = {name: peer.features_of(twins.pixels) for name, twins in some.attempts.items()}
+    decisions = forward(some.classifier, some.judged.pixels).argmax(1)
+    success = some.successes(some.attempts, decisions)
+    changed = rows(some.judged.pixels, slice(corrupted))
+    scores = Judged(
+        peer.judge(peer.features_of(some.calibrate)),
+        peer.judge(clean),
+        {name: peer.judge(values) for name, values in attacked.items()},
+        success,
+        {name: twins.index for name, twins in some.attempts.items()},
+        np.ones(len(clean), bool) if some.judged.y is None else decisions == some.judged.y,
+        {
+            corruption.name: peer.judge(peer.features_of(Mapped(changed, change)))
+            for corruption in MILD
+            for change in [partial(corruption, bounds=some.classifier.bounds, seed=SEED + 1)]
+        },
+    )
+    hits = {name: values[success[name]] for name, values in attacked.items() if success[name].any()}
+    return scores, matrix(peer, clean, hits) if peer.supervised else {}
+
+
+def matrix(peer: Peer, clean: Any, hits: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """AUROC of every attack by what was learned: all attacks, or one alone."""
+
+    def row(learned: Peer) -> dict[str, float]:
+        plain = learned.judge(clean)
+        return {name: round(auroc(plain, learned.judge(values)), 4) for name, values in hits.items()}
+
+    found = {ALL: row(peer)}
+    for name, values in peer.taught.attacked.items():
+        other = copy.copy(peer)
+        other.learn(Table(peer.taught.clean, {name: values}))
+        found[name] = row(other)
+    return found
+
+
+def costs(some: Arena, peer: Peer, gates: list[Ours]) -> dict[str, float]:
+    """Time of a method, and of our gates in the same rounds, over that of the model alone, for as many images."""
+    x = torch.from_numpy(np.asarray(some.judged.pixels[: min(32, TIMED // some.judged.pixels[0].size)]))
+    methods: list[Peer] = [peer, *(gate for gate in gates if gate is not peer)]
+    functions: list[Callable[[], Any]] = [partial(method.score, x[: method.timed]) for method in methods]
+
+    def bare() -> None:
+        with torch.inference_mode():
+            some.guard.model(x)
+
+    found = ratios(bare, functions, rounds=15, warm_up=1, seconds=SECONDS)
+    return {
+        method.name: round(ratio * len(x) / min(method.timed, len(x)) + (not method.asks_classifier), 3)
+        for method, ratio in zip(methods, found, strict=True)
+    }
+
+
+def write() -> None:
+    """Put together what is there."""
+    everything = [json.loads(file.read_text()) for file in sorted(FOLDER.glob("*/*.json"))]
+    outcomes = [outcome for outcome in everything if "summary" in outcome]
+    parts = ["Our detectors beside methods from the literature; see `compare.py`. Written by it."]
+    for name in [name for name in SUBJECTS if any(outcome["subject"] == name for outcome in outcomes)]:
+        mine = [outcome for outcome in outcomes if outcome["subject"] == name]
+        for outcome in mine:
+            if not outcome["peer"].startswith("ours"):
+                outcome["against_ours"] = standings.better(outcome, beside(name, outcome, mine))
+        parts += [f"\n## {SUBJECTS[name].title}\n", standings.table(mine)]
+        parts += ["", *(line(outcome["title"], row) for outcome in mine for row in outcome["published"])]
+        left = [outcome for outcome in everything if outcome["subject"] == name and "left_out" in outcome]
+        parts += [f"- {outcome['title']}: left out, {outcome['left_out']}" for outcome in left]
+    (RESULTS / "compare.md").write_text("\n".join(parts) + "\n")
+    (RESULTS / "compare.json").write_text(json.dumps([_short(outcome) for outcome in outcomes], indent=1) + "\n")
+    if outcomes:
+        standings.picture(outcomes, RESULTS / "compare.png")
+    print("\n".join(parts))
+
+
+def line(title: str, row: dict[str, Any]) -> str:
+    """A published figure beside ours."""
+    both = f"published {row['published']}, measured {row['measured']}"
+    return f"- {title}: {row['figure']} ({row['source']}): {both}; {row['differs']}"
+
+
+def beside(subject: str, outcome: dict[str, Any], mine: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Our figures on the images that a peer was given, with the cost measured beside it."""
+    theirs, found = kept(subject, outcome["peer"]), {}
+    for gate in [other["peer"] for other in mine if other["peer"].startswith("ours")]:
+        if kept(subject, gate).exists() and theirs.exists() and gate in outcome["cost_measured_beside"]:
+            same = Judged.read(kept(subject, gate)).on_the_images_of(Judged.read(theirs))
+            areas = {name: auroc(same.clean, hits) for name, hits in same.successes().items()}
+            found[gate] = {
+                "cost": outcome["cost_measured_beside"][gate],
+                "summary": {"auroc_all": float(np.mean(list(areas.values()))), "auroc_worst": min(areas.values())},
+                "attacks": areas,
+            }
+    return found
+
+
+def _short(outcome: dict[str, Any]) -> dict[str, Any]:
+    keys = ("subject", "peer", "cost", "summary", "clean", "published", "against_ours")
+    return {key: outcome[key] for key in keys if key in outcome}
+
+
+if __name__ == "__main__":
+    main()
