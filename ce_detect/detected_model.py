@@ -21,7 +21,7 @@ from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.sets import Progress, attack_all
 from ce_detect.classifiers import torch as torch_classifiers
 from ce_detect.corruptions import MILD, Corruption
-from ce_detect.data import Images, as_images
+from ce_detect.data import Images, Pixels, as_images
 from ce_detect.detector import stored
 from ce_detect.detector.conformal import Guarantee
 from ce_detect.detector.gate import Detector, Gate, Verdict
@@ -304,20 +304,21 @@ class DetectedModel:
             MissingExtraError: the extra ``onnx`` is not installed.
             ArtifactError: the file cannot be written.
         """
-        x = self._calibration.sample
+        x: Pixels | None = self._calibration.sample
         if data is not None:
-            x = as_images(data).within(self.classifier.bounds).pixels
-            inputs.check_all(x, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
-            x = x[:_VERIFIED]
+            given = as_images(data).within(self.classifier.bounds).pixels
+            inputs.check_all(given, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
+            x = given[:_VERIFIED]
         return written.write(self._gate_on_cpu(), self.manifest, Path(path), x=x, uint8=uint8)
 
     def _gate_on_cpu(self) -> Gate:
         if self.classifier.device.type == "cpu":
             return self.gate
+        channels, height, width = self.classifier.input_shape
         reading = {**self._reading, "sites": self.classifier.sites}
         classifier = torch_classifiers.wrap(
-            copy.deepcopy(self.model).cpu(), input_shape=tuple(self.classifier.input_shape),
-            bounds=self.classifier.bounds, **reading,
+            copy.deepcopy(self.model).cpu(), input_shape=(channels, height, width), bounds=self.classifier.bounds,
+            **reading,
         )  # fmt: skip
         return stored.to_gate(stored.to_artifact(self.gate, self.manifest), classifier)
 

@@ -59,7 +59,8 @@ class FusedGate(nn.Module):
         """Judge inputs against a threshold, a scalar."""
         if self.uint8:
             x = scaled(x.permute(0, 3, 1, 2), self.gate.signature.classifier.bounds)
-        return self.gate.verdict(*self.gate.signature(x, riding=self.riding), threshold)
+        logits, features = self.gate.signature(x, riding=self.riding)
+        return self.gate.verdict(logits, features, threshold)
 
 
 def fused(gate: Gate, manifest: dict[str, Any], *, uint8: bool = False, riding: bool = False) -> ModelProto:
