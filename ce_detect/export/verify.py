@@ -18,7 +18,6 @@ from ce_detect.calibrate.sets import Progress, attack_all
 from ce_detect.data import Images
 from ce_detect.data.pixels import Pixels
 from ce_detect.detector.gate import Gate, Verdict
-from ce_detect.detector.result import GateResult
 from ce_detect.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -159,36 +158,34 @@ def differences(gate: Gate, opened: InferenceSession, x: Pixels) -> Differences:
         with torch.inference_mode():
             expected.append(gate(pixels.to(classifier.device)))
         got.append(opened.run(None, {"input": given.numpy()}))
-    ours = _result([torch.cat(parts).cpu().numpy() for parts in zip(*expected, strict=True)], gate)
-    theirs = _result([np.concatenate(parts) for parts in zip(*got, strict=True)], gate)
-    return _compared(ours, theirs)
+    ours = [np.concatenate([part.cpu().numpy() for part in parts]) for parts in zip(*expected, strict=True)]
+    theirs = [np.concatenate(parts) for parts in zip(*got, strict=True)]
+    return _compared(_named(ours), _named(theirs), float(gate.threshold))
 
 
-def _result(arrays: list[NDArray[Any]], gate: Gate) -> GateResult:
-    return GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold))
+def _named(outputs: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return dict(zip(Verdict._fields, outputs, strict=True))
 
 
-def _compared(ours: GateResult, theirs: GateResult) -> Differences:
-    off = np.abs(ours.logits - theirs.logits) / np.abs(ours.logits).max(1, keepdims=True)
+def _compared(ours: dict[str, NDArray[Any]], theirs: dict[str, NDArray[Any]], threshold: float) -> Differences:
+    off = {name: np.abs(ours[name] - theirs[name]) for name in ("logits", "score", "p_value", "probability")}
+    unknown = np.isnan(ours["probability"]) & np.isnan(theirs["probability"])
+    flips = {name: int((ours[name] != theirs[name]).sum()) for name in ("label", "is_adversarial")}
     return Differences(
-        inputs=len(ours.score),
-        logits=_largest(off),
-        score=_largest(np.abs(ours.score - theirs.score)),
-        p_value=_largest(np.abs(ours.p_value - theirs.p_value)),
-        probability=_largest(
-            np.where(
-                np.isnan(ours.probability) & np.isnan(theirs.probability), 0, ours.probability - theirs.probability
-            )
-        ),
-        label_flips=int((ours.label != theirs.label).sum()),
-        verdict_flips=int((ours.is_adversarial != theirs.is_adversarial).sum()),
-        margin=float(np.abs(ours.score - ours.threshold).min()),
+        inputs=len(ours["score"]),
+        logits=_largest(off["logits"] / np.abs(ours["logits"]).max(1, keepdims=True)),
+        score=_largest(off["score"]),
+        p_value=_largest(off["p_value"]),
+        probability=_largest(np.where(unknown, 0, off["probability"])),
+        label_flips=flips["label"],
+        verdict_flips=flips["is_adversarial"],
+        margin=float(np.abs(ours["score"] - threshold).min()),
     )
 
 
 def _largest(values: NDArray[Any]) -> float:
-    """The largest magnitude; infinite where one is not a number, for that is no agreement."""
-    return float(np.nan_to_num(np.abs(values), nan=np.inf).max())
+    """The largest; infinite where one is not a number, for that is no agreement."""
+    return float(np.nan_to_num(values, nan=np.inf).max())
 
 
 def _quantised(x: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
