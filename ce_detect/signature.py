@@ -187,18 +187,30 @@ class Signature(nn.Module):
         features = [self.statistics(z, latents), self.roughness(x)]
         if self.recovery is not None:
             features.append(self.recovery(latents))
+        changes = self._changes(z, done)
         for position, module in enumerate(self.interventions):
-            z_do = done[position]
             if module.reference:
-                features.append(self._effects(z, z_do[:1])[0])
-                change = self._effects(z_do[0], z_do[1:])
+                features.append(self._effects(z, done[position][:1])[0])
+                change = self._effects(done[position][0], done[position][1:])
             else:
-                change = self._effects(z, z_do)
+                change = changes[position]
             if module.draws == 1:
                 features.append(change[0])
             else:
                 features += [change.mean(0), change.amin(0), change.amax(0)]
         return z, torch.cat(features, dim=1)
+
+    def _changes(self, z: Tensor, done: dict[int, Tensor]) -> dict[int, Tensor]:
+        """Effects ``(draws, batch, 6)`` of each intervention that is measured against the input's own logits.
+
+        All at once: on small batches the number of operations is the cost.
+        """
+        plain = [position for position, module in enumerate(self.interventions) if not module.reference]
+        if not plain:
+            return {}
+        sizes = [int(self.interventions[position].draws) for position in plain]  # type: ignore[arg-type]
+        change = self._effects(z, torch.cat([done[position] for position in plain]))
+        return dict(zip(plain, change.split(sizes), strict=True))
 
     def _effects(self, z: Tensor, z_do: Tensor) -> Tensor:
         return effects(z, z_do, multi_label=self.classifier.multi_label)

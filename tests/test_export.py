@@ -15,7 +15,6 @@ import onnx
 import pytest
 import torch
 from conftest import TINY, tiny_classifier, tiny_images, tiny_model
-from torch import nn
 
 from ce_detect.calibrate import learn
 from ce_detect.classifiers.torch import wrap
@@ -230,7 +229,13 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no graph")
     with pytest.raises(ArtifactError, match="cannot open"):
         verify.session(tmp_path / "text.onnx")
-    torch.onnx.export(nn.Identity(), (torch.zeros(2),), tmp_path / "other.onnx", verbose=False)
+    value = onnx.helper.make_tensor_value_info
+    node, one = onnx.helper.make_node("Relu", ["x"], ["y"]), [value(name, 1, [2]) for name in "xy"]
+    other = onnx.helper.make_graph([node], "other", one[:1], one[1:])
+    onnx.save(
+        onnx.helper.make_model(other, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)]),
+        tmp_path / "other.onnx",
+    )
     with pytest.raises(ArtifactError, match=r"no 'ce_detect\.manifest'"):
         verify.manifest_of(verify.session(tmp_path / "other.onnx"))
 

@@ -20,7 +20,7 @@ MANIFEST = {"model": {"input_shape": [3, 32, 48], "num_classes": 7}}
 
 def definition() -> ModuleType:
     """Triton's own definition of a configuration, taken from its client by file: the package around it needs gRPC."""
-    (path,) = [file for file in files("tritonclient") or [] if file.name == "model_config_pb2.py"]
+    path = next(file for file in files("tritonclient") or [] if file.name == "model_config_pb2.py")
     spec = importlib.util.spec_from_file_location("model_config_pb2", str(path.locate()))
     assert spec is not None
     assert spec.loader is not None

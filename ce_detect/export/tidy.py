@@ -30,7 +30,8 @@ def simplify(model: ir.Model) -> None:
     from onnxscript import optimizer
 
     common.InlinePass()(model)
-    optimizer.fold_constants(model)
+    for _ in range(2):  # the shapes that the first pass finds are constants to the second
+        optimizer.fold_constants(model, onnx_shape_inference=True)
     Sequential(
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedFunctionsPass(),
