@@ -188,7 +188,7 @@ def test_only_needed_latents_are_kept(plain: Subject, monkeypatch: pytest.Monkey
     asked: list[tuple[str, ...]] = []
     trace = plain.classifier.trace
     monkeypatch.setattr(plain.classifier, "trace", lambda x, sites=None: asked.append(sites) or trace(x, sites))
-    Signature(plain.classifier, [Scale(site="stage3.2")], sites=("stage1.2",))(plain.x)
+    Signature(plain.classifier, [Scale(site="stage3.2")], sites=("stage1.2",))(plain.x, riding=False)
     assert asked[-1] == ("stage1.2", "stage3.2", PENULTIMATE)
 
 
@@ -203,7 +203,7 @@ def test_equal_sites_and_shapes_share_a_resume(plain: Subject, monkeypatch: pyte
         return resume(site, latent, x)
 
     monkeypatch.setattr(plain.classifier, "resume", counted)
-    Signature(plain.classifier, [Flip(), Scale(site="stage3.2"), Shift(), Flip(scale=0.5)])(plain.x)
+    Signature(plain.classifier, [Flip(), Scale(site="stage3.2"), Shift(), Flip(scale=0.5)])(plain.x, riding=False)
     assert sorted(resumed) == [(INPUT, 8), (INPUT, 16), ("stage3.2", 8)]
 
 
