@@ -61,15 +61,18 @@ class Roughness(nn.Module):
         """Return ``(batch, features)`` from pixels ``(batch, channels, height, width)``, each side of at least 3."""
         x = x / self.width
         grey = x.mean(1, keepdim=True)
-        if x.shape[1] == 1:
-            return self._summaries(grey)
-        return torch.cat([self._summaries(grey), self._summaries(x - grey)], dim=1)
+        planes = grey if x.shape[1] == 1 else torch.cat([grey, x - grey], dim=1)
+        found = self._moments(planes)  # all planes at once: on single inputs the number of operations is the cost
+        if x.shape[1] > 1:
+            found = torch.cat([found[:, :, :1], found[:, :, 1:].mean(2, keepdim=True)], dim=2)
+        mean, square, root = found.unbind(1)
+        orders = torch.stack([mean, (square + 1e-12).sqrt(), root], dim=2)
+        return torch.log(orders.flatten(1) + FLOOR)
 
-    def _summaries(self, planes: Tensor) -> Tensor:
+    def _moments(self, planes: Tensor) -> Tensor:
+        """Means of absolute differences, of their squares and of their roots: ``(batch, 3, planes, derivatives)``."""
         batch, _, height, width = planes.shape
         stride = max(1, height // GRID), max(1, width // GRID)
         size = F.conv2d(planes.flatten(0, 1)[:, None], self.kernels, stride=stride).abs().unflatten(0, (batch, -1))
-        over = (1, 3, 4)
         root = (size + 1e-8).sqrt()  # away from zero, where a root has no gradient
-        rms = (size.square().mean(over) + 1e-12).sqrt()
-        return torch.log(torch.cat([size.mean(over), rms, root.mean(over)], dim=1) + FLOOR)
+        return torch.stack([size, size.square(), root], dim=1).mean((4, 5))
