@@ -165,6 +165,19 @@ def test_a_fused_head_is_the_mean_of_its_three_scores(data: Data) -> None:
     torch.testing.assert_close(FusedHead(both, clean, 2.0, 0.5)(x), (2 * both(x) + unusual) / 3)
 
 
+def test_a_standardised_score_counts_in_spreads_of_clean_inputs(data: Data) -> None:
+    """Median 0 and interquartile range 1 on the clean inputs it was given, in the same order as before."""
+    x = torch.from_numpy(data[0])
+    clean = DistanceHead(CENTER, SCALE, torch.zeros(5), torch.ones(5), torch.zeros(5, 1))
+    head = FusedHead(network_head(fitted(LogisticRegression(), data), []), clean, 2.0, 0.5)
+    before = head(x)
+    head.standardise(x[:200])
+    low, middle, high = head(x)[:200].quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
+    assert middle == pytest.approx(0, abs=1e-5)
+    assert high - low == pytest.approx(1, rel=1e-4)
+    assert torch.equal(head(x).argsort(stable=True), before.argsort(stable=True))
+
+
 def test_squashing_centres_and_scales_by_quantiles() -> None:
     """One wild value moves neither centre nor scale; a constant feature gets a scale that is not zero."""
     rng = np.random.default_rng(1)

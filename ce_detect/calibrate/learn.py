@@ -133,7 +133,10 @@ def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed
     del rows  # the matrix may fill half the memory
     learned = _trees if kind == "trees" else partial(_network, kind=kind)
     network = learned(center, scale, tables, seed=seed)
-    return FusedHead(network, clean, float(distances.mean()), float(distances.std()))
+    head = FusedHead(network, clean, float(distances.mean()), float(distances.std()))
+    with torch.inference_mode():
+        head.standardise(torch.from_numpy(np.concatenate([table.clean for table in tables])))
+    return head
 
 
 def clean_only(signature: Signature, fit: Table, select: Table) -> DistanceHead:

@@ -163,16 +163,20 @@ class FusedHead(Head):
 
     The mean of the log-odds of a linear model, those of an ensemble of networks, and the standardised distance from
     clean signatures. The first two know the attacks of the calibration best, the last finds others. Boosted trees may
-    stand in the place of both.
+    stand in the place of both. The score is counted from the median of clean inputs in interquartile ranges of theirs,
+    so that all detectors have one scale and rounding means the same in each.
 
     Attributes:
         network: log-odds from squashed features; counts once where it is a linear model alone, else twice.
         clean: distance from clean signatures, on the same squashed features.
         location, spread: mean and standard deviation of the distance on clean inputs.
+        middle, width: median and interquartile range of the mean on clean inputs; 0 and 1 until `standardise`.
     """
 
     location: Tensor
     spread: Tensor
+    middle: Tensor
+    width: Tensor
 
     def __init__(self, network: NetworkHead | TreeHead, clean: DistanceHead, location: float, spread: float) -> None:
         super().__init__(network.center, network.scale)
@@ -181,9 +185,20 @@ class FusedHead(Head):
         self.differentiable = network.differentiable
         self.register_buffer("location", torch.tensor(location, dtype=torch.float32))
         self.register_buffer("spread", torch.tensor(spread, dtype=torch.float32))
+        self.register_buffer("middle", torch.tensor(0.0))
+        self.register_buffer("width", torch.tensor(1.0))
+
+    def standardise(self, features: Tensor) -> None:
+        """Set the scale of the score by signatures ``(n, features)`` of clean inputs."""
+        low, middle, high = self._mean(features).quantile(torch.tensor([0.25, 0.5, 0.75]))
+        self.middle.copy_(middle)
+        self.width.copy_((high - low).clamp_min(1e-6))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return scores ``(batch,)`` from a signature ``(batch, features)``."""
+        return (self._mean(features) - self.middle) / self.width
+
+    def _mean(self, features: Tensor) -> Tensor:
         squashed = self.squash(features)
         unusual = (self.clean.distance(squashed) - self.location) / self.spread
         share = self.network.share
