@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import ce_detect
+from ce_detect.runtime.graph import FORMAT
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
-
-FORMAT = "1"
-"""Version of the names and the metadata of the graph."""
 
 THRESHOLD = "threshold"
 
