@@ -37,6 +37,7 @@ from subjects import SEED, SUBJECTS, Subject
 
 import ce_detect
 from ce_detect import DetectedModel, Recipe
+from ce_detect.artifact import FORMAT
 from ce_detect.cache import cache_folder
 from ce_detect.calibrate import harden as hardening
 from ce_detect.calibrate import material
@@ -108,7 +109,8 @@ class Bench:
             return DetectedModel.load(left, self.subject.model())
         recipe = replace(Recipe.load(self.subject.recipe), interventions=interventions)
         learned = (hardening.IMAGES, hardening.REACHES, hardening.STEPS) if harden else ()
-        made = hashlib.sha256(repr((ce_detect.__version__, recipe, FPR, budget, harden, learned)).encode()).hexdigest()
+        described = (ce_detect.__version__, FORMAT, recipe, FPR, budget, harden, learned)
+        made = hashlib.sha256(repr(described).encode()).hexdigest()
         kept = cache_folder() / "guards" / f"{self.subject.name}-adaptive-{made[:12]}.safetensors"
         if kept.is_file():
             return DetectedModel.load(kept, self.subject.model())
