@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -134,6 +135,7 @@ class DetectedModel:
         jobs: int | None = None,
         progress: Progress | None = None,
         harden: int = 0,
+        secret_seed: int | Literal["random"] | None = None,
     ) -> Self:
         """Learn the signature of an attack and set the threshold on held-out clean images.
 
@@ -156,6 +158,9 @@ class DetectedModel:
             progress: called with what is being done, work done and work in all.
             harden: rounds of adaptive attacks on the gate whose examples it then learns, see
                 `ce_detect.calibrate.harden`.
+            secret_seed: seed of random interventions in the place of the public ``seed``; ``"random"`` draws it from
+                the operating system. It is stored in the artifact, its manifest and exported graphs, which then are
+                secrets. A recipe that names a seed is taken at its word.
 
         Returns:
             Itself, calibrated.
@@ -174,7 +179,7 @@ class DetectedModel:
         request = fit.Request(
             recipe=recipe, fpr=fpr, budget=budget, guarantee=guarantee, confidence=confidence, seed=seed,
             attack_seconds=attack_time, cache=None if cache is None else Path(cache), jobs=jobs, progress=progress,
-            harden=harden,
+            harden=harden, secret_seed=secrets.randbits(48) if secret_seed == "random" else secret_seed,
         )  # fmt: skip
         self._calibrated = fit.calibrate(
             self.classifier, torch_classifiers.at_float32(self.model), images.within(bounds), request

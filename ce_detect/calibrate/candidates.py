@@ -149,13 +149,15 @@ def learnable(classifier: Any) -> list[Item]:
     return [of(intervention) for intervention in found]
 
 
-def completed(spec: Mapping[str, Any], classifier: Any) -> Intervention:
+def completed(spec: Mapping[str, Any], classifier: Any, seed: int = 0) -> Intervention:
     """Make an intervention from a recipe's specification; what it leaves out and the classifier knows is filled in."""
     cls = kinds().get(str(spec.get("kind")))
     known = {} if cls is None else arguments_of(cls.__init__).parameters
     shape = {**site_shapes(classifier), INPUT: classifier.input_shape}.get(spec.get("site", INPUT), ())
     low, high = classifier.bounds
-    filled: dict[str, Any] = {"low": low, "high": high, "shape": _text(shape), "multi_label": classifier.multi_label}
+    filled: dict[str, Any] = {
+        "low": low, "high": high, "shape": _text(shape), "multi_label": classifier.multi_label, "seed": seed,
+    }  # fmt: skip
     if len(shape) == 3:
         filled["channels"] = shape[0]
     if len(shape) == 2:

@@ -63,8 +63,8 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     sample = torch.from_numpy(material.clean("fit")[: max(BATCHES)]).to(classifier.device)
     meter = Meter(classifier, bare, sample, CostTable(cache, classifier, batches=BATCHES), recipe.head)
     chosen, cost = search(
-        classifier, material.sets, meter, recipe=recipe, budget=request.budget, seed=request.seed, cache=cache,
-        labels=None if labels is None else labels[material.parts["select"]], progress=request.progress,
+        classifier, material.sets, meter, recipe=recipe, budget=request.budget, seed=request.seed, drawn=request.drawn,
+        cache=cache, labels=None if labels is None else labels[material.parts["select"]], progress=request.progress,
     )  # fmt: skip
     signature = meter.signature(list(chosen.items))
     learned = partial(_learned, signature, material.clean("calibrate"), request)

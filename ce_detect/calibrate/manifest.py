@@ -36,6 +36,7 @@ def manifest(
         "confidence": request.confidence,
         "budget": None if math.isinf(request.budget) else request.budget,
         "seed": request.seed,
+        "secret_seed": request.secret_seed is not None,
         "recipe": {
             "name": recipe.name,
             "head": recipe.head,

@@ -26,6 +26,12 @@ class Request:
     jobs: int | None
     progress: Progress | None
     harden: int = 0
+    secret_seed: int | None = None
+
+    @property
+    def drawn(self) -> int:
+        """Seed that random interventions draw from: the secret one, where there is one."""
+        return self.seed if self.secret_seed is None else self.secret_seed
 
     def __post_init__(self) -> None:
         if not self.budget > 1:

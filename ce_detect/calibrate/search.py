@@ -85,6 +85,7 @@ def search(
     recipe: Recipe,
     budget: float,
     seed: int,
+    drawn: int,
     cache: Path,
     labels: NDArray[Any] | None = None,
     progress: Progress | None = None,
@@ -104,7 +105,8 @@ def search(
         meter: what measures costs.
         recipe: may name interventions.
         budget: largest cost of a gated forward; may be infinite.
-        seed: seed of random interventions and of learning.
+        seed: seed of learning.
+        drawn: seed that random interventions draw from; a recipe that names another is taken at its word.
         cache: folder where signatures of candidates are kept.
         labels: true classes of the clean images of *select*, where known; they only serve the ledger.
         progress: called as each stage begins.
@@ -126,13 +128,13 @@ def search(
 
     begin()
     if recipe.interventions:
-        named = [of(completed(spec, classifier)) for spec in recipe.interventions]
+        named = [of(completed(spec, classifier, drawn)) for spec in recipe.interventions]
         taught, figures = _taught(classifier, named, sets, labels, seed)
         if lost := [item.name for item in named if item not in taught]:
             raise CalibrationError(f"the recipe names {lost[0]}, which cannot be learned for this classifier")
         ledger = {"chosen": [{"name": item.name} for item in named], "considered": [], "learned": figures}
         return _shrunk(Chosen(tuple(named), ledger), meter, budget)
-    items = candidates(classifier, seed)
+    items = candidates(classifier, drawn)
     if not recipe.attacks:
         plain = [item for item in items if item.intervention is not None and item.exportable]
         costs = meter.items(plain)

@@ -14,6 +14,19 @@ from ce_detect.cli._output import print_json
 from ce_detect.cli._progress import shown_progress
 
 
+class _Seed(click.ParamType):
+    """``random`` or a whole number."""
+
+    name = "seed"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return ``"random"`` or a number at least 0."""
+        return value if value == "random" else click.IntRange(min=0).convert(value, param, ctx)
+
+
+SEED = _Seed()
+
+
 @click.command("calibrate")
 @options.model_options()
 @options.decision_options()
@@ -56,6 +69,14 @@ from ce_detect.cli._progress import shown_progress
     show_default=True,
     metavar="ROUNDS",
     help="Attack the detector itself so often, and let it learn from what gets through.",
+)
+@click.option(
+    "--secret-seed",
+    type=SEED,
+    default=None,
+    metavar="random|N",
+    help="Draw random interventions from the system's randomness, or from N, instead of --seed. The artifact, its "
+    "manifest and exported graphs hold the seed and then are secrets.",
 )
 @options.attack_options()
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def card(
             "checks_passed": checks_passed,
             "threat_model": _SECRET if secret_seeds else _OPEN,
             "model": {key: model[key] for key in ("fingerprint", "input_shape", "num_classes", "bounds")},
-            "interventions": manifest["signature"]["names"],
+            "interventions": _interventions(manifest),
             "head": manifest["recipe"]["head"],
             "hardening": len(manifest["figures"].get("hardening", [])),
             "fpr": manifest["fpr"],
@@ -59,6 +60,12 @@ def card(
         }
     )
     return found
+
+
+def _interventions(manifest: dict[str, Any]) -> list[str]:
+    """Names of the interventions, without the seeds that are secret: a card is there to be shown."""
+    names = manifest["signature"]["names"]
+    return [re.sub(r"\bseed=\d+", "seed=secret", name) for name in names] if manifest.get("secret_seed") else names
 
 
 def html(card: dict[str, Any]) -> str:

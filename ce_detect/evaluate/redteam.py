@@ -136,19 +136,19 @@ def redteam(
     decided = truth or target
     case, levels = Case.of(alone, images), plan.levels
 
-    def found(what: str, attacked: Target, against: Target | None) -> Floats:
+    def found(what: str, attacked: Target, against: Target | None, near: Floats | None) -> Floats:
         def report(done: float, total: float) -> None:
             if progress is not None:
                 progress(f"smallest perturbations, {what}", done, total)
 
         found, _ = radii(
             attacked, case, levels * width, steps=plan.steps, restarts=plan.restarts, attacks=attacks, truth=against,
-            seed=plan.seed, report=report,
+            seed=plan.seed, near=None if near is None else near * width, report=report,
         )  # fmt: skip
         return found / width
 
-    radii_alone = found("classifier alone", alone, None) if alone_radii is None else alone_radii
-    radii_joint = found("classifier and gate", target, truth)
+    radii_alone = found("classifier alone", alone, None, None) if alone_radii is None else alone_radii
+    radii_joint = found("classifier and gate", target, truth, radii_alone)
     ends = _intervals(radii_alone, radii_joint, plan)
     joint = ends["joint"].value
     scores = _scores(decided, images)

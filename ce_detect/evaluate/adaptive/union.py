@@ -23,6 +23,9 @@ WHITE_BOX: tuple[Descent, ...] = (Selective(), JointMargin(), Orthogonal(), Logi
 LEADING = 2
 """Attacks that bisect; the others only try to do better than they did."""
 
+FIRST_STRIDE = 3
+"""Levels between the first two that are tried where a guess says where to begin; each next stride is twice as long."""
+
 MOST_IMPROVEMENTS = 4
 """Levels that an attack goes down after the bisection, at most."""
 
@@ -107,13 +110,14 @@ def union(
 def radii(
     target: Target, case: Case, levels: NDArray[np.float64], *, steps: int, restarts: int = 0,
     attacks: tuple[Descent, ...] = WHITE_BOX, truth: Target | None = None, seed: int = 0,
-    report: Report | None = None,
+    near: NDArray[np.float64] | None = None, report: Report | None = None,
 ) -> tuple[NDArray[np.float64], Tensor]:  # fmt: skip
     """Find the smallest level at which each image gets through.
 
-    The first `LEADING` attacks bisect the levels. Each of the others then tries the next smaller level than the one
-    that was found, and goes on from there while it gets through. What got through at one level starts the attack at a
-    smaller one, shrunk towards the clean image.
+    The first `LEADING` attacks bisect the levels, or those around a guess: from there they go up or down in strides
+    that double until one level fails and one is enough, so that a wrong guess costs time and nothing else. Each of the
+    others then tries the next smaller level than the one that was found, and goes on from there while it gets through.
+    What got through at one level starts the attack at a smaller one, shrunk towards the clean image.
 
     Args:
         target: what the attacker sees and attacks.
@@ -124,30 +128,65 @@ def radii(
         attacks: what to try.
         truth: what decides whether an input gets through, where the attacker does not see all of it.
         seed: seed of random starts.
+        near: where to begin ``(n,)``, in pixel values, such as the radii of the classifier alone.
         report: called after each round.
 
     Returns:
         Levels ``(n,)``, infinite where no level was enough, and the inputs that got through there (clean elsewhere).
     """
     found = _Radii(target, truth, case, levels, steps, restarts, seed)
-    rounds, others = int(np.ceil(np.log2(len(levels) + 1))), attacks[LEADING:]
-    total = rounds + len(others)
-    low = np.full(len(case), -1)
-    for turn in range(rounds):
-        rows = np.flatnonzero(found.high - low > 1)
-        middle = (low[rows] + found.high[rows]) // 2
-        evaded = found.tried(rows, middle, attacks[:LEADING])
-        low[rows[~evaded]] = middle[~evaded]
+    brackets = _Brackets(len(case), levels, near)
+    others = attacks[LEADING:]
+    total = brackets.rounds + len(others)
+    turn = 0
+    while len(rows := brackets.open(found.high)):
+        places = brackets.next(rows, found.high)
+        brackets.fail(rows, places, found.tried(rows, places, attacks[:LEADING]))
+        turn += 1
         if report is not None:
-            report(turn + 1, total)
+            report(min(turn, brackets.rounds), total)
     for turn, attack in enumerate(others):
         rows = np.flatnonzero(found.high > 0)
         for _ in range(MOST_IMPROVEMENTS):
             rows = rows[found.tried(rows, found.high[rows] - 1, (attack,))]
             rows = rows[found.high[rows] > 0]
         if report is not None:
-            report(rounds + turn + 1, total)
+            report(brackets.rounds + turn + 1, total)
     return np.append(levels, np.inf)[found.high], found.through
+
+
+class _Brackets:
+    """Which level to try next: between the largest that failed and the smallest that was enough.
+
+    Attributes:
+        rounds: how many are expected.
+    """
+
+    def __init__(self, count: int, levels: NDArray[np.float64], near: NDArray[np.float64] | None) -> None:
+        self.low, self.most = np.full(count, -1), len(levels)
+        self.rounds = int(np.ceil(np.log2(len(levels) + 1)))
+        self.near = None if near is None else np.searchsorted(levels, near * (1 - 1e-6))
+        self.stride = np.full(count, FIRST_STRIDE)
+
+    def open(self, high: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Images for which there is a level to try, where ``high`` ``(n,)`` are enough."""
+        return np.flatnonzero(high - self.low > 1)
+
+    def next(self, rows: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The level that each of the images at ``rows`` tries next."""
+        low, high = self.low[rows], high[rows]
+        middle = (low + high) // 2
+        if self.near is None:
+            return middle
+        failed, enough, stride = low >= 0, high < self.most, self.stride[rows]
+        begun = failed | enough
+        striding = np.where(failed, low + stride, np.where(enough, high - stride, self.near[rows] + FIRST_STRIDE))
+        self.stride[rows] = np.where(begun, stride * 2, stride)
+        return np.where(failed & enough, middle, np.clip(striding, low + 1, high - 1))
+
+    def fail(self, rows: NDArray[np.int64], places: NDArray[np.int64], evaded: NDArray[np.bool_]) -> None:
+        """Take note of the levels that were not enough."""
+        self.low[rows[~evaded]] = places[~evaded]
 
 
 class _Radii:
