@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,6 +15,11 @@ from ce_detect.errors import CalibrationError
 
 if TYPE_CHECKING:
     from ce_detect.detector.trees import TreeHead
+
+ROWS = 1024
+"""Signatures that a head takes at a time: what it computes on the way is larger than they are."""
+
+_COLUMNS = 16  # features whose quantiles are taken at a time
 
 
 class Head(nn.Module):
@@ -230,7 +236,7 @@ class FusedHead(Head):
 
     def standardise(self, features: Tensor) -> None:
         """Set the scale of the score by signatures ``(n, features)`` of clean inputs."""
-        low, middle, high = self(features).quantile(torch.tensor([0.25, 0.5, 0.75]))
+        low, middle, high = by_rows(self, features).quantile(torch.tensor([0.25, 0.5, 0.75]))
         self.middle.copy_(self.middle + middle * self.width)
         self.width.copy_(self.width * (high - low).clamp_min(1e-6))
         self._prepare()
@@ -277,10 +283,21 @@ def _side_by_side(weight: Tensor, bias: Tensor, layers: list[tuple[Tensor, Tenso
 
 def squashing(clean: NDArray[Any]) -> tuple[Tensor, Tensor]:
     """Median and interquartile range of clean features ``(n, features)``, the latter never zero."""
+    columns = range(0, clean.shape[1], _COLUMNS)  # quantiles are taken in a copy
+    centers, scales = zip(*(_squashing(clean[:, first : first + _COLUMNS]) for first in columns), strict=True)
+    return torch.from_numpy(np.concatenate(centers)), torch.from_numpy(np.concatenate(scales))
+
+
+def by_rows(function: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
+    """Apply a function of signatures, such as a head, to many ``(n, features)``, some rows at a time: ``(n,)``."""
+    return torch.cat([function(part) for part in features.split(ROWS)])
+
+
+def _squashing(clean: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     low, middle, high = np.quantile(clean, [0.25, 0.5, 0.75], axis=0)
     spread = high - low
     fallback = np.maximum(clean.std(axis=0), 1e-6)
-    return torch.from_numpy(middle), torch.from_numpy(np.where(spread > 1e-3 * fallback, spread, fallback))
+    return middle, np.where(spread > 1e-3 * fallback, spread, fallback)
 
 
 def _layers(network: Any) -> list[tuple[NDArray[Any], NDArray[Any]]]:
