@@ -20,7 +20,7 @@ from safetensors.numpy import save
 from ce_detect import atomic
 from ce_detect.errors import ArtifactError
 
-FORMAT = 2
+FORMAT = 3
 """Version of the manifest that this code writes and reads."""
 
 _KEY = "ce_detect"

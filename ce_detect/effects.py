@@ -45,7 +45,7 @@ def log_odds(z: Tensor, label: Tensor, *, multi_label: bool = False) -> Tensor:
     if multi_label:
         return z.gather(-1, label.unsqueeze(-1)).squeeze(-1)
     own = F.one_hot(label, z.shape[-1]).bool()
-    return _own(z, own) - torch.logsumexp(z.masked_fill(own, -torch.inf), -1)
+    return (z * own).sum(-1) - torch.logsumexp(z.masked_fill(own, -torch.inf), -1)
 
 
 def energy(z: Tensor, *, multi_label: bool = False) -> Tensor:
@@ -62,10 +62,6 @@ def energy(z: Tensor, *, multi_label: bool = False) -> Tensor:
     return F.softplus(z).sum(-1) if multi_label else torch.logsumexp(z, -1)
 
 
-def _own(z: Tensor, own: Tensor) -> Tensor:
-    return (z * own).sum(-1)
-
-
 def effects(z: Tensor, z_do: Tensor, *, multi_label: bool = False) -> Tensor:
     """Effects of an intervention on the decision ``argmax z``.
 
@@ -77,34 +73,42 @@ def effects(z: Tensor, z_do: Tensor, *, multi_label: bool = False) -> Tensor:
     Returns:
         ``(draws, batch, 6)``, in the order of `EFFECTS`.
     """
-    label = z.argmax(-1)
-    own = F.one_hot(label, z.shape[-1]).bool()
+    own = z.argmax(-1, keepdim=True) == torch.arange(z.shape[-1], device=z.device)
     change = z_do - z
-    own_change = _own(change, own)
-    others = z.shape[-1] - 1
-    after = log_odds(z_do, label.expand(z_do.shape[:-1]), multi_label=multi_label)
-    target = log_odds(z, label, multi_label=multi_label) - after
-    distortion = (change.abs() * ~own).sum(-1) / others
-    rival = change.masked_fill(own, -torch.inf).amax(-1) - own_change
-    divergence, agreement = _by_label(z, z_do) if multi_label else _by_class(z, z_do)
-    return torch.stack(
-        [target, -own_change, distortion, rival, divergence.clamp(0.0, MAX_DIVERGENCE), agreement], dim=-1
+    own_change = change.where(own, 0.0).sum(-1, keepdim=True)
+    target = own_change if multi_label else own_change - _rivals(z_do, own) + _rivals(z, own)
+    distortion = change.abs().where(~own, 0.0).sum(-1, keepdim=True) / (z.shape[-1] - 1)
+    rival = change.where(~own, -torch.inf).amax(-1, keepdim=True) - own_change
+    divergence, agreement = _by_label(z, z_do, change) if multi_label else _by_class(z, z_do, change)
+    return torch.cat(
+        [-target, -own_change, distortion, rival, divergence.clamp(0.0, MAX_DIVERGENCE), agreement], dim=-1
     )
 
 
-def _by_class(z: Tensor, z_do: Tensor) -> tuple[Tensor, Tensor]:
+def _rivals(z: Tensor, own: Tensor) -> Tensor:
+    return torch.logsumexp(z.where(~own, -torch.inf), -1, keepdim=True)
+
+
+def _by_class(z: Tensor, z_do: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """Divergence and agreement.
 
     With ``p = softmax z`` and changes ``d``, the divergence is the log of the mean of ``exp(d - mean d)`` under ``p``.
     The difference of two logarithms would round by far more than a small divergence is.
     """
-    log_p, change = z.log_softmax(-1), z_do - z
-    divergence = torch.logsumexp(log_p + change - (log_p.exp() * change).sum(-1, keepdim=True), -1)
-    return divergence, F.cosine_similarity(z_do - z_do.mean(-1, keepdim=True), z - z.mean(-1, keepdim=True), dim=-1)
+    log_p = z.log_softmax(-1)
+    level = (log_p.exp() * change).sum(-1, keepdim=True)
+    divergence = torch.logsumexp(log_p + change - level, -1, keepdim=True)
+    return divergence, _cosine(z_do - z_do.mean(-1, keepdim=True), z - z.mean(-1, keepdim=True))
 
 
-def _by_label(z: Tensor, z_do: Tensor) -> tuple[Tensor, Tensor]:
+def _by_label(z: Tensor, z_do: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """The same for labels on their own, each of which either holds or not."""
-    p, change = z.sigmoid(), z_do - z
+    p = z.sigmoid()
     held, other = F.logsigmoid(z) + (1 - p) * change, F.logsigmoid(-z) - p * change
-    return torch.logaddexp(held, other).sum(-1), F.cosine_similarity(z_do, z, dim=-1)
+    return torch.logaddexp(held, other).sum(-1, keepdim=True), _cosine(z_do, z)
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    lengths = a.norm(dim=-1, keepdim=True) * b.norm(dim=-1, keepdim=True)
+    cosine: Tensor = (a * b).sum(-1, keepdim=True) / lengths.clamp_min(1e-8)
+    return cosine

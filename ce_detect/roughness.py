@@ -15,6 +15,11 @@ ORDERS = ("mean", "rms", "root")
 FLOOR = 1e-4
 """Added to a summary before its logarithm, as a share of the pixel range."""
 
+EVEN = 1e-5
+"""Added to a difference before its root, of which zero has no gradient. Well above the rounding of a convolution, and
+well below the difference of one level of 255: even places, of which many pictures have some, must not make it differ
+from one runtime to another."""
+
 GRID = 16
 """Rows and columns of the places where differences are taken, about: more would cost time and tell little more."""
 
@@ -33,11 +38,19 @@ class Roughness(nn.Module):
     A free statistic: it does not look at the classifier. Query attacks and minimum-norm attacks, which leave few traces
     in the logits, still make the picture rougher, mostly in its colours.
 
+    On single inputs the number of operations is the cost: differences of all planes are one convolution, and what
+    becomes of their means is one product.
+
     Attributes:
         names: one name a feature, 15 for grey images and 30 for others.
+        kernels: ``(planes * derivatives, channels, 3, 3)``: grey first, then each colour less grey.
+        together: ``(orders * planes * derivatives, features)``, see `_together`.
+        rms: ``(features,)``, whose root is taken.
     """
 
     kernels: Tensor
+    together: Tensor
+    rms: Tensor
 
     def __init__(self, channels: int, bounds: tuple[float, float]) -> None:
         """Prepare the differences.
@@ -47,8 +60,14 @@ class Roughness(nn.Module):
             bounds: smallest and largest valid pixel value.
         """
         super().__init__()
-        self.width = bounds[1] - bounds[0]
-        self.register_buffer("kernels", torch.tensor(_KERNELS)[:, None], persistent=False)
+        derivatives, own = torch.tensor(_KERNELS) / (bounds[1] - bounds[0]), torch.eye(channels)
+        planes_of = [torch.full((1, channels), 1 / channels)]
+        planes_of += [own - planes_of[0]] if channels > 1 else []
+        kernels = torch.einsum("pc,dij->pdcij", torch.cat(planes_of), derivatives).flatten(0, 1)
+        self.register_buffer("kernels", kernels, persistent=False)
+        self.register_buffer("together", _together(channels), persistent=False)
+        ordered = torch.tensor([order == "rms" for order in ORDERS]).repeat_interleave(len(DERIVATIVES))
+        self.register_buffer("rms", ordered.repeat(min(channels, 2)), persistent=False)
         planes = ("grey",) if channels == 1 else ("grey", "colour")
         self.names = tuple(
             f"trace.roughness[{plane}][{derivative}][{order}]"
@@ -59,20 +78,17 @@ class Roughness(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(batch, features)`` from pixels ``(batch, channels, height, width)``, each side of at least 3."""
-        x = x / self.width
-        grey = x.mean(1, keepdim=True)
-        planes = grey if x.shape[1] == 1 else torch.cat([grey, x - grey], dim=1)
-        found = self._moments(planes)  # all planes at once: on single inputs the number of operations is the cost
-        if x.shape[1] > 1:
-            found = torch.cat([found[:, :, :1], found[:, :, 1:].mean(2, keepdim=True)], dim=2)
-        mean, square, root = found.unbind(1)
-        orders = torch.stack([mean, (square + 1e-12).sqrt(), root], dim=2)
-        return torch.log(orders.flatten(1) + FLOOR)
+        stride = max(1, x.shape[2] // GRID), max(1, x.shape[3] // GRID)
+        size = F.conv2d(x, self.kernels, stride=stride).abs()
+        root = (size + EVEN).sqrt()
+        found = torch.cat([size, size * size, root], dim=1).mean((2, 3)) @ self.together
+        return torch.log(torch.where(self.rms, (found + 1e-12).sqrt(), found) + FLOOR)
 
-    def _moments(self, planes: Tensor) -> Tensor:
-        """Means of absolute differences, of their squares and of their roots: ``(batch, 3, planes, derivatives)``."""
-        batch, _, height, width = planes.shape
-        stride = max(1, height // GRID), max(1, width // GRID)
-        size = F.conv2d(planes.flatten(0, 1)[:, None], self.kernels, stride=stride).abs().unflatten(0, (batch, -1))
-        root = (size + 1e-8).sqrt()  # away from zero, where a root has no gradient
-        return torch.stack([size, size.square(), root], dim=1).mean((4, 5))
+
+def _together(channels: int) -> Tensor:
+    """From means by order, plane and derivative to features by plane, order and derivative; colours become one."""
+    colours = torch.full((channels, 1), 1 / channels)
+    planes = torch.block_diag(torch.ones(1, 1), colours) if channels > 1 else torch.ones(1, 1)
+    orders, derivatives = torch.eye(len(ORDERS)), torch.eye(len(DERIVATIVES))
+    found = torch.einsum("oq,pr,de->opdrqe", orders, planes, derivatives)
+    return found.reshape(len(ORDERS) * len(planes) * len(DERIVATIVES), -1)

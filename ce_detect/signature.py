@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ce_detect.classifiers.base import INPUT, Do, Trace
 from ce_detect.classifiers.torch import PENULTIMATE
-from ce_detect.effects import EFFECTS, effects, energy, log_odds
+from ce_detect.effects import EFFECTS, effects, energy
 from ce_detect.errors import CalibrationError
 from ce_detect.interventions import Intervention, Resume
 from ce_detect.recovery import Recovery
@@ -56,28 +56,36 @@ class TraceStatistics(nn.Module):
 
     def forward(self, z: Tensor, latents: dict[str, Tensor]) -> Tensor:
         """Return ``(batch, features)`` from logits ``(batch, classes)`` and latents by site."""
-        features = [self._logit_statistics(z)]
+        top = z.topk(min(TOP_LOGITS, z.shape[1]), dim=1)
+        features = self._logit_statistics(z, *top)
         for site in self.sites:
             features += moments(latents[site])
         if self.head_weight is not None:
-            features.append(self._contributions(z, latents[PENULTIMATE]))
+            features += self._contributions(self.head_weight[top.indices[:, :2]], latents[PENULTIMATE])
         return torch.cat(features, dim=1)
 
-    def _logit_statistics(self, z: Tensor) -> Tensor:
-        top = z.topk(min(TOP_LOGITS, z.shape[1]), dim=1)
-        odds = log_odds(z, top.indices[:, 0], multi_label=self.multi_label)
-        centred = top.values - z.mean(1, keepdim=True)
-        margin = torch.log(top.values[:, 0] - top.values[:, 1] + MARGIN_FLOOR)
-        return torch.cat([centred, torch.stack([odds, energy(z, multi_label=self.multi_label), margin], dim=1)], dim=1)
+    def _logit_statistics(self, z: Tensor, top: Tensor, at: Tensor) -> list[Tensor]:
+        first, second = top[:, :1], top[:, 1:2]
+        if top.shape[1] == z.shape[1]:
+            rivals = top[:, 1:]
+        else:
+            rivals = z.masked_fill(at[:, :1] == torch.arange(z.shape[1], device=z.device), -torch.inf)
+        odds = first if self.multi_label else first - rivals.logsumexp(1, keepdim=True)
+        total = energy(z, multi_label=self.multi_label)[:, None]
+        return [top - z.mean(1, keepdim=True), odds, total, torch.log(first - second + MARGIN_FLOOR)]
 
-    def _contributions(self, z: Tensor, penultimate: Tensor) -> Tensor:
-        """What each penultimate feature adds to the winner, and to the winner over the runner-up."""
-        assert self.head_weight is not None
-        first, second = self.head_weight[z.topk(2, dim=1).indices].unbind(1)
+    def _contributions(self, weights: Tensor, penultimate: Tensor) -> list[Tensor]:
+        """What each penultimate feature adds to the winner, and to the winner over the runner-up.
+
+        Args:
+            weights: of winner and runner-up, ``(batch, 2, width)``.
+            penultimate: ``(batch, width)``.
+        """
+        first, second = weights.unbind(1)
         kinds = [penultimate * first, penultimate * (first - second)]
         if penultimate.shape[1] > WIDE:
             kinds = [part for kind in kinds for part in (kind.topk(EXTREMES).values, (-kind).topk(EXTREMES).values)]
-        return torch.cat(kinds, dim=1)
+        return kinds
 
     def _names(self, classifier: Any) -> tuple[str, ...]:
         count = min(TOP_LOGITS, classifier.num_classes)

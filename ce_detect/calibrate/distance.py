@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import eigh
-from sklearn.utils.extmath import randomized_svd
+from scipy.linalg import eigh, qr
 
-from ce_detect.detector.head import DistanceHead, Head, squashing
+from ce_detect.detector.head import ROWS, DistanceHead, Head, squashing
 from ce_detect.signature import Signature, feature_names
+
+Doubles = NDArray[np.float64]
+Columns = NDArray[np.int64]
 
 SHRINKAGE = 0.1
 """Weight of the identity in a correlation matrix, so that what barely varies on clean images does not decide alone."""
@@ -31,6 +35,9 @@ _TOGETHER = {**dict.fromkeys(START, "trace.logit"), "trace.contrast": "trace.con
 _DENSE = 256
 """Features in a group beyond which the directions are found by random projections (Halko et al. 2011)."""
 
+_SPARE, _ITERATIONS = 10, 5
+"""Projections beyond the directions that are kept, and how often they are turned towards the largest variances."""
+
 _LEAST_DEVIATION = 1e-3
 """Standard deviation of a squashed feature below which it has no scale to measure by, and is left out."""
 
@@ -47,23 +54,21 @@ def distance_head(signature: Signature, clean: NDArray[np.float32]) -> DistanceH
         clean: signatures of clean images ``(n, features)``.
     """
     center, scale = squashing(clean)
-    squashed = Head(center, scale).squash(torch.from_numpy(clean)).double().numpy()
-    mean, deviation = squashed.mean(0), squashed.std(0)
+    squash = Head(center, scale)
+    mean, deviation = _moments(clean, squash)
     varies = deviation > _LEAST_DEVIATION
-    standard = squashed
-    standard -= mean  # in place: in double precision the matrix is the largest thing in memory
-    standard /= np.where(varies, deviation, 1.0)
+    unit = np.where(varies, deviation, 1.0)
     groups = [columns[varies[columns]] for columns in _groups(signature)]
     precision = np.zeros(len(mean))
     directions = []
     for columns in (columns for columns in groups if len(columns)):
-        diagonal, product = _inverse_covariance(standard[:, columns])
+        standard = partial(_standard, clean, squash, mean, unit, columns)
+        diagonal, product = _inverse_covariance(standard, len(clean), len(columns))
         precision[columns] += diagonal / len(columns)
         placed = np.zeros((len(mean), product.shape[1]))
         placed[columns] = product / np.sqrt(len(columns))
         directions.append(placed)
     count = len(directions)
-    unit = np.where(varies, deviation, 1.0)
     return DistanceHead(
         center,
         scale,
@@ -92,23 +97,59 @@ def _kind(name: str) -> str:
     return channel[1] if channel else _TOGETHER.get(kind, kind)
 
 
-def _inverse_covariance(standard: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """The inverse as ``d`` times the identity less ``a @ a.T``: ``d``, and ``a`` ``(features, k)``."""
-    rows, width = standard.shape
+def _standard(
+    clean: NDArray[np.float32], squash: Head, mean: Doubles, unit: Doubles, columns: Columns
+) -> Iterator[Doubles]:
+    """Yield some columns of the squashed signatures, less their mean and over their deviation, some rows at a time.
+
+    Never all rows: in double precision they would be the largest thing in memory.
+    """
+    part = Head(squash.center[columns], squash.scale[columns])
+    for first in range(0, len(clean), ROWS):
+        squashed = part.squash(torch.from_numpy(clean[first : first + ROWS, columns]))
+        yield (squashed.double().numpy() - mean[columns]) / unit[columns]
+
+
+def _moments(clean: NDArray[np.float32], squash: Head) -> tuple[Doubles, Doubles]:
+    """Mean and standard deviation of the squashed signatures, each ``(features,)``."""
+    count, width = clean.shape
+    zero, one, all_of_them = np.zeros(width), np.ones(width), np.arange(width)
+    mean = np.sum([part.sum(0) for part in _standard(clean, squash, zero, one, all_of_them)], axis=0) / count
+    squares = [np.square(part).sum(0) for part in _standard(clean, squash, mean, one, all_of_them)]
+    return mean, np.sqrt(np.sum(squares, axis=0) / count)
+
+
+def _inverse_covariance(standard: Callable[[], Iterator[Doubles]], rows: int, width: int) -> tuple[float, Doubles]:
+    """The inverse as ``d`` times the identity less ``a @ a.T``: ``d``, and ``a`` ``(features, k)``.
+
+    Args:
+        standard: yields standardised signatures ``(some rows, width)`` from the first to the last.
+        rows: how many there are in all.
+        width: features in the group.
+    """
     k = min(MOST_DIRECTIONS, max(1, rows // ROWS_A_DIRECTION), width - 1)
     if not k:
         return 1.0, np.zeros((1, 0))
-    largest, vectors = _principal(standard, k)
+    largest, vectors = _principal(standard, width, k)
     largest = (1 - SHRINKAGE) * largest / rows + SHRINKAGE
     noise = max((width - largest.sum()) / (width - k), SHRINKAGE)  # all variances sum to the number of features
     return 1 / noise, vectors * np.sqrt(np.maximum(1 / noise - 1 / largest, 0))
 
 
-def _principal(standard: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _principal(standard: Callable[[], Iterator[Doubles]], width: int, k: int) -> tuple[Doubles, Doubles]:
     """The ``k`` largest squared singular values, and their right vectors as columns."""
-    width = standard.shape[1]
     if width <= _DENSE:
-        largest, vectors = eigh(standard.T @ standard, subset_by_index=(width - k, width - 1))
+        gram = sum((part.T @ part for part in standard()), np.zeros((width, width)))
+        largest, vectors = eigh(gram, subset_by_index=(width - k, width - 1))
         return largest, vectors
-    _, singular, transposed = randomized_svd(standard, k, n_iter=4, random_state=0)
-    return singular**2, transposed.T
+    start = np.random.default_rng(0).normal(size=(width, min(k + _SPARE, width)))
+    basis = qr(start, mode="economic")[0]
+    for _ in range(_ITERATIONS):
+        basis = qr(_times_gram(standard, basis), mode="economic")[0]
+    largest, within = eigh(basis.T @ _times_gram(standard, basis))
+    return largest[-k:], basis @ within[:, -k:]
+
+
+def _times_gram(standard: Callable[[], Iterator[Doubles]], basis: Doubles) -> Doubles:
+    """The product ``z.T @ z @ basis``, where ``z`` is the whole standardised matrix."""
+    return sum((part.T @ (part @ basis) for part in standard()), np.zeros_like(basis))

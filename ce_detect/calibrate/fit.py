@@ -27,7 +27,7 @@ from ce_detect.calibrate.search import search
 from ce_detect.data import Images, Pixels
 from ce_detect.detector import conformal
 from ce_detect.detector.gate import Detector, Gate
-from ce_detect.detector.head import Head
+from ce_detect.detector.head import Head, by_rows
 from ce_detect.evaluate import report
 from ce_detect.signature import Signature
 
@@ -112,7 +112,7 @@ def _gate(signature: Signature, head: Head, clean_only: Head | None, clean: Pixe
 def _conformal(head: Head, variants: list[NDArray[np.float32]], request: Request) -> dict[str, Any]:
     """Scores of the plain images, which come first, and the largest of the thresholds that hold for each variant."""
     with torch.inference_mode():
-        scores = [head.cpu()(torch.from_numpy(features)) for features in variants]
+        scores = [by_rows(head.cpu(), torch.from_numpy(features)) for features in variants]
     thresholds = [
         conformal.threshold(found.numpy(), request.fpr, guarantee=request.guarantee, confidence=request.confidence)
         for found in scores

@@ -19,7 +19,7 @@ from ce_detect.calibrate.distance import MOST_DIRECTIONS, distance_head
 from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data.pixels import Concatenated, Pixels
-from ce_detect.detector.head import DistanceHead, FusedHead, Head, NetworkHead, squashing
+from ce_detect.detector.head import ROWS, DistanceHead, FusedHead, Head, NetworkHead, by_rows, squashing
 from ce_detect.detector.trees import TreeHead
 from ce_detect.signature import Signature
 
@@ -36,8 +36,6 @@ TREES = 200
 
 LEVELS = 4
 """Splits on the way to each of their leaves, at most."""
-
-_TOGETHER = 4096  # rows that are squashed at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +127,7 @@ def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed
     center, scale = squashing(rows)
     clean = distance_head(signature, rows)
     with torch.inference_mode():
-        distances = clean(torch.from_numpy(rows))
+        distances = by_rows(clean, torch.from_numpy(rows))
     del rows  # the matrix may fill half the memory
     learned = _trees if kind == "trees" else partial(_network, kind=kind)
     network = learned(center, scale, tables, seed=seed)
@@ -201,7 +199,7 @@ def _network(
 
 def _squashed(head: Head, x: Floats) -> Floats:
     """Squash signatures in place, some rows at a time."""
-    for part in torch.from_numpy(x).split(_TOGETHER):
+    for part in torch.from_numpy(x).split(ROWS):
         part.copy_(head.squash(part))
     return x
 
@@ -210,6 +208,6 @@ def _platt(head: Head, rows: Table) -> tuple[float, float]:
     """Slope and offset that turn a score into a log-likelihood ratio, from images the head has not seen."""
     x, target, weights = stacked(rows)
     with torch.inference_mode():
-        scores = head(torch.from_numpy(x)).numpy()[:, None]
+        scores = by_rows(head, torch.from_numpy(x)).numpy()[:, None]
     line = LogisticRegression(C=1.0).fit(scores, target > 0, sample_weight=weights)
     return float(line.coef_[0, 0]), float(line.intercept_[0])

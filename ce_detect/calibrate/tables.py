@@ -20,7 +20,7 @@ from ce_detect.signature import Signature
 
 logger = logging.getLogger("ce_detect")
 
-_FORMAT = 2
+_FORMAT = 3
 _CLEAN = "clean"
 
 

@@ -14,14 +14,14 @@ from ce_detect.cli._output import print_json
 from ce_detect.cli._progress import shown_progress
 
 
-class _Seed(click.ParamType):
+class _Seed(click.ParamType[int | str]):
     """``random`` or a whole number."""
 
     name = "seed"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """Return ``"random"`` or a number at least 0."""
-        return value if value == "random" else click.IntRange(min=0).convert(value, param, ctx)
+        return "random" if value == "random" else int(click.IntRange(min=0).convert(value, param, ctx))
 
 
 SEED = _Seed()

@@ -53,7 +53,7 @@ class Lazy(ABC):
         return self.shape[0]
 
     def __getitem__(self, index: Any, /) -> NDArray[Any]:
-        positions = np.arange(len(self))[index]
+        positions = _positions(index, len(self))
         found = self._read(np.atleast_1d(positions))
         return found if positions.ndim else found[0]
 
@@ -123,7 +123,7 @@ class Rows(Lazy):
     """
 
     def __init__(self, source: Pixels, index: Selection) -> None:
-        self._index = np.arange(len(source))[index]
+        self._index = _positions(index, len(source))
         super().__init__((len(self._index), *source.shape[1:]), source.dtype)
         self._source = source
 
@@ -151,6 +151,22 @@ class Concatenated(Lazy):
             mine, part = which == number, self._parts[number]
             out[mine] = part[positions[mine] - (self._ends[number] - len(part))]
         return out
+
+
+def _positions(index: Any, count: int) -> Index:
+    """Positions that an index selects among ``count`` rows; they take no more memory than there are of them.
+
+    Raises:
+        IndexError: it is out of range.
+    """
+    if isinstance(index, slice):
+        return np.arange(*index.indices(count), dtype=np.int64)
+    given = np.asarray(index)
+    chosen: Index = np.arange(count)[given] if given.dtype == np.bool_ else given.astype(np.int64)
+    if chosen.size and not -count <= chosen.min() <= chosen.max() < count:
+        raise IndexError(f"rows {chosen.min()} to {chosen.max()} were asked for, of {count}")
+    positions: Index = np.where(chosen < 0, chosen + count, chosen)
+    return positions
 
 
 def rows(x: Pixels, index: Selection) -> Pixels:

@@ -53,7 +53,7 @@ class Detector(nn.Module):
             threshold: scalar, in the place of the calibrated one.
         """
         score = self.head(features)
-        at_least = (self.clean_scores >= score[:, None]).sum(1)
+        at_least = (self.clean_scores >= score[:, None]).float().sum(1)
         p_value = (1 + at_least) / (self.clean_scores.shape[0] + 1)
         probability = torch.sigmoid(self.head.log_likelihood_ratio(score) + self.prior)
         flagged = ~(score <= (self.threshold if threshold is None else threshold))

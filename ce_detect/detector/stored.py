@@ -130,7 +130,8 @@ def _head(tensors: dict[str, torch.Tensor], prefix: str) -> Head:
         network, clean = (_head(part, name) for name in ("network.", "clean."))
         assert isinstance(network, NetworkHead | TreeHead)
         assert isinstance(clean, DistanceHead)
-        return FusedHead(network, clean, float(part["location"]), float(part["spread"]))
+        numbers = {name: float(part[name]) for name in ("location", "spread", "middle", "width")}
+        return FusedHead(network, clean, **numbers)
     if "directions" in part:
         return DistanceHead(part["center"], part["scale"], part["mean"], part["precision"], part["directions"])
     if "feature" in part:
