@@ -49,7 +49,7 @@ class Head(nn.Module):
         self.register_buffer("scale", scale.float())
         self.register_buffer("slope", torch.tensor(torch.nan))
         self.register_buffer("offset", torch.tensor(torch.nan))
-        self.register_load_state_dict_post_hook(lambda head, _: head._prepare())  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
 
     def _prepare(self) -> None:
         """Work out from the state what the forward pass takes in its place, in fewer operations."""
@@ -279,6 +279,11 @@ def _side_by_side(weight: Tensor, bias: Tensor, layers: list[tuple[Tensor, Tenso
     weights, biases = others[-1]
     joined = torch.block_diag(*weights, torch.cat([own, -own], dim=1))
     return [*made, (joined, torch.cat([biases, none[: len(bias)]]))]
+
+
+def _loaded(head: Head, _: Any) -> None:
+    """Follow a state that was loaded; no lambda, so that heads can be pickled."""
+    head._prepare()
 
 
 def squashing(clean: NDArray[Any]) -> tuple[Tensor, Tensor]:
