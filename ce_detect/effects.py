@@ -76,16 +76,15 @@ def effects(z: Tensor, z_do: Tensor, *, multi_label: bool = False) -> Tensor:
     own = z.argmax(-1, keepdim=True) == torch.arange(z.shape[-1], device=z.device)
     change = z_do - z
     own_change = change.where(own, 0.0).sum(-1, keepdim=True)
-    target = own_change if multi_label else own_change - _rivals(z_do, own) + _rivals(z, own)
+    target = -own_change if multi_label else _rivals(z_do, own) - _rivals(z, own) - own_change
     distortion = change.abs().where(~own, 0.0).sum(-1, keepdim=True) / (z.shape[-1] - 1)
     rival = change.where(~own, -torch.inf).amax(-1, keepdim=True) - own_change
     divergence, agreement = _by_label(z, z_do, change) if multi_label else _by_class(z, z_do, change)
-    return torch.cat(
-        [-target, -own_change, distortion, rival, divergence.clamp(0.0, MAX_DIVERGENCE), agreement], dim=-1
-    )
+    return torch.cat([target, -own_change, distortion, rival, divergence.clamp(0.0, MAX_DIVERGENCE), agreement], dim=-1)
 
 
 def _rivals(z: Tensor, own: Tensor) -> Tensor:
+    """Weight of evidence for all other classes, in nats."""
     return torch.logsumexp(z.where(~own, -torch.inf), -1, keepdim=True)
 
 

@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import eigh, qr
+from scipy.linalg import eigh
+from scipy.sparse.linalg import eigsh
 
 from ce_detect.detector.head import ROWS, DistanceHead, Head, squashing
 from ce_detect.signature import Signature, feature_names
@@ -33,10 +34,7 @@ _CHANNEL = re.compile(r"trace\.(?:mean|deviation)\[(.*)\]\[\d+\]")
 _TOGETHER = {**dict.fromkeys(START, "trace.logit"), "trace.contrast": "trace.contribution"}
 
 _DENSE = 256
-"""Features in a group beyond which the directions are found by random projections (Halko et al. 2011)."""
-
-_SPARE, _ITERATIONS = 10, 5
-"""Projections beyond the directions that are kept, and how often they are turned towards the largest variances."""
+"""Features in a group beyond which only the directions that are kept are worked out, by Lanczos' method."""
 
 _LEAST_DEVIATION = 1e-3
 """Standard deviation of a squashed feature below which it has no scale to measure by, and is left out."""
@@ -138,18 +136,9 @@ def _inverse_covariance(standard: Callable[[], Iterator[Doubles]], rows: int, wi
 
 def _principal(standard: Callable[[], Iterator[Doubles]], width: int, k: int) -> tuple[Doubles, Doubles]:
     """The ``k`` largest squared singular values, and their right vectors as columns."""
+    gram = sum((part.T @ part for part in standard()), np.zeros((width, width)))
     if width <= _DENSE:
-        gram = sum((part.T @ part for part in standard()), np.zeros((width, width)))
         largest, vectors = eigh(gram, subset_by_index=(width - k, width - 1))
-        return largest, vectors
-    start = np.random.default_rng(0).normal(size=(width, min(k + _SPARE, width)))
-    basis = qr(start, mode="economic")[0]
-    for _ in range(_ITERATIONS):
-        basis = qr(_times_gram(standard, basis), mode="economic")[0]
-    largest, within = eigh(basis.T @ _times_gram(standard, basis))
-    return largest[-k:], basis @ within[:, -k:]
-
-
-def _times_gram(standard: Callable[[], Iterator[Doubles]], basis: Doubles) -> Doubles:
-    """The product ``z.T @ z @ basis``, where ``z`` is the whole standardised matrix."""
-    return sum((part.T @ (part @ basis) for part in standard()), np.zeros_like(basis))
+    else:
+        largest, vectors = eigsh(gram, k, v0=np.random.default_rng(0).normal(size=width))
+    return largest, vectors
