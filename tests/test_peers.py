@@ -13,6 +13,7 @@ import torch
 from digits import TRAINED, DigitCNN, classifier_of_digits, digits
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from attackable import PEERS as ATTACKABLE
 from peers import PEERS, feature_squeezing, ml_loo, odds, rlt
 from peers.protocol import Peer
 
@@ -95,6 +96,20 @@ def test_attacked_images_score_higher_on_average(name: str) -> None:
     if name in SIGN_FLIPS:
         raised = [abs(one) for one in raised]
     assert max(raised) > 0.2 * plain.std()
+
+
+@pytest.mark.parametrize("name", ATTACKABLE)
+def test_an_adaptive_attack_sees_the_scores_of_the_peer_and_their_gradient(name: str) -> None:
+    """What is attacked in the place of a peer scores as it does, and has a gradient at attacked images."""
+    clean, sets = attacked(0, 240)
+    score = ATTACKABLE[name](classifier(), clean, sets)
+    x = torch.from_numpy(attacked(240, 300)[1]["deepfool"].x[:12]).requires_grad_(True)
+    found = score(x, classifier().logits(x))
+    expected = torch.from_numpy(fitted(name).score(x.detach())).float()
+    torch.testing.assert_close(found.detach(), expected, rtol=2e-3, atol=2e-3 * float(expected.std()))
+    (gradient,) = torch.autograd.grad(found.sum(), x)
+    assert bool(torch.isfinite(gradient).all())
+    assert float(gradient.abs().sum()) > 0
 
 
 @pytest.mark.parametrize("name", ["lid", "ml-loo", "odds", "shap", "rlt", "beyond", "nic", "art-binary-input"])

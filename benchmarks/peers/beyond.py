@@ -49,34 +49,39 @@ class BEYOND(Peer):
         self.augmentations = [Augmentation(generator) for _ in range(NEIGHBOURS)]
         sites = self.classifier.sites
         self.site = PENULTIMATE if PENULTIMATE in sites else last_map(self.classifier)
-        self.center, self.scale = np.zeros(2), np.ones(2)
-        found = self._disagreements_of(clean)
-        self.center, self.scale = found.mean(0), found.std(0) + 1e-6
+        parts = torch.from_numpy(np.asarray(clean.pixels)).split(32)
+        with torch.inference_mode():
+            found = torch.cat([self._disagreements(part.to(self.classifier.device)) for part in parts])
+        self.center, self.scale = found.mean(0), found.std(0, correction=0) + 1e-6
 
     def features(self, x: Tensor) -> Floats:
         """See `Peer`."""
-        return ((self._disagreements(x) - self.center) / self.scale).max(1, keepdims=True)
-
-    def _disagreements_of(self, clean: Images) -> Floats:
-        device = self.classifier.device
-        parts = torch.from_numpy(np.asarray(clean.pixels)).split(32)
-        return np.concatenate([self._disagreements(part.to(device)) for part in parts])
-
-    def _disagreements(self, x: Tensor) -> Floats:
-        """Share of neighbours with another label, and mean cosine distance of representations ``(batch, 2)``."""
-        low, high = self.classifier.bounds
         with torch.inference_mode():
-            label, representation = self._encoded(x)
-            other, distance = torch.zeros(len(x)), torch.zeros(len(x))
-            for augment in self.augmentations:
-                changed, moved = self._encoded(low + (high - low) * augment((x - low) / (high - low)))
-                other += (changed != label).cpu()
-                distance += (1 - F.cosine_similarity(representation, moved)).cpu()
-        return torch.stack([other, distance], dim=1).numpy() / NEIGHBOURS
+            return self.disagreement(x)[:, None].cpu().numpy()
+
+    def disagreement(self, x: Tensor) -> Tensor:
+        """The larger of two standardised disagreements ``(batch,)``."""
+        return ((self._disagreements(x) - self.center) / self.scale).amax(1)
+
+    def _disagreements(self, x: Tensor) -> Tensor:
+        """Share of neighbours with another label, and mean cosine distance of representations ``(batch, 2)``.
+
+        A label has no gradient: that of its probability passes in its place.
+        """
+        low, high = self.classifier.bounds
+        logits, representation = self._encoded(x)
+        label = logits.argmax(1, keepdim=True)
+        found = torch.zeros(len(x), 2, device=x.device)
+        for augment in self.augmentations:
+            moved_logits, moved = self._encoded(low + (high - low) * augment((x - low) / (high - low)))
+            likely = moved_logits.softmax(1).gather(1, label).squeeze(1)
+            other = (moved_logits.argmax(1) != label.squeeze(1)).float() + likely.detach() - likely
+            found = found + torch.stack([other, 1 - F.cosine_similarity(representation, moved)], dim=1)
+        return found / NEIGHBOURS
 
     def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z, latents = self.classifier.trace(x, (self.site,))
-        return z.argmax(1), pooled(latents[self.site])
+        return z, pooled(latents[self.site])
 
 
 class Augmentation:

@@ -55,10 +55,14 @@ class CausAdv(Peer):
     def features(self, x: Tensor) -> Floats:
         """See `Peer`."""
         with torch.inference_mode():
-            z, latents = self.classifier.trace(x, (PENULTIMATE,))
-            together = max(1, VALUES // self.classifier.head_weight.numel())
-            parts = zip(z.split(together), latents[PENULTIMATE].split(together), strict=True)
-            return torch.cat([-self._information(*part).std(1, keepdim=True) for part in parts]).cpu().numpy()
+            return self.evenness(x)[:, None].cpu().numpy()
+
+    def evenness(self, x: Tensor) -> Tensor:
+        """Minus the standard deviation of the information of the filters ``(batch,)``."""
+        z, latents = self.classifier.trace(x, (PENULTIMATE,))
+        together = max(1, VALUES // self.classifier.head_weight.numel())
+        parts = zip(z.split(together), latents[PENULTIMATE].split(together), strict=True)
+        return torch.cat([-self._information(*part).std(1) for part in parts])
 
     def _information(self, z: Tensor, latent: Tensor) -> Tensor:
         """Counterfactual information ``(batch, filters)``."""

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import median_filter
 from torch import Tensor
 
 from ce_detect.calibrate.sets import AttackedSet
@@ -63,11 +61,13 @@ class FeatureSqueezing(Peer):
     def features(self, x: Tensor) -> Floats:
         """See `Peer`."""
         with torch.inference_mode():
-            plain = self.classifier.logits(x).softmax(1)
-            changes = [
-                (self.classifier.logits(squeezed).softmax(1) - plain).abs().sum(1) for squeezed in self._squeezed(x)
-            ]
-            return torch.stack(changes).amax(0)[:, None].cpu().numpy()
+            return self.change(x)[:, None].cpu().numpy()
+
+    def change(self, x: Tensor) -> Tensor:
+        """Largest L1 distance between the softmax of images and of their squeezed versions ``(batch,)``."""
+        plain = self.classifier.logits(x).softmax(1)
+        changes = [(self.classifier.logits(squeezed).softmax(1) - plain).abs().sum(1) for squeezed in self._squeezed(x)]
+        return torch.stack(changes).amax(0)
 
     def _squeezed(self, x: Tensor) -> list[Tensor]:
         low, high = self.classifier.bounds
@@ -81,15 +81,17 @@ class FeatureSqueezing(Peer):
 
 
 def fewer_bits(x: Tensor, bits: int) -> Tensor:
-    """Pixels in [0, 1] rounded to ``2 ** bits`` levels."""
+    """Pixels in [0, 1] rounded to ``2 ** bits`` levels; the gradient passes as if they were not."""
     levels = 2**bits - 1
-    return (x * levels).round() / levels
+    return x + ((x * levels).round() / levels - x).detach()
 
 
 def median(x: Tensor) -> Tensor:
-    """Median of 2x2 pixels, as SciPy takes it and as the authors did."""
-    filtered = median_filter(x.cpu().numpy(), size=(1, 1, 2, 2), mode="reflect")
-    return torch.from_numpy(np.ascontiguousarray(filtered)).to(x.device)
+    """Median of 2x2 pixels, as SciPy takes it and as the authors did: the upper one, of a pixel and those before it."""
+    height, width = x.shape[2:]
+    padded = F.pad(x, [1, 0, 1, 0], mode="replicate")
+    corners = [padded[:, :, dy : dy + height, dx : dx + width] for dy in (0, 1) for dx in (0, 1)]
+    return torch.stack(corners).sort(0).values[2]
 
 
 def non_local_means(x: Tensor, search: int, template: int, strength: float) -> Tensor:

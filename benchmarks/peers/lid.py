@@ -60,7 +60,8 @@ class LID(LogisticPeer):
         """Keep the reference's activations, and make the noisy negatives."""
         generator = np.random.default_rng(SEED)
         chosen = rows(clean.pixels, share(generator, clean.pixels, REFERENCE))
-        parts = [self._activations(batch) for batch in batches(chosen, self.classifier)]
+        with torch.no_grad():
+            parts = [self._activations(batch) for batch in batches(chosen, self.classifier)]
         self.reference = [torch.cat(site) for site in zip(*parts, strict=True)]
         x = np.asarray(clean.pixels)
         sizes = [
@@ -72,19 +73,23 @@ class LID(LogisticPeer):
 
     def features(self, x: Tensor) -> Floats:
         """See `Peer`."""
+        with torch.inference_mode():
+            return self.estimates(x).cpu().numpy()
+
+    def estimates(self, x: Tensor) -> Tensor:
+        """Dimensionality at each site ``(batch, sites)``."""
         estimates = [
             dimensionality(torch.cdist(activations, reference))
             for activations, reference in zip(self._activations(x), self.reference, strict=True)
         ]
-        return torch.stack(estimates, dim=1).cpu().numpy()
+        return torch.stack(estimates, dim=1)
 
     def learn(self, table: Table) -> None:
         """See `Peer`."""
         super().learn(Table(np.concatenate([table.clean, self.noisy]), table.attacked))
 
     def _activations(self, x: Tensor) -> list[Tensor]:
-        with torch.inference_mode():
-            return [flat(latent) for latent in self.classifier.trace(x).latents.values()]
+        return [flat(latent) for latent in self.classifier.trace(x).latents.values()]
 
 
 def flat(latent: Tensor) -> Tensor:

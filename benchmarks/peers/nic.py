@@ -101,8 +101,12 @@ class NIC(Peer):
     def _activations(self, x: Tensor) -> list[Floats]:
         with torch.inference_mode():
             z, latents = self.classifier.trace(x)
-        flat = [F.adaptive_avg_pool2d(h, SIDE).flatten(1) if h.ndim == 4 else h.flatten(1) for h in latents.values()]
-        return [*(site.cpu().numpy() for site in flat), z.argmax(1).cpu().numpy()]
+        return [*(resized(latent).cpu().numpy() for latent in latents.values()), z.argmax(1).cpu().numpy()]
+
+
+def resized(latent: Tensor) -> Tensor:
+    """A latent as rows; maps averaged down to `SIDE` rows and columns."""
+    return (F.adaptive_avg_pool2d(latent, SIDE) if latent.ndim == 4 else latent).flatten(1)
 
 
 def _machine() -> OneClassSVM:
