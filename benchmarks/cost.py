@@ -6,7 +6,7 @@
 Both are timed in turns in one run; the ratio is the median over the rounds. Run it on a machine that does nothing else.
 Beside the model as its author wrote it stands the same model as the gate runs it (batch norms folded into convolutions,
 channels-last on a CPU), and the parts of the gate: the free statistics alone, and the head alone. Writes
-``results/cost.json``.
+``results/cost.json``; rows of subjects that were not asked for stay.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def main() -> None:
             print(f"no detector of {name}: run detection.py --only {name} first", file=sys.stderr)
         rows += [measured(subject, budget, options.rounds) for budget in kept]
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "cost.json").write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
+    path = RESULTS / "cost.json"
+    left = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows += [row for row in left if row["subject"] not in options.only]
+    path.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
 
 
 def measured(subject: Subject, budget: float, rounds: int) -> dict[str, Any]:
