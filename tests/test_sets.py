@@ -218,6 +218,8 @@ def test_users_model_stays_trainable(x: Floats, tmp_path: Path) -> None:
     assert frozen == ["stage1.0.weight"]
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not model.training
+    PGD.run(classifier, x[:2], batch_size=2)
+    assert [name for name, parameter in model.named_parameters() if not parameter.requires_grad] == frozen
 
 
 def test_hooked_classifiers_are_attacked(tmp_path: Path) -> None:

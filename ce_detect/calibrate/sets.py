@@ -238,7 +238,7 @@ def _executed(
 
 def _run(classifier: Classifier, attack: Attack, x: Floats, seed: int) -> Floats:
     """Attack a chunk of images."""
-    with _seeded(seed, classifier.device), _kept_trainable(classifier), np.errstate(all="ignore"):
+    with _seeded(seed, classifier.device), np.errstate(all="ignore"):
         return np.ascontiguousarray(attack.run(classifier, x, batch_size=_together(x)))
 
 
@@ -259,18 +259,6 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])
-
-
-@contextlib.contextmanager
-def _kept_trainable(classifier: Classifier) -> Iterator[None]:
-    """Undo what the estimator does to the weights, which the user's model shares: it stops their gradients."""
-    parameters = list(classifier.parameters()) if isinstance(classifier, torch.nn.Module) else []
-    before = [parameter.requires_grad for parameter in parameters]
-    try:
-        yield
-    finally:
-        for parameter, trainable in zip(parameters, before, strict=True):
-            parameter.requires_grad_(trainable)
 
 
 def _is_done(task: _Task) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -140,12 +141,26 @@ class Attack:
             CalibrationError: too few classes, settings that ART refuses, or a function that fails or returns something
                 else than images.
         """
-        if self.function is not None:
-            settings = {key: value for key, value in self.settings if key not in functions.IDENTITY}
-            return functions.run(self.function, self.name, settings, classifier, x)
-        from ce_detect.calibrate.attacks import adapter
+        with _as_it_was(classifier):
+            if self.function is not None:
+                settings = {key: value for key, value in self.settings if key not in functions.IDENTITY}
+                return functions.run(self.function, self.name, settings, classifier, x)
+            from ce_detect.calibrate.attacks import adapter
 
-        return adapter.run(self, classifier, x, batch_size=batch_size)
+            return adapter.run(self, classifier, x, batch_size=batch_size)
+
+
+@contextlib.contextmanager
+def _as_it_was(classifier: Classifier) -> Iterator[None]:
+    """Undo what attacks do to the weights, which the user's model shares: they stop or leave gradients there."""
+    parameters = list(getattr(classifier, "parameters", tuple)())  # of a module; torch is not imported to ask
+    before = [(parameter.requires_grad, parameter.grad) for parameter in parameters]
+    try:
+        yield
+    finally:
+        for parameter, (trainable, gradient) in zip(parameters, before, strict=True):
+            parameter.requires_grad_(trainable)
+            parameter.grad = gradient
 
 
 def _unpickled(
