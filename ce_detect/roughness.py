@@ -20,6 +20,10 @@ EVEN = 1e-5
 well below the difference of one level of 255: even places, of which many pictures have some, must not make it differ
 from one runtime to another."""
 
+ROUNDING = 5e-7
+"""Differences up to which there is none, as a share of the pixel range: a picture without colour has no colours to
+differ, but what a convolution makes of its three equal planes is rounding, which is another in each runtime."""
+
 GRID = 16
 """Rows and columns of the places where differences are taken, about: more would cost time and tell little more."""
 
@@ -79,7 +83,7 @@ class Roughness(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(batch, features)`` from pixels ``(batch, channels, height, width)``, each side of at least 3."""
         stride = max(1, x.shape[2] // GRID), max(1, x.shape[3] // GRID)
-        size = F.conv2d(x, self.kernels, stride=stride).abs()
+        size = F.softshrink(F.conv2d(x, self.kernels, stride=stride), ROUNDING).abs()
         root = (size + EVEN).sqrt()
         found = torch.cat([size, size * size, root], dim=1).mean((2, 3)) @ self.together
         return torch.log(torch.where(self.rms, (found + 1e-12).sqrt(), found) + FLOOR)

@@ -23,7 +23,17 @@ from ce_detect.detector.gate import Gate
 from ce_detect.errors import ArtifactError, ExportError, MissingExtraError, ModelError
 from ce_detect.export import tidy, verify, written
 from ce_detect.export.graph import check, fused
-from ce_detect.interventions import Downscale, Flip, GaussianNoise, GradientStep, Rotate, Scale
+from ce_detect.interventions import (
+    AblateConcept,
+    Downscale,
+    Flip,
+    GaussianNoise,
+    GradientStep,
+    LearnedMask,
+    Rotate,
+    Scale,
+    UniversalPerturbation,
+)
 from ce_detect.recovery import Recovery
 from ce_detect.signature import Signature, site_shapes
 
@@ -94,6 +104,30 @@ def test_graph_judges_as_the_gate_does(name: str, kind: str, riding: bool) -> No
     found = verify.differences(made, opened, tiny_images(name, 40, seed=3).numpy())
     assert found.agree
     assert np.isnan(got[4]).all() == (kind == "distance")
+
+
+def test_what_is_learned_exports() -> None:
+    """A universal perturbation, learned masks and a concept autoencoder judge in the graph as they do in PyTorch."""
+    classifier, tiny = tiny_classifier("plain"), TINY["plain"]
+    site = classifier.sites[0]
+    shape = site_shapes(classifier)[site]
+    low, high = tiny.bounds
+    learned = [
+        UniversalPerturbation(shape="x".join(map(str, tiny.shape)), eps=0.1 * (high - low), low=low, high=high),
+        LearnedMask(site=site, shape="x".join(map(str, shape))),
+        AblateConcept(site=site, channels=shape[0], concepts=2),
+    ]
+    generator = torch.Generator().manual_seed(0)
+    x = tiny_images("plain", 8)
+    with torch.no_grad():
+        for intervention in learned:
+            intervention.start(classifier.trace(x).latents.get(intervention.site, x), generator)
+            for parameter in intervention.parameters():
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+            intervention.requires_grad_(False)
+    made = gate("plain", "logistic", interventions=learned)
+    opened = verify.session(fused(made, MANIFEST).SerializeToString())
+    assert verify.differences(made, opened, tiny_images("plain", 40, seed=3).numpy()).agree
 
 
 def test_multi_label_gates_export() -> None:

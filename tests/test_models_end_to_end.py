@@ -82,12 +82,13 @@ def half(build: Callable[[], nn.Module], kind: torch.dtype, device: str = "cpu")
 
 
 MAP = {"kind": "Blur", "site": "stage1.2", "sigma": 0.7}
+TOKENS = {"kind": "Contrast", "site": "encoder.layers.0", "factor": 0.7}
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 cnn = functools.partial(classifier_of_digits, DigitCNN)
 vit = functools.partial(classifier_of_digits, DigitViT, epochs=12)
 
 KINDS = {
-    "transformer": Kind(vit, single, {"kind": "Flip"}, {}, True, 10, 0.7),
+    "transformer": Kind(vit, single, TOKENS, {}, True, 10, 0.7),
     "cannot be cut": Kind(functools.partial(classifier_of_digits, DigitWary), single, MAP, {}, False, 10, 0.8),
     "1000 classes": Kind(lambda: Number(cnn()).eval(), triples, {"kind": "Flip"}, {}, True, 1000, 0.7),
     "multi-label": Kind(labeller_of_pairs, pairs, MAP, {"multi_label": True}, True, 10, 0.7),
@@ -95,9 +96,7 @@ KINDS = {
     "bfloat16": Kind(functools.partial(half, cnn, torch.bfloat16), single, MAP, {}, True, 10, 0.8),
     "GPU": Kind(functools.partial(half, cnn, torch.float32, "cuda"), single, MAP, {}, True, 10, 0.8),
     "float16 on GPU": Kind(functools.partial(half, cnn, torch.float16, "cuda"), single, MAP, {}, True, 10, 0.8),
-    "transformer on GPU": Kind(
-        functools.partial(half, vit, torch.float16, "cuda"), single, {"kind": "Flip"}, {}, True, 10, 0.7
-    ),
+    "transformer on GPU": Kind(functools.partial(half, vit, torch.float16, "cuda"), single, TOKENS, {}, True, 10, 0.7),
 }
 
 

@@ -100,6 +100,15 @@ def test_missing_normalisation_is_named(caplog: pytest.LogCaptureFixture, demo_i
     assert "Normalized(model, mean=[0.6" in told
 
 
+def test_doubled_normalisation_is_named(caplog: pytest.LogCaptureFixture, demo_images: Images) -> None:
+    """A model that normalises, behind a wrapper that does so again."""
+    dark = demo_images.x * np.float32(0.4) + np.float32(0.5)
+    mean, std = float(dark.mean()), float(dark.std())
+    inner = Normalized(fashion_cnn(), mean=0.5, std=0.4)  # takes the dark images as they are
+    told = warnings_of(caplog, Normalized(inner, mean=mean, std=std), dark, demo_images.y)
+    assert "if you normalise once" in told
+
+
 def test_order_of_classes_is_named(caplog: pytest.LogCaptureFixture, demo_images: Images) -> None:
     """A classifier that is right but for the names of the classes."""
     order = np.random.default_rng(0).permutation(10)

@@ -32,6 +32,14 @@ def test_a_ramp_has_the_differences_it_was_made_of() -> None:
     assert found["trace.roughness[grey][dxx][mean]"] == pytest.approx(np.log(FLOOR), abs=0.1)
 
 
+def test_a_picture_without_colour_has_no_rough_colours(pictures: torch.Tensor) -> None:
+    """Three equal planes: what a convolution makes of their difference is rounding, and counts as nothing."""
+    made = Roughness(3, (0.0, 1.0))
+    colour = [position for position, name in enumerate(made.names) if "[colour]" in name]
+    found = made(pictures.expand(-1, 3, -1, -1))[:, colour]
+    torch.testing.assert_close(found, made(torch.zeros(1, 3, 28, 28))[:, colour].expand_as(found), rtol=0, atol=0)
+
+
 def test_noise_of_eight_levels_makes_pictures_rougher(pictures: torch.Tensor) -> None:
     """Random signs of 8/255, as attacks start from, raise every second difference of every picture."""
     x = coloured(pictures).clamp(0.1, 0.9)

@@ -368,7 +368,7 @@ def test_extra_brings_no_torch(path: Path, gate: Gate, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    run(programs / "python", "-m", "pip", "install", "-q", "-c", root / "constraints.txt", f"{root}[scan]")
+    run(programs / "python", "-m", "pip", "install", "-q", "-c", root / "constraints.txt", f"{root}[runtime,scan]")
     installed = run(programs / "python", "-m", "pip", "list", "--format=freeze").lower()
     assert not {"torch", "scikit-learn", "scipy", "adversarial-robustness-toolbox", "joblib"} & {
         line.partition("==")[0] for line in installed.splitlines()

@@ -24,6 +24,9 @@ SHRINKAGE = 0.1
 MOST_DIRECTIONS = 64
 """Directions in which a group of features may vary, at most."""
 
+MOST_VALUES = 92_000
+"""Values in all directions of all groups, at most: they are most of what an exported graph adds to its model."""
+
 ROWS_A_DIRECTION = 10
 """Images needed for each of them."""
 
@@ -57,11 +60,12 @@ def distance_head(signature: Signature, clean: NDArray[np.float32]) -> DistanceH
     varies = deviation > _LEAST_DEVIATION
     unit = np.where(varies, deviation, 1.0)
     groups = [columns[varies[columns]] for columns in _groups(signature)]
+    groups = [columns for columns in groups if len(columns)]
     precision = np.zeros(len(mean))
     directions = []
-    for columns in (columns for columns in groups if len(columns)):
+    for columns, k in zip(groups, _shares(len(mean), [len(columns) for columns in groups], len(clean)), strict=True):
         standard = partial(_standard, clean, squash, mean, unit, columns)
-        diagonal, product = _inverse_covariance(standard, len(clean), len(columns))
+        diagonal, product = _inverse_covariance(standard, len(clean), len(columns), k)
         precision[columns] += diagonal / len(columns)
         placed = np.zeros((len(mean), product.shape[1]))
         placed[columns] = product / np.sqrt(len(columns))
@@ -117,15 +121,24 @@ def _moments(clean: NDArray[np.float32], squash: Head) -> tuple[Doubles, Doubles
     return mean, np.sqrt(np.sum(squares, axis=0) / count)
 
 
-def _inverse_covariance(standard: Callable[[], Iterator[Doubles]], rows: int, width: int) -> tuple[float, Doubles]:
+def _shares(features: int, widths: list[int], rows: int) -> list[int]:
+    """How many directions each group keeps."""
+    wanted = [min(MOST_DIRECTIONS, max(1, rows // ROWS_A_DIRECTION), width - 1) for width in widths]
+    room = MOST_VALUES / max(1, features * sum(wanted))
+    return wanted if room >= 1 else [min(k, max(1, int(k * room))) for k in wanted]
+
+
+def _inverse_covariance(
+    standard: Callable[[], Iterator[Doubles]], rows: int, width: int, k: int
+) -> tuple[float, Doubles]:
     """The inverse as ``d`` times the identity less ``a @ a.T``: ``d``, and ``a`` ``(features, k)``.
 
     Args:
         standard: yields standardised signatures ``(some rows, width)`` from the first to the last.
         rows: how many there are in all.
         width: features in the group.
+        k: directions.
     """
-    k = min(MOST_DIRECTIONS, max(1, rows // ROWS_A_DIRECTION), width - 1)
     if not k:
         return 1.0, np.zeros((1, 0))
     largest, vectors = _principal(standard, width, k)

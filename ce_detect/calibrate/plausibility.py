@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -30,6 +30,9 @@ _HELPS = 0.15
 
 _ONE_LABEL = 0.95
 """Share of one label among the decisions from which a classifier of many classes is suspected."""
+
+
+_ONCE = "normalise once (what wraps the model seems to do what the model does itself)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +108,15 @@ def _alternatives(classifier: Any, sample: Pixels) -> list[_Alternative]:
                      lambda x: 2 * (x - low) / (high - low) - 1),
         _Alternative("normalise by mean and standard deviation; those of these images are "
                      + _wrapper(mean.round(4).tolist(), std.round(4).tolist(), 1.0), _normalise(mean, std, 1.0)),
+        _Alternative(_ONCE, _undo(mean, std, 1.0)),
     ]  # fmt: skip
     if x.shape[1] == 3:
         scale = 1 / (high - low)
+        found.append(_Alternative(f"{_ONCE}, as for ImageNet", _undo(IMAGENET_MEAN, IMAGENET_STD, scale)))
         found.append(
             _Alternative(
                 "normalise as for ImageNet: " + _wrapper(IMAGENET_MEAN, IMAGENET_STD, scale),
-                _normalise(np.array(IMAGENET_MEAN), np.array(IMAGENET_STD), scale),
+                _normalise(IMAGENET_MEAN, IMAGENET_STD, scale),
             )
         )
     return found
@@ -122,9 +127,19 @@ def _wrapper(mean: Any, std: Any, scale: float) -> str:
     return f"ce_detect.preprocessing.Normalized(model, mean={mean}, std={std}{factor})"
 
 
-def _normalise(mean: NDArray[Any], std: NDArray[Any], scale: float) -> Callable[[Tensor], Tensor]:
-    shift, width = (torch.tensor(value, dtype=torch.float32).reshape(-1, 1, 1) for value in (mean, std))
+def _normalise(mean: ArrayLike, std: ArrayLike, scale: float) -> Callable[[Tensor], Tensor]:
+    shift, width = _a_channel(mean), _a_channel(std)
     return lambda x: (scale * x - shift.to(x.device)) / width.to(x.device)
+
+
+def _undo(mean: ArrayLike, std: ArrayLike, scale: float) -> Callable[[Tensor], Tensor]:
+    """What normalising turns into the images themselves, so that of two normalisations one is left."""
+    shift, width = _a_channel(mean), _a_channel(std)
+    return lambda x: (scale * x * width.to(x.device) + shift.to(x.device)) / scale
+
+
+def _a_channel(value: ArrayLike) -> Tensor:
+    return torch.tensor(np.asarray(value), dtype=torch.float32).reshape(-1, 1, 1)
 
 
 def _accuracy(classifier: Any, x: Pixels, y: NDArray[np.int64], apply: Callable[[Tensor], Tensor]) -> float:
