@@ -102,11 +102,14 @@ def parameters(kind: str) -> set[str]:
 
 
 class Watched:
-    """A classifier that notes whether somebody could take its gradient, and can hide all but its decisions."""
+    """A classifier that notes how often it is asked and whether somebody could take its gradient.
+
+    It can hide all but its decisions.
+    """
 
     def __init__(self, classifier: TorchClassifier, *, one_hot: bool = False) -> None:
         self.classifier, self.one_hot = classifier, one_hot
-        self.differentiated = False
+        self.differentiated, self.asked = False, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.classifier, name)
@@ -114,6 +117,7 @@ class Watched:
     def logits(self, x: Tensor) -> Tensor:
         """Logits, or 1 for the label and 0 elsewhere."""
         logits = self.classifier.logits(x)
+        self.asked += len(x)
         self.differentiated |= logits.requires_grad
         return nn.functional.one_hot(logits.argmax(1), logits.shape[1]).float() if self.one_hot else logits
 
@@ -127,12 +131,14 @@ class Outcome:
         attacked: the same after the attack.
         again: the same after the attack on a classifier that shows no more than the attack claims to need.
         differentiated: whether a gradient could be taken.
+        asked: images that the classifier was asked about.
     """
 
     clean: NDArray[np.float32]
     attacked: NDArray[np.float32]
     again: NDArray[np.float32]
     differentiated: bool
+    asked: int
 
 
 _outcomes: dict[str, Outcome] = {}
@@ -145,7 +151,7 @@ def outcome(kind: str, fashion: TorchClassifier, demo_images: Images) -> Outcome
         x, watched = demo_images.x[:COUNT], Watched(fashion)
         attacked = run(watched, kind, x)
         again = run(Watched(fashion, one_hot=ATTACKS[kind].access == "decisions"), kind, x)
-        _outcomes[kind] = Outcome(x, attacked, again, watched.differentiated)
+        _outcomes[kind] = Outcome(x, attacked, again, watched.differentiated, watched.asked)
     return _outcomes[kind]
 
 
@@ -175,6 +181,13 @@ def test_metadata_is_complete(kind: str) -> None:
     norm = {"Linf": np.inf, "L2": 2}.get(info.norm)
     assert info.fixed.get("norm", norm) == norm
     assert kind in FAST, "give it quick settings, or it is not tested"
+
+
+@every_attack
+def test_an_attack_takes_about_as_many_passes_as_it_says(kind: str, outcome: Outcome) -> None:
+    """Rough as it is, and although attacks stop early: within a factor of twenty below and ten above."""
+    said = COUNT * Attack.of(kind, **FAST[kind]).passes
+    assert said / 20 < outcome.asked < said * 10
 
 
 def test_metadata_cannot_be_changed() -> None:

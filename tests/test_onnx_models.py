@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -31,6 +32,7 @@ from ce_detect.classifiers.torch import TorchClassifier, fingerprint, wrap
 from ce_detect.cli import run
 from ce_detect.errors import CalibrationError, ModelError, ModelMismatchError, UsageError
 from ce_detect.models import fashion_cnn
+from ce_detect.runtime import Gate
 
 
 def wrapped(model: nn.Module, name: str) -> Classifier:
@@ -288,15 +290,23 @@ def test_a_black_box_is_calibrated_by_queries_alone(black_box_file: Path, tmp_pa
     with pytest.raises(CalibrationError, match=r"'pgd 6/255' takes gradients.*recipe 'black-box'"):
         guard.calibrate(images.x, images.y, recipe=QUICK, **settings)
     square = {"kind": "square", "eps": "16/255", "max_iter": 60}
+    hopping = {"kind": "hopskipjump", "max_iter": 1, "max_eval": 20, "init_eval": 5, "init_size": 20}
     recipe = Recipe.parse("square", {
         "splits": {"fit": 0.5, "select": 0.2, "calibrate": 0.3, "test": 0.0}, "head": "logistic",
-        "intervention": [{"kind": "Flip"}], "attack": [square],
+        "intervention": [{"kind": "Flip"}], "attack": [square, hopping],
     })  # fmt: skip
     guard.calibrate(images.x, images.y, recipe=recipe, **settings)
     guard.save(tmp_path / "guard.safetensors")
     loaded = DetectedModel.load(tmp_path / "guard.safetensors", black_box_file)
     np.testing.assert_array_equal(loaded(images.x[:20]).score, guard(images.x[:20]).score)
     assert {"relu", "penultimate"} <= set(loaded.manifest["model"]["sites"])
+    _same_in_one_graph(loaded, images.x[:40], tmp_path / "fused.onnx")
+
+
+def _same_in_one_graph(guard: DetectedModel, x: Any, path: Path) -> None:
+    """What is exported judges as the guard does, by the runtime that production uses."""
+    guard.export(path, data=x)
+    np.testing.assert_allclose(Gate(path)(x).score, guard(x).score, rtol=1e-4, atol=1e-4)
 
 
 def test_the_command_line_takes_an_onnx_file(demo_file: Path, tmp_path: Path) -> None:
@@ -316,6 +326,7 @@ def test_the_command_line_takes_an_onnx_file(demo_file: Path, tmp_path: Path) ->
         torch.from_numpy(loaded(x).logits), fashion_cnn()(torch.from_numpy(x)), rtol=1e-3, atol=1e-3
     )
     assert loaded.manifest["recipe"]["learned_from"] == ["pgd 6/255"]
+    _same_in_one_graph(loaded, x, tmp_path / "fused.onnx")
     proto, other = onnx.load(demo_file), tmp_path / "other.onnx"
     weight = next(tensor for tensor in proto.graph.initializer if len(tensor.dims) == 4)
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) + 1, weight.name))
