@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import sys
@@ -50,7 +51,7 @@ def ended(connection: socket.socket) -> bool:
 
 
 def hostile(load: Load) -> dict[str, Any]:
-    """Bodies that lie, beside the load; each is refused and nobody else notices."""
+    """Bodies that lie or are larger than the limit, beside the load; each is refused and nobody else notices."""
     x = load.inputs[:2]
     lies: list[tuple[bytes, int | None]] = [
         (b"", None), (b"{", None), (b"[" * 1_000_000, None), (load.body[:-1], load.head), (load.body + b"x", load.head),
@@ -60,23 +61,28 @@ def hostile(load: Load) -> dict[str, Any]:
     ]  # fmt: skip
     if x.dtype == np.float32:
         lies += [request(np.full_like(x, value)) for value in (np.nan, np.inf, -np.inf, 3e38)]
-    with load.server() as server:
+    mebibytes = len(load.body) // 2**20 + 2
+    with load.server("--max-body", mebibytes) as server:
         driving, found = driven(load, server, load.options.seconds / 2)
         rounds = 0
         answers: set[int] = set()
+        too_large: set[int] = set()
         while driving.is_alive() or not rounds:
             answers |= {server.ask(body, head) for body, head in lies}
+            too_large.add(server.too_large(mebibytes * 2**20 + 1))
             rounds += 1
         driving.join()
         counted = server.counted()
         refused = sum(count for status, count in counted.items() if status in ("400", "413"))
-        sound = answers <= {400, 413} and refused == rounds * len(lies) and found[0]["refused"] == 0
+        sent = rounds * (len(lies) + 1)
+        sound = answers <= {400, 413} and too_large == {413} and refused == sent and found[0]["refused"] == 0
         return fault(
             "hostile bodies",
             server,
             load,
             sound,
-            lies=rounds * len(lies),
+            lies=sent,
+            too_large=sorted(too_large),
             counted=counted,
             others_refused=found[0]["refused"],
         )
@@ -121,18 +127,34 @@ def termination(load: Load) -> dict[str, Any]:
 
 
 def death(load: Load) -> dict[str, Any]:
-    """SIGKILL under load: the audit log holds at least what was answered, and the next process goes on with it."""
+    """SIGKILL of the worker under load, twice: the same address answers on, and what was answered was written down.
+
+    Nothing here starts anything anew. wrk goes on: what the dead worker held are its read errors, and what came while
+    the next one was loading is 503.
+    """
     audit = load.folder / "death"
-    with load.server("--audit", audit, "--audit-size", 1024) as server:
-        driving, found = driven(load, server, max(3, load.options.seconds / 2))
-        time.sleep(1)
-        server.process.kill()
+    with load.server("--supervised", "--audit", audit, "--audit-size", 1024) as server:
+        workers = [server.worker()]
+        driving, found = driven(load, server, max(12, load.options.seconds))  # longer than two starts take
+        for _ in range(2):
+            time.sleep(1)
+            os.kill(workers[-1], signal.SIGKILL)
+            server.wait_until_ready()
+            workers.append(server.worker())
+        ready = server.counted().get("200", 0)
         driving.join()
-    answered = int(found[0]["requests"]) * load.options.images
-    with load.server("--audit", audit, "--audit-size", 1024) as server:
-        lines = [json.loads(line) for line in audit.read_bytes().splitlines()]
+        server.settle()
+        went_on = server.counted()["200"] - ready
+        answered = int(found[0]["requests"] - found[0]["refused"]) * load.options.images
+        judged = len([json.loads(line) for line in audit.read_bytes().splitlines()])
+        failed = {name: found[0][name] for name in ("refused", "connect", "read", "write", "timeout")}
+        sound = (
+            judged >= answered > 0 and went_on > 0 and len(set(workers)) == 3
+            and failed["connect"] == failed["timeout"] == 0 and failed["read"] <= 2 * load.options.connections
+        )  # fmt: skip
         return fault(
-            "kill -9 under load", server, load, len(lines) >= answered, judged=len(lines), answered=answered
+            "kill -9 of the worker under load", server, load, sound, judged=judged, answered=answered,
+            answered_by_the_last=went_on, **failed,
         )  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -95,11 +97,11 @@ class Server:
             return str(answer.read().decode())
 
     def wait_until_ready(self) -> None:
-        """Wait half a minute at most."""
+        """Wait half a minute at most; a connection may break when the process behind it was killed just now."""
         for _ in range(600):
             try:
                 self.get("/v2/health/ready")
-            except urllib.error.HTTPError:
+            except OSError:
                 time.sleep(0.05)
             else:
                 return
@@ -116,6 +118,19 @@ class Server:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return int(error.code)
+
+    def too_large(self, size: int) -> int:
+        """Return the status of a request whose body is too large: the answer comes before the body was sent."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+            with contextlib.suppress(ConnectionError):  # the server may close before it has all of it
+                connection.sendall(head.encode() + bytes(size))
+            return int(connection.makefile("rb").readline().split()[1])
+
+    def worker(self) -> int:
+        """The process behind a supervised server."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0])
 
     def counted(self) -> dict[str, int]:
         """Requests by status."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,36 +57,69 @@ MEBIBYTES = click.IntRange(min=1)
 @click.option("--quarantine", type=options.FOLDER, help="Folder for flagged inputs.")
 @click.option("--quarantine-size", type=MEBIBYTES, default=1024, show_default=True, help="MiB at which it is full.")
 @click.option("--otlp-endpoint", help="Where traces go, such as http://127.0.0.1:4318/v1/traces.")
+@click.option("--supervised", is_flag=True, help="Serve from a child process, and start it anew when it dies.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info",
               show_default=True, help="Of the JSON lines on stderr.")  # fmt: skip
 @options.every_command(seed=0)
-def command(as_json: bool, seed: int, **flags: Any) -> None:
+def command(as_json: bool, seed: int, **flags: Any) -> int:
     """Serve an exported detector over HTTP: Open Inference Protocol v2, metrics at /metrics.
 
-    SIGTERM drains and stops, SIGHUP loads the file anew. One process: let a supervisor start it again if it dies.
+    SIGTERM drains and stops, SIGHUP loads the file anew. One process: with --supervised, or a supervisor from outside,
+    it is started again if it dies.
     """
     if (flags["tls_certificate"] is None) != (flags["tls_key"] is None):
         raise UsageError("--tls-certificate and --tls-key come together")
-    try:
-        from ce_detect.serve.logs import json_lines
+    if not flags["supervised"]:
+        _serve(flags, as_json)
+        return 0
+    from ce_detect.serve.sockets import listening
+    from ce_detect.serve.supervisor import supervise
+
+    listener = listening(flags["host"], flags["port"])
+    if as_json:
+        _tell(listener.getsockname())
+    with _logged(flags):
+        return supervise(listener, lambda post: _serve(flags, False, post))
+
+
+def _serve(flags: dict[str, Any], as_json: bool, post: Any = None) -> None:
+    with _extra():
         from ce_detect.serve.server import Server
-    except ModuleNotFoundError as error:
-        package = _PACKAGES.get((error.name or "").partition(".")[0])
-        if package is None:
-            raise
-        raise MissingExtraError(package, "serve", "ce-detect serve") from error
     server = Server(
         _settings(flags),
         host=flags["host"],
         port=flags["port"],
         certificate=_text(flags["tls_certificate"]),
         key=_text(flags["tls_key"]),
+        post=post,
     )
     if as_json:
-        host, port = server.address
-        click.echo(json.dumps({"host": host, "port": port}))  # one line, for a program that asked for port 0
-    with json_lines(getattr(logging, flags["log_level"].upper())):
+        _tell(server.address)
+    with _logged(flags):
         server.serve_forever()
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Name the extra where an import of one of its packages fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = _PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        raise MissingExtraError(package, "serve", "ce-detect serve") from error
+
+
+def _logged(flags: dict[str, Any]) -> AbstractContextManager[None]:
+    with _extra():
+        from ce_detect.serve.logs import json_lines
+    return json_lines(getattr(logging, flags["log_level"].upper()))
+
+
+def _tell(address: tuple[Any, ...]) -> None:
+    """Write one line, for a program that asked for port 0."""
+    click.echo(json.dumps({"host": address[0], "port": address[1]}))
 
 
 def _settings(flags: dict[str, Any]) -> Any:

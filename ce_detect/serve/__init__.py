@@ -1,7 +1,7 @@
 """A server of verdicts: Open Inference Protocol v2 over HTTP, of one fused guard, without torch and scikit-learn.
 
 One process: an event loop at the edge (`app`, `server`), bytes to arrays in pure functions (`protocol`), and one thread
-that runs batches through ONNX Runtime, which computes outside Python's global lock (`batching`). There are no worker
-processes: where the process dies, the requests it held die with it, and a supervisor (systemd, Kubernetes) starts it
-again; the audit log holds every verdict that was given before.
+that runs batches through ONNX Runtime, which computes outside Python's global lock (`batching`). Where it dies, the
+requests it held die with it; the audit log holds every verdict that was given before. Somebody must start it again: a
+supervisor from outside (systemd, Kubernetes), or a small parent process that keeps the socket open (`supervisor`).
 """

@@ -29,6 +29,8 @@ from ce_detect.serve.app import make_app
 from ce_detect.serve.refusal import RequestError
 from ce_detect.serve.service import Service
 from ce_detect.serve.settings import Limits, Settings
+from ce_detect.serve.sockets import BACKLOG, listening
+from ce_detect.serve.supervisor import FORWARDED, Post
 from ce_detect.serve.tracing import Tracing
 
 logger = logging.getLogger("ce_detect.serve")
@@ -51,6 +53,7 @@ class Server(uvicorn.Server):
         port: 0 = any free one.
         certificate: PEM file of the TLS certificate chain; None = no TLS.
         key: PEM file of its private key.
+        post: what the supervisor gave to this process, its listening socket above all; None = there is none.
 
     Raises:
         UsageError: the address, the certificate, the token or a folder cannot be used.
@@ -65,6 +68,7 @@ class Server(uvicorn.Server):
         port: int = 8000,
         certificate: str | None = None,
         key: str | None = None,
+        post: Post | None = None,
     ) -> None:
         self.service = Service(settings)
         tracing = Tracing.to(settings.otlp_endpoint) if settings.otlp_endpoint else None
@@ -72,7 +76,8 @@ class Server(uvicorn.Server):
         if settings.token_file is not None:
             app = BearerToken(app, read_token(settings.token_file))
         super().__init__(_config(_Closing(app, self.service), settings.limits, certificate, key))
-        self._socket = _listening(host, port, self.config.backlog)
+        self._post = post
+        self._socket = listening(host, port) if post is None else post.listener
         self.address = self._socket.getsockname()[:2]
 
     def serve_forever(self) -> None:
@@ -125,13 +130,25 @@ class Server(uvicorn.Server):
             for stopping in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(stopping, self.handle_exit, stopping, None)
             loop.add_signal_handler(signal.SIGHUP, reload)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         except (ValueError, RuntimeError):
             logger.debug("not the main thread: signals are left alone")
+        if self._post is not None:
+            loop.add_reader(self._post.line, self._deserted, loop)
         yield
+
+    def _deserted(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stop as on SIGTERM: nobody could stop this process, or take its address, when its supervisor is dead."""
+        assert self._post is not None
+        loop.remove_reader(self._post.line)
+        logger.warning("the supervisor is gone")
+        self.should_exit = True
 
     def _loaded(self) -> None:
         if self.service.failure is not None:
             self.should_exit = True
+        elif self._post is not None:
+            self._post.ready()
 
 
 def _config(app: ASGIApp, limits: Limits, certificate: str | None, key: str | None) -> uvicorn.Config:
@@ -149,6 +166,7 @@ def _config(app: ASGIApp, limits: Limits, certificate: str | None, key: str | No
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        backlog=BACKLOG,
         timeout_keep_alive=math.ceil(limits.receive_seconds),
         timeout_graceful_shutdown=math.ceil(limits.drain_seconds),
         ssl_certfile=certificate,
@@ -159,16 +177,6 @@ def _config(app: ASGIApp, limits: Limits, certificate: str | None, key: str | No
     except OSError as error:
         raise UsageError(f"TLS certificate {certificate} or key {key} cannot be used: {error}") from error
     return config
-
-
-def _listening(host: str, port: int, backlog: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=backlog)
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host} port {port}: {error.strerror}; name another --host or --port"
-        ) from error
 
 
 class _Closing:

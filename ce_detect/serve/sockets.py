@@ -1,0 +1,25 @@
+"""The listening socket."""
+
+from __future__ import annotations
+
+import socket
+
+from ce_detect.errors import UsageError
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 = any free one.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host} port {port}: {error.strerror}; name another --host or --port"
+        ) from error
