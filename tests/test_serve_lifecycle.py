@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from ce_detect.serve.app import make_app
 from ce_detect.serve.model import Model
 from ce_detect.serve.service import Service
 from ce_detect.serve.settings import AuditSettings, QuarantineSettings, Settings
+from ce_detect.serve.sockets import listening
 from ce_detect.serve.tracing import Tracing
 
 # ---- start
@@ -354,3 +356,11 @@ def test_an_exported_guard_is_served(tmp_path: Path) -> None:
     assert column(answer, "is_adversarial") == expected.is_adversarial.tolist()
     np.testing.assert_allclose(column(answer, "score"), expected.score, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(column(answer, "p_value"), expected.p_value, atol=0.02)
+
+
+def test_answers_leave_at_once() -> None:
+    """Head and body are written one after the other, and the second must not wait for an acknowledgement."""
+    with listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
