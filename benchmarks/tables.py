@@ -112,8 +112,8 @@ def peers() -> list[list[str]]:
     rows = [["detector", "cost", *(f"{title}: seen / unseen / worst" for title in titles)]]
 
     def cell(found: dict[str, Any] | None) -> str:
-        if found is None:
-            return "-"
+        if found is None or "summary" not in found:
+            return "too slow"
         return " / ".join(f"{found['summary'][key]:.3f}" for key in ("auroc_seen", "auroc_unseen", "auroc_worst"))
 
     order = sorted(named.values(), key=lambda found: -found["summary"]["auroc_all"])
