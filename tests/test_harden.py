@@ -28,7 +28,7 @@ def calibrated(**changes: Any) -> DetectedModel:
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardening, "IMAGES", {"fit": 40, "select": 16})
+    monkeypatch.setattr(hardening, "IMAGES", {"fit": 75, "select": 30})
     monkeypatch.setattr(hardening, "STEPS", 8)
     monkeypatch.setattr(hardening, "MEASURED", 16)
 
@@ -40,15 +40,11 @@ def hardened() -> DetectedModel:
 
 
 def test_rounds_are_in_the_manifest() -> None:
-    """Each round says what was found, how much of it passed before, and how much passes after it was learned.
-
-    The first lowers it; a linear model of so few examples need not always be able to lower it again.
-    """
+    """Each round says what was found, how much of it passed before, and how much passes after it was learned."""
     rounds = hardened().manifest["figures"]["hardening"]
     assert [one["name"] for one in rounds] == ["adaptive-round-1", "adaptive-round-2"]
-    assert all(0 < one["examples"] <= 56 for one in rounds)
-    assert all(one["passes_after"] <= one["passed_before"] for one in rounds)
-    assert rounds[0]["passes_after"] < rounds[0]["passed_before"]
+    assert all(0 < one["examples"] <= 105 for one in rounds)
+    assert all(one["passes_after"] < one["passed_before"] for one in rounds)
     assert guard().manifest["figures"]["hardening"] == []
 
 
