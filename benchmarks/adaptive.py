@@ -54,6 +54,9 @@ BUDGET, LARGE = 2.0, 4.5
 FEW = 16
 """Images that the rows attack in which a step takes several gates, at most."""
 
+HARDENED_ON = 8000
+"""Training images of the classifier on which a hardened copy is trained, at most."""
+
 SECRET = 982_451_653
 """Seed of the random interventions that the attacker does not know."""
 
@@ -108,7 +111,7 @@ class Bench:
         if left.is_file() and not harden and not interventions:
             return DetectedModel.load(left, self.subject.model())
         recipe = replace(Recipe.load(self.subject.recipe), interventions=interventions)
-        learned = (hardening.IMAGES, hardening.REACHES, hardening.STEPS) if harden else ()
+        learned = (hardening.IMAGES, hardening.REACHES, hardening.STEPS, HARDENED_ON) if harden else ()
         described = (ce_detect.__version__, FORMAT, recipe, FPR, budget, harden, learned)
         made = hashlib.sha256(repr(described).encode()).hexdigest()
         kept = cache_folder() / "guards" / f"{self.subject.name}-adaptive-{made[:12]}.safetensors"
@@ -117,11 +120,15 @@ class Bench:
         guard = self.subject.guard(self.x.shape[1:])
         guard.calibrate(
             self.first.x, self.first.y, recipe=recipe, fpr=FPR, budget=budget, seed=SEED, harden=harden,
-            progress=progress,
+            harden_with=self.further() if harden else None, progress=progress,
         )  # fmt: skip
         kept.parent.mkdir(parents=True, exist_ok=True)
         guard.save(kept)
         return guard
+
+    def further(self) -> np.ndarray | None:
+        """Images for hardening alone, as many as `HARDENED_ON`."""
+        return None if self.subject.training is None else self.subject.training()[:HARDENED_ON]
 
     def attacked(
         self, target: Target, *, truth: Target | None = None, check: bool = False, most: int | None = None
@@ -252,6 +259,7 @@ ROWS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "larger": large,
     "hardened-1": hardened(1),
     "hardened-3": hardened(3, check=True),
+    "larger-1": hardened(1, LARGE, check=True),
     "larger-3": hardened(3, LARGE),
     "known-seed": known_seed,
     "secret-seed": secret_seed,

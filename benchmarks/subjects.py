@@ -44,6 +44,7 @@ class Subject:
         recipe: name or path of the recipe.
         attacked: how many of the judged images are attacked with the recipe's attacks, the first ones.
         unseen: attacks that the recipe does not have, and how many of the judged images each gets.
+        training: makes images that the classifier was trained on, for hardening alone.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Subject:
     recipe: str = "default"
     attacked: int | None = None
     unseen: tuple[tuple[Attack, int], ...] = field(default=())
+    training: Callable[[], NDArray[np.float32]] | None = None
 
     def split(self) -> tuple[Images, Images]:
         """Images that calibrate, and images that are judged."""
@@ -87,6 +89,11 @@ def cifar10() -> Arrays:
     return images.x, images.y
 
 
+def cifar10_training() -> NDArray[np.float32]:
+    """The training images of CIFAR-10 in ``CE_DETECT_DATA``, in [0, 1]."""
+    return load_data(str(data_folder() / "cifar10.npz"), split="train").x
+
+
 def shuffled_imagenet() -> Arrays:
     """The ImageNet sample, in random order: its files are sorted by class."""
     x, y = imagenet_sample()
@@ -113,9 +120,9 @@ SUBJECTS = {
     subject.name: subject
     for subject in (
         Subject("cifar10-resnet20", "CIFAR-10, ResNet-20", cifar10_resnet20, cifar10, 2800, slice(2800, 4000),
-                unseen=_unseen(384, 192)),
+                unseen=_unseen(384, 192), training=cifar10_training),
         Subject("cifar10-resnet32", "CIFAR-10, ResNet-32", cifar10_resnet32, cifar10, 1000, slice(2800, 4000),
-                attacked=256, unseen=_unseen(128, 96)),
+                attacked=256, unseen=_unseen(128, 96), training=cifar10_training),
         Subject("fashion", "Fashion-MNIST, plain CNN", fashion_cnn, fashion_test, 1400, slice(2800, 4000),
                 attacked=384, unseen=_unseen(192, 128)),
         Subject("pneumonia", "PneumoniaMNIST, plain CNN", pneumonia_cnn, pneumonia_untrained, 1200, slice(1200, None),

@@ -135,6 +135,7 @@ class DetectedModel:
         jobs: int | None = None,
         progress: Progress | None = None,
         harden: int = 0,
+        harden_with: Any = None,
         secret_seed: int | Literal["random"] | None = None,
     ) -> Self:
         """Learn the signature of an attack and set the threshold on held-out clean images.
@@ -156,8 +157,12 @@ class DetectedModel:
             cache: folder for attacked images and measured costs, by default ``CE_DETECT_CACHE`` or the user's cache.
             jobs: processes that make attacked images; by default as many as pay.
             progress: called with what is being done, work done and work in all.
-            harden: rounds of adaptive attacks on the gate whose examples it then learns, see
-                `ce_detect.calibrate.harden`.
+            harden: 0, or rounds of adaptive attacks on the gate whose examples it then learns, see
+                `ce_detect.calibrate.harden`. Before them a copy of the classifier is trained that small perturbations
+                do not fool, see `ce_detect.calibrate.hardened_copy`, whose doubt makes an input suspect, too. It takes
+                one more forward pass, and a file that holds the classifier's weights twice.
+            harden_with: further images for the training of that copy alone, the more the better; anything that ``x``
+                may be, without labels. The classifier's own training images will do.
             secret_seed: seed of random interventions in the place of the public ``seed``; ``"random"`` draws it from
                 the operating system. It is stored in the artifact, its manifest and exported graphs, which then are
                 secrets. A recipe that names a seed is taken at its word.
@@ -179,7 +184,8 @@ class DetectedModel:
         request = fit.Request(
             recipe=recipe, fpr=fpr, budget=budget, guarantee=guarantee, confidence=confidence, seed=seed,
             attack_seconds=attack_time, cache=None if cache is None else Path(cache), jobs=jobs, progress=progress,
-            harden=harden, secret_seed=secrets.randbits(48) if secret_seed == "random" else secret_seed,
+            harden=harden, harden_images=None if harden_with is None else as_images(harden_with).within(bounds).pixels,
+            secret_seed=secrets.randbits(48) if secret_seed == "random" else secret_seed,
         )  # fmt: skip
         self._calibrated = fit.calibrate(
             self.classifier, torch_classifiers.at_float32(self.model), images.within(bounds), request

@@ -23,6 +23,9 @@ MARGIN_FLOOR = 0.1
 """Added to the margin of the largest logit before its logarithm: minimum-norm attacks stop where it is tiny. Not less:
 logits differ in the sixth digit from one runtime to another, and the logarithm must not make verdicts of that."""
 
+LOG_ODDS = "trace.log-odds"
+"""Name of the feature that is the log-odds of the decision."""
+
 WIDE = 128
 """Penultimate features beyond which only the most extreme contributions enter the signature: each on its own would be
 one more feature to learn from a few hundred images, and belong to a few classes only."""
@@ -90,7 +93,7 @@ class TraceStatistics(nn.Module):
     def _names(self, classifier: Any) -> tuple[str, ...]:
         count = min(TOP_LOGITS, classifier.num_classes)
         names = [f"trace.logit[{rank}]" for rank in range(count)]
-        names += ["trace.log-odds", "trace.energy", "trace.log-margin"]
+        names += [LOG_ODDS, "trace.energy", "trace.log-margin"]
         shapes = site_shapes(classifier)
         for site in self.sites:
             channels = shapes[site][0] if len(shapes[site]) != 2 else shapes[site][1]
@@ -171,6 +174,8 @@ class Signature(nn.Module):
         recovered = () if recovery is None else recovery.sites
         _check_sites(classifier, [*(i.site for i in interventions), *sites, *recovered])
         _check_latents(classifier, interventions)
+        for intervention in interventions:
+            intervention.attach(classifier)
         self.classifier = classifier
         self.interventions = nn.ModuleList(interventions)
         self.statistics = TraceStatistics(classifier, sites)
@@ -265,7 +270,7 @@ class Signature(nn.Module):
         for position in positions:
             module = self.interventions[position]
             site = str(module.site)
-            h = latents.get(site, x)
+            h = x if module.from_input else latents.get(site, x)
             changed = module(h, self._asking(site, x)) if module.needs_resume else module(h)
             groups.setdefault((site, *changed.shape[1:]), []).append((position, changed))
         done: dict[int, Tensor] = {}
@@ -295,7 +300,7 @@ class Signature(nn.Module):
 
 
 def _check_latents(classifier: Any, interventions: list[Intervention]) -> None:
-    at_latents = [i for i in interventions if i.site != INPUT]
+    at_latents = [i for i in interventions if i.site != INPUT and not i.from_input]
     shapes = site_shapes(classifier) if at_latents else {}
     for intervention in at_latents:
         taken = {3: intervention.latents, 2: intervention.tokens}
@@ -309,8 +314,10 @@ def _check_latents(classifier: Any, interventions: list[Intervention]) -> None:
 
 
 def _of_equal_shape(classifier: Any, interventions: list[Intervention]) -> tuple[int, ...]:
-    """Positions of the interventions that give tensors of the shape they take, and ask nothing."""
-    plain = [position for position, intervention in enumerate(interventions) if not intervention.needs_resume]
+    """Positions of the interventions that give tensors of the shape they take, from it alone."""
+    plain = [
+        p for p, intervention in enumerate(interventions) if not (intervention.needs_resume or intervention.from_input)
+    ]
     if not plain:
         return ()
     probe = classifier.probe()

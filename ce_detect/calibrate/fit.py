@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,22 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ce_detect import checks
 from ce_detect.cache import cache_folder
-from ce_detect.calibrate import identity, learn
+from ce_detect.calibrate import candidates, harden, hardened_copy, identity, learn
 from ce_detect.calibrate.cost import CostTable
-from ce_detect.calibrate.harden import harden
 from ce_detect.calibrate.manifest import manifest
 from ce_detect.calibrate.material import Material, corrupted, gathered
 from ce_detect.calibrate.meter import BATCHES, Meter
 from ce_detect.calibrate.request import Request
 from ce_detect.calibrate.search import search
-from ce_detect.data import Images, Pixels
+from ce_detect.data import Images, Pixels, rows
+from ce_detect.data.pixels import Concatenated
 from ce_detect.detector import conformal
 from ce_detect.detector.gate import Detector, Gate
 from ce_detect.detector.head import Head, by_rows
 from ce_detect.evaluate import report
+from ce_detect.interventions import HardenedCopy
 from ce_detect.signature import Signature
 
 
@@ -62,19 +65,34 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     recipe, cache, labels = request.recipe, request.cache or cache_folder(), material.images.y
     sample = torch.from_numpy(material.clean("fit")[: max(BATCHES)]).to(classifier.device)
     meter = Meter(classifier, bare, sample, CostTable(cache, classifier, batches=BATCHES), recipe.head)
+    copy = _hardened_copy(classifier, material, request, cache)
     chosen, cost = search(
         classifier, material.sets, meter, recipe=recipe, budget=request.budget, seed=request.seed, drawn=request.drawn,
-        cache=cache, labels=None if labels is None else labels[material.parts["select"]], progress=request.progress,
+        cache=cache, required=[] if copy is None else [candidates.of(copy)],
+        labels=None if labels is None else labels[material.parts["select"]], progress=request.progress,
     )  # fmt: skip
     signature = meter.signature(list(chosen.items))
     learned = partial(_learned, signature, material.clean("calibrate"), request)
     tables = {name: learn.table(signature, part) for name, part in material.sets.items()}
     gate = learned(tables)
-    gate, rounds = harden(gate, material.sets, tables, learned, request)
+    gate, rounds = harden.harden(gate, material.sets, tables, learned, request)
     del tables  # the largest that there is in memory
     figures = {"cost": round(cost, 3), "test": _tested(gate, material, request), "hardening": rounds}
     described = manifest(classifier, material, request, chosen, gate, figures)
     return Calibrated(gate, described, material.known, _sample(material.sets["fit"]))
+
+
+def _hardened_copy(classifier: Any, material: Material, request: Request, cache: Path) -> HardenedCopy | None:
+    """A copy trained on *fit* and on what is new among the images given for that, if hardening is asked for."""
+    if not request.harden:
+        return None
+    x = clean = material.clean("fit")
+    if request.harden_images is not None:
+        checks.check_all(request.harden_images, input_shape=classifier.input_shape, bounds=classifier.bounds)
+        new = ~np.isin(identity.identities(request.harden_images), material.known)
+        x = Concatenated([clean, rows(request.harden_images, np.flatnonzero(new))])
+    reach = harden.median_radius(classifier, clean)
+    return hardened_copy.trained(classifier, x, reach, seed=request.seed, folder=cache, progress=request.progress)
 
 
 def _sample(fit: learn.Sets) -> NDArray[np.float32]:
@@ -85,7 +103,7 @@ def _sample(fit: learn.Sets) -> NDArray[np.float32]:
 def _learned(signature: Signature, clean: Pixels, request: Request, tables: dict[str, learn.Table]) -> Gate:
     """Fit the heads on *fit* and *select*, and set their thresholds on clean images of *calibrate*."""
     fitting, selecting, kind = tables["fit"], tables["select"], request.recipe.head
-    head = learn.fitted(signature, fitting, selecting, kind=kind, seed=request.seed)
+    head = learn.fitted(signature, fitting, selecting, kind=kind, seed=request.seed, fpr=request.fpr)
     clean_only = None if kind == "distance" else learn.clean_only(signature, fitting, selecting)
     return _gate(signature, head, clean_only, clean, request)
 

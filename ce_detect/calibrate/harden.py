@@ -71,7 +71,7 @@ def harden(
     """
     if not request.harden:
         return gate, []
-    reach = _median_radius(gate, sets["fit"].clean)
+    reach = median_radius(gate.signature.classifier, sets["fit"].clean)
     figures = []
     for turn in range(1, request.harden + 1):
         name = f"adaptive-round-{turn}"
@@ -115,9 +115,8 @@ def _passing(gate: Gate, x: torch.Tensor) -> float | None:
     return round(float((judged(Gated(gate), x).score <= gate.threshold).float().mean()), 4)
 
 
-def _median_radius(gate: Gate, clean: Pixels) -> float:
+def median_radius(classifier: Any, clean: Pixels) -> float:
     """Median perturbation with which half of some images fool the classifier alone, in pixel values."""
-    classifier = gate.signature.classifier
     low, high = classifier.bounds
     x = torch.from_numpy(np.asarray(clean[:MEASURED])).to(classifier.device)
     alone = Alone(classifier)

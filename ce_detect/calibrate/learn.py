@@ -19,9 +19,11 @@ from ce_detect.calibrate.distance import MOST_DIRECTIONS, distance_head
 from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data.pixels import Concatenated, Pixels
-from ce_detect.detector.head import ROWS, DistanceHead, FusedHead, Head, NetworkHead, by_rows, squashing
+from ce_detect.detector.head import ROWS, DistanceHead, FusedHead, HardenedHead, Head, NetworkHead, by_rows, squashing
 from ce_detect.detector.trees import TreeHead
-from ce_detect.signature import Signature
+from ce_detect.effects import EFFECTS
+from ce_detect.interventions import HardenedCopy
+from ce_detect.signature import LOG_ODDS, Signature
 
 Floats = NDArray[np.float32]
 
@@ -99,7 +101,7 @@ def table(signature: Signature, sets: Sets) -> Table:
     return Table(features(signature, clean), attacked)
 
 
-def fitted(signature: Signature, fit: Table, select: Table, *, kind: HeadKind, seed: int) -> Head:
+def fitted(signature: Signature, fit: Table, select: Table, *, kind: HeadKind, seed: int, fpr: float = 0.01) -> Head:
     """Fit a head.
 
     A head is fitted on *fit* alone and scored on *select*: that gives the scale on which a score is a likelihood ratio
@@ -111,15 +113,34 @@ def fitted(signature: Signature, fit: Table, select: Table, *, kind: HeadKind, s
         select: signatures of the split ``"select"``.
         kind: ``"mlp"``, ``"logistic"``, ``"trees"`` or ``"distance"``.
         seed: seed of the networks' starts, and of what trees draw.
+        fpr: share of clean inputs that may be flagged; it matters where there is a hardened copy.
     """
     if kind == "distance":
         return clean_only(signature, fit, select)
-    head = _fused(signature, (fit, select), kind, seed)
+    head: Head = _fused(signature, (fit, select), kind, seed)
+    before: Head = _fused(signature, (fit,), kind, seed)
     held_out = select if len(select.clean) else fit
-    slope, offset = _platt(_fused(signature, (fit,), kind, seed), held_out)
+    if copy := hardened_copy(signature):
+        clean = torch.from_numpy(held_out.clean)
+        with torch.inference_mode():
+            scores = by_rows(before, clean)
+        head, before = (_doubting(signature, copy, one) for one in (head, before))
+        for one in (head, before):
+            one.level(scores, clean, fpr)
+    slope, offset = _platt(before, held_out)
     head.slope.fill_(slope)
     head.offset.fill_(offset)
     return head
+
+
+def hardened_copy(signature: Signature) -> HardenedCopy | None:
+    """The hardened copy among the interventions of a signature, if there is one."""
+    return next((module for module in signature.interventions if isinstance(module, HardenedCopy)), None)
+
+
+def _doubting(signature: Signature, copy: HardenedCopy, inner: Head) -> HardenedHead:
+    effect = signature.names.index(f"{copy.name}.{EFFECTS[0]}")
+    return HardenedHead(inner, effect=effect, odds=signature.names.index(LOG_ODDS))
 
 
 def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed: int) -> FusedHead:
@@ -142,8 +163,13 @@ def clean_only(signature: Signature, fit: Table, select: Table) -> DistanceHead:
     return distance_head(signature, np.concatenate([fit.clean, select.clean]))
 
 
-def untrained(features: int, kind: HeadKind) -> Head:
+def untrained(signature: Signature, kind: HeadKind) -> Head:
     """A head of the usual size with zero weights, for timing."""
+    head, copy = _untrained(len(signature.names), kind), hardened_copy(signature)
+    return head if copy is None or kind == "distance" else _doubting(signature, copy, head)
+
+
+def _untrained(features: int, kind: HeadKind) -> Head:
     zero, one = torch.zeros(features), torch.ones(features)
     clean = DistanceHead(zero, one, zero, zero, torch.zeros(features, min(features, 4 * MOST_DIRECTIONS)))
     if kind == "distance":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.sets import Progress
+from ce_detect.data.pixels import Pixels
 from ce_detect.detector import conformal
 from ce_detect.errors import CalibrationError
 
@@ -26,6 +27,7 @@ class Request:
     jobs: int | None
     progress: Progress | None
     harden: int = 0
+    harden_images: Pixels | None = None
     secret_seed: int | None = None
 
     @property
@@ -39,6 +41,8 @@ class Request:
                 f"budget = {self.budget}: a gated forward runs the model once, so it must be above 1.0; "
                 "2.0 means twice the time of the model alone"
             )
+        if self.harden_images is not None and not self.harden:
+            raise CalibrationError("images to harden with, but harden = 0: ask for at least one round")
         if self.harden and self.recipe.head == "distance":
             raise CalibrationError(
                 f"harden = {self.harden}: recipe {self.recipe.name!r} learns from clean images alone, and hardening "

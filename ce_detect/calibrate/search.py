@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,7 @@ def search(
     seed: int,
     drawn: int,
     cache: Path,
+    required: Sequence[Item] = (),
     labels: NDArray[Any] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Chosen, float]:
@@ -108,6 +109,7 @@ def search(
         seed: seed of learning.
         drawn: seed that random interventions draw from; a recipe that names another is taken at its word.
         cache: folder where signatures of candidates are kept.
+        required: what comes first, as far as the budget goes, whatever it is worth.
         labels: true classes of the clean images of *select*, where known; they only serve the ledger.
         progress: called as each stage begins.
 
@@ -128,13 +130,13 @@ def search(
 
     begin()
     if recipe.interventions:
-        named = [of(completed(spec, classifier, drawn)) for spec in recipe.interventions]
+        named = [*required, *(of(completed(spec, classifier, drawn)) for spec in recipe.interventions)]
         taught, figures = _taught(classifier, named, sets, labels, seed)
         if lost := [item.name for item in named if item not in taught]:
             raise CalibrationError(f"the recipe names {lost[0]}, which cannot be learned for this classifier")
         ledger = {"chosen": [{"name": item.name} for item in named], "considered": [], "learned": figures}
         return _shrunk(Chosen(tuple(named), ledger), meter, budget)
-    items = candidates(classifier, drawn)
+    items = [*required, *candidates(classifier, drawn)]
     if not recipe.attacks:
         plain = [item for item in items if item.intervention is not None and item.exportable]
         costs = meter.items(plain)
@@ -155,7 +157,9 @@ def search(
     allowed = [item for item in items if item.exportable]
 
     def choose(room: float) -> Chosen:
-        runs = [_greedy(allowed, costs, room, own, objective, per_cost=per_cost) for per_cost in (True, False)]
+        runs = [
+            _greedy(allowed, costs, room, own, objective, required, per_cost=per_cost) for per_cost in (True, False)
+        ]
         return max(runs, key=lambda run: run.ledger["objective"])
 
     chosen, cost = _within(choose, meter, budget)
@@ -262,13 +266,20 @@ def _greedy(
     room: float,
     own: Columns,
     objective: Objective,
+    required: Sequence[Item],
     *,
     per_cost: bool,
 ) -> Chosen:
     used, value = own[""], objective(own[""])
     start = value
-    left, ledger = list(items), []
+    left, ledger = [item for item in items if item not in required], []
     chosen: list[Item] = []
+    for item in required:
+        used = np.concatenate([used, own[item.name]])
+        value, before = objective(used), value
+        chosen.append(item)
+        ledger.append({"name": item.name, "cost": costs[item.name], "gain": round(value - before, 5)})
+        room -= costs[item.name]
     while left and sum(item.intervention is not None for item in chosen) < MOST_INTERVENTIONS:
         left = [item for item in left if costs[item.name] <= room]
         gains = {item.name: objective(np.concatenate([used, own[item.name]])) - value for item in left}

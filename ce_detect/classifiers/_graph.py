@@ -18,8 +18,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 _ATEN = torch.ops.aten
 _BATCH_NORM = _ATEN._native_batch_norm_legit_no_training.default
-_CONVOLUTIONS = (_ATEN.conv2d.default, _ATEN.conv2d.padding)
-_PARAMETRIC = (*_CONVOLUTIONS, _ATEN.convolution.default, _ATEN.linear.default, _ATEN.addmm.default)
+CONVOLUTIONS = (_ATEN.conv2d.default, _ATEN.conv2d.padding)
+_PARAMETRIC = (*CONVOLUTIONS, _ATEN.convolution.default, _ATEN.linear.default, _ATEN.addmm.default)
 _REARRANGEMENTS = frozenset({
     _ATEN.alias, _ATEN.clone, _ATEN.flatten, _ATEN.permute, _ATEN.reshape, _ATEN.select, _ATEN.slice, _ATEN.squeeze,
     _ATEN.transpose, _ATEN.unsqueeze, _ATEN.view,
@@ -114,7 +114,7 @@ def _fold_batch_norms(graph_module: fx.GraphModule) -> None:
     for norm in [n for n in graph.nodes if n.target is _BATCH_NORM]:
         conv, *statistics = norm.args[:5]
         uses = list(norm.users)
-        if conv.target not in _CONVOLUTIONS or len(conv.users) > 1 or any(u.args[1] != 0 for u in uses):
+        if conv.target not in CONVOLUTIONS or len(conv.users) > 1 or any(u.args[1] != 0 for u in uses):
             continue
         weight, bias = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
         tensors = [None if n is None else _constant(graph_module, n) for n in (weight, bias, *statistics)]
@@ -124,7 +124,8 @@ def _fold_batch_norms(graph_module: fx.GraphModule) -> None:
             nodes = []
             for kind, tensor in zip(("weight", "bias"), folded, strict=True):
                 name = f"{conv.name}_folded_{kind}"
-                graph_module.register_buffer(name, tensor.detach().to(_constant(graph_module, weight).dtype))
+                own = tensor.detach().to(_constant(graph_module, weight).dtype)
+                graph_module.register_parameter(name, nn.Parameter(own, requires_grad=False))
                 nodes.append(graph.get_attr(name))
         conv.args = (conv.args[0], *nodes, *conv.args[3:])
         for use in uses:
@@ -139,11 +140,12 @@ def _fold_batch_norms(graph_module: fx.GraphModule) -> None:
 
 def _lay_channels_last(graph_module: fx.GraphModule) -> None:
     """Lay the weights of convolutions on a CPU out channels-last; activations follow the weights."""
-    for conv in [n for n in graph_module.graph.nodes if n.target in _CONVOLUTIONS and n.args[1].op == "get_attr"]:
+    for conv in [n for n in graph_module.graph.nodes if n.target in CONVOLUTIONS and n.args[1].op == "get_attr"]:
         weight = _constant(graph_module, conv.args[1])
         if weight.device.type == "cpu" and weight.shape[2:] != (1, 1):
             name = f"{conv.name}_channels_last_weight"
-            graph_module.register_buffer(name, weight.detach().contiguous(memory_format=torch.channels_last))
+            laid_out = weight.detach().contiguous(memory_format=torch.channels_last)
+            graph_module.register_parameter(name, nn.Parameter(laid_out, requires_grad=False))
             with graph_module.graph.inserting_before(conv):
                 conv.args = (conv.args[0], graph_module.graph.get_attr(name), *conv.args[2:])
     for view in [n for n in graph_module.graph.nodes if n.target is _ATEN.view.default]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 INPUT = "input"
 """Name of the site that is the input itself."""
@@ -106,6 +106,10 @@ class Classifier(Protocol):
         Returns:
             The trace of ``x``, and for each site of ``do`` the logits ``(draws * batch, classes)`` of its rows.
         """
+        ...
+
+    def copied(self, site: str) -> nn.Module | None:
+        """A copy, with weights of its own, of what leads from inputs to a site; None where it cannot be cut out."""
         ...
 
     def fingerprint(self) -> str:

@@ -112,6 +112,10 @@ class ModuleClassifier(nn.Module):
         """Relative difference of logits that is rounding, in the type of the model's weights."""
         return tolerance(self.dtype)
 
+    def copied(self, site: str) -> nn.Module | None:
+        """A copy of what leads to a site, where it can be cut out: here it cannot."""
+        return None
+
     def fingerprint(self) -> str:
         """`fingerprint` of the model at the time of wrapping."""
         return self._fingerprint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import weakref
 from collections.abc import Mapping
@@ -160,6 +161,11 @@ class TorchClassifier(ModuleClassifier):
         for segment in self.segments[start:]:
             latent = segment(latent)
         return self.interface.logits(latent)
+
+    def copied(self, site: str) -> nn.Module:
+        """Copy what leads from inputs to a site; see `ce_detect.classifiers.base.Classifier.copied`."""
+        parts = copy.deepcopy(list(self.segments[: self.sites.index(site) + 1]))
+        return nn.Sequential(*parts).requires_grad_(False)
 
     def _agrees_at_another_size(self, model: nn.Module) -> bool:
         """Whether smaller inputs give what the model gives for them: a graph may have the traced size in it."""

@@ -68,8 +68,15 @@ SEED = _Seed()
     default=0,
     show_default=True,
     metavar="ROUNDS",
-    help="Attack the detector itself so often, and let it learn from what gets through.",
+    help="Train a copy of the model that small perturbations do not fool, then attack the detector itself so often and "
+    "let it learn from what gets through.",
 )
+@click.option(
+    "--harden-with",
+    metavar="DATA",
+    help="Further images for the training of that copy, for example those that the model was trained on.",
+)
+@click.option("--harden-split", metavar="NAME", help="Which split of them.")
 @click.option(
     "--secret-seed",
     type=SEED,
@@ -94,6 +101,8 @@ def command(
     bounds: tuple[float, float] | None,
     output: Path,
     as_json: bool,
+    harden_with: str | None,
+    harden_split: str | None,
     **settings: Any,
 ) -> None:
     """Make a detector for a model from clean images.
@@ -106,9 +115,10 @@ def command(
 
     recipe = Recipe.load(settings.pop("recipe"))
     images = load_data(data, split=split, limit=limit)
+    further = None if harden_with is None else load_data(harden_with, split=harden_split)
     guard = DetectedModel(load_model(model, weights), bounds=bounds, multi_label=multi_label, label=label)
     with shown_progress() as progress:
-        guard.calibrate(images, recipe=recipe, progress=progress, **settings)
+        guard.calibrate(images, recipe=recipe, harden_with=further, progress=progress, **settings)
     guard.save(output)
     if as_json:
         print_json({"output": str(output), "manifest": guard.manifest})

@@ -13,7 +13,7 @@ from ce_detect.artifact import Artifact
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.torch import fingerprint
 from ce_detect.detector.gate import Detector, Gate
-from ce_detect.detector.head import DistanceHead, FusedHead, Head, NetworkHead
+from ce_detect.detector.head import DistanceHead, FusedHead, HardenedHead, Head, NetworkHead
 from ce_detect.detector.trees import TreeHead
 from ce_detect.errors import ArtifactError, CeDetectError, ModelMismatchError
 from ce_detect.interventions import from_spec
@@ -126,6 +126,9 @@ def _clean_only(tensors: dict[str, torch.Tensor], prevalence: float) -> Detector
 
 def _head(tensors: dict[str, torch.Tensor], prefix: str) -> Head:
     part = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if "inner.center" in part:
+        columns = {name: int(part[name]) for name in ("effect", "odds")}
+        return HardenedHead(_head(part, "inner."), **columns, middle=float(part["middle"]), width=float(part["width"]))
     if "network.center" in part:
         network, clean = (_head(part, name) for name in ("network.", "clean."))
         assert isinstance(network, NetworkHead | TreeHead)

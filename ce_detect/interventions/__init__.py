@@ -4,6 +4,7 @@ from ce_detect.interventions.adversarial import GradientStep, UniversalPerturbat
 from ce_detect.interventions.base import Intervention, LearnedIntervention, Resume, from_spec, kinds
 from ce_detect.interventions.concept import AblateConcept
 from ce_detect.interventions.geometry import Flip, Rotate, Shift, Zoom
+from ce_detect.interventions.hardened import HardenedCopy
 from ce_detect.interventions.latent import AblateChannels, Clip, DropTokens, Scale
 from ce_detect.interventions.masking import GridMask, LearnedMask, RandomMask
 from ce_detect.interventions.noise import GaussianNoise
@@ -24,6 +25,7 @@ __all__ = [
     "GradientStep",
     "Grey",
     "GridMask",
+    "HardenedCopy",
     "Intervention",
     "LearnedIntervention",
     "LearnedMask",

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from ce_detect.classifiers.base import INPUT
 from ce_detect.errors import ArtifactError, CalibrationError
 
-Family = Literal["masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent", "concept"]
+Family = Literal[
+    "masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent", "concept", "hardened"
+]
 Setting = int | float | str | bool
 Resume = Callable[[Tensor], Tensor]
 """From a tensor in the place of the one at a site to the logits ``(rows, classes)`` that follow."""
@@ -75,6 +77,7 @@ class Intervention(nn.Module):
         tokens: whether it also works on a hidden sequence of tokens ``(batch, tokens, channels)``.
         needs_resume: whether it asks the classifier: ``forward`` then takes a `Resume` as its second argument.
         reference: whether draw 0 is what the effects of the other draws are measured against.
+        from_input: whether it makes the tensor at its site anew from the input: ``forward`` then takes pixels.
         paper: where it comes from.
         ranges: what each setting may be, beside ``draws``, ``seed``, ``scale``, ``channels``, ``low`` and ``high``,
             which mean the same everywhere.
@@ -93,6 +96,7 @@ class Intervention(nn.Module):
     tokens: ClassVar[bool] = False
     needs_resume: ClassVar[bool] = False
     reference: ClassVar[bool] = False
+    from_input: ClassVar[bool] = False
     paper: ClassVar[str] = ""
     ranges: ClassVar[Mapping[str, Range | tuple[Setting, ...]]] = {}
 
@@ -125,6 +129,13 @@ class Intervention(nn.Module):
     def spec(self) -> dict[str, Setting]:
         """Everything needed to make it again, as plain data."""
         return {"kind": type(self).__name__, "site": self.site, **self.settings}
+
+    def attach(self, classifier: Any) -> None:
+        """Take from a classifier what the intervention is made of; called whenever a signature is made of it.
+
+        Raises:
+            CalibrationError: the classifier does not have it.
+        """
 
     def forward(self, h: Tensor) -> Tensor:
         """Intervene.

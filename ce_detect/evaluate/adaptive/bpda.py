@@ -71,7 +71,8 @@ def blind_interventions(gate: Gate, x: Tensor) -> list[nn.Module]:
     return [
         module
         for module in gate.signature.interventions
-        if not module.needs_resume and not _has_gradient(module, latents.get(module.site, x))
+        if not module.needs_resume
+        and not _has_gradient(module, x if module.from_input else latents.get(module.site, x))
     ]
 
 

@@ -1,0 +1,173 @@
+"""Train a hardened copy of a classifier: adversarial training against its own decisions, by fast gradient signs.
+
+Nothing is asked of the images but that they look like those of the deployment: labels are the classifier's own
+decisions, and it does no harm that the classifier was trained on them. The copy starts at the classifier's weights.
+Each step changes a batch within the radius by one step along the sign of the gradient from a random start, and moves
+the copy towards the decisions on what was changed (Wong et al. 2020, arXiv 2001.03994). While it learns, a batch norm
+stands behind each of its convolutions: without, it ends up with less (`benchmarks/adaptive.py` has the outcome).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load, save
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import ce_detect
+from ce_detect import atomic
+from ce_detect.calibrate.identity import fingerprint
+from ce_detect.calibrate.sets import Progress
+from ce_detect.classifiers import _norms
+from ce_detect.data.pixels import Pixels
+from ce_detect.interventions import HardenedCopy
+
+logger = logging.getLogger("ce_detect")
+
+RADII = 4.0
+"""Radius of the training, as a multiple of the median perturbation that fools the classifier."""
+
+BATCH = 128
+"""Images in a step."""
+
+IMAGES = 96_000
+"""Images in all steps, each as often as it comes up, at most."""
+
+WORK = 8e12
+"""Floating-point operations of one forward pass each, over all steps: larger classifiers learn in fewer steps."""
+
+LEAST_STEPS = 50
+"""Steps below which a copy learns nothing useful."""
+
+RATE = 1e-3
+"""Largest step size of Adam; it rises over the first fifth of the steps and falls to nothing over the rest."""
+
+OVERSHOOT = 1.25
+"""Step of the attack over the radius."""
+
+SHIFT = 8
+"""Images are shifted by up to this part of their sides."""
+
+_FORMAT = 1
+
+
+def trained(
+    classifier: Any, x: Pixels, reach: float, *, seed: int, folder: Path, progress: Progress | None = None
+) -> HardenedCopy | None:
+    """Train a copy, or take it from the cache.
+
+    Args:
+        classifier: what is copied.
+        x: images ``(n, channels, height, width)``.
+        reach: median perturbation that fools the classifier, in pixel values.
+        seed: of the order of images, of shifts and of random starts.
+        folder: the cache.
+        progress: called now and then.
+
+    Returns:
+        The copy, at the classifier's last site; None where there is none to train, as a log line says.
+    """
+    problem = _problem(classifier, len(x))
+    if problem:
+        logger.warning("no hardened copy: %s", problem)
+        return None
+    copy = HardenedCopy(site=classifier.sites[-1])
+    copy.attach(classifier)
+    assert copy.layers is not None
+    path = folder / "hardened" / f"{_key(classifier, copy, x, reach, seed)}.safetensors"
+    if path.is_file():
+        copy.layers.load_state_dict(load(path.read_bytes()))
+        return copy
+    _train(classifier, copy, x, RADII * reach, seed, progress)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(path, save({name: value.contiguous() for name, value in copy.layers.state_dict().items()}))
+    return copy
+
+
+def _problem(classifier: Any, images: int) -> str:
+    if not classifier.differentiable:
+        return "the classifier gives no gradient"
+    if not classifier.sites or classifier.copied(classifier.sites[-1]) is None:
+        return "the classifier cannot be cut into segments"
+    if images < BATCH:
+        return f"{images} images are too few to train it on, at least {BATCH} are needed"
+    if _steps(classifier) < LEAST_STEPS:
+        return "the classifier is too large to train a copy of it"
+    return ""
+
+
+def _train(classifier: Any, copy: HardenedCopy, x: Pixels, eps: float, seed: int, progress: Progress | None) -> None:
+    assert copy.layers is not None
+    steps, device = _steps(classifier), classifier.device
+    first = torch.from_numpy(x[: 2 * BATCH]).to(device)
+    norms = _norms.put_in(copy.layers, lambda: copy(first))
+    parameters = list(copy.requires_grad_(True).parameters())
+    optimiser = torch.optim.Adam(parameters, lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=RATE, total_steps=steps, pct_start=0.2)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.cat([torch.randperm(len(x), generator=generator) for _ in range(-(-steps * BATCH // len(x)))])
+
+    def decided(pixels: Tensor) -> Tensor:
+        z: Tensor = classifier.resume(copy.site, copy(pixels), pixels)
+        return z
+
+    for step, some in enumerate(order[: steps * BATCH].split(BATCH)):
+        images = _shifted(torch.from_numpy(x[some.numpy()]), generator).to(device)
+        with torch.no_grad():
+            wanted = _wanted(classifier.logits(images), classifier.multi_label)
+        start = (torch.rand(images.shape, generator=generator) * 2 - 1).to(device) * eps
+        with torch.enable_grad():
+            changed = (images + start).clamp(*classifier.bounds).requires_grad_()
+            (slope,) = torch.autograd.grad(_loss(decided(changed), wanted), changed)
+            further = changed.detach() + OVERSHOOT * eps * slope.sign()
+            within = torch.minimum(torch.maximum(further, images - eps), images + eps).clamp(*classifier.bounds)
+            gradients = torch.autograd.grad(_loss(decided(within), wanted), parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        if progress is not None:
+            progress("harden: training a copy", step + 1, steps)
+    optimiser.zero_grad()
+    _norms.folded(copy.layers, norms)
+    copy.requires_grad_(False)
+
+
+def _wanted(z: Tensor, multi_label: bool) -> Tensor:
+    return (z > 0).to(z.dtype) if multi_label else z.argmax(1)
+
+
+def _loss(z: Tensor, wanted: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(z, wanted) if wanted.is_floating_point() else F.cross_entropy(z, wanted)
+
+
+def _shifted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """All images of a batch, shifted alike; the edges are mirrored."""
+    height, width = images.shape[2:]
+    down, right = max(1, height // SHIFT), max(1, width // SHIFT)
+    top, left = (int(torch.randint(2 * most + 1, (), generator=generator)) for most in (down, right))
+    padded = F.pad(images, (right, right, down, down), mode="reflect")
+    return padded[:, :, top : top + height, left : left + width]
+
+
+def _steps(classifier: Any) -> int:
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        classifier.logits(classifier.probe())
+    return int(min(IMAGES, WORK / max(1, counter.get_total_flops())) / BATCH)
+
+
+def _key(classifier: Any, copy: HardenedCopy, x: Pixels, reach: float, seed: int) -> str:
+    described = [
+        _FORMAT, ce_detect.__version__, classifier.fingerprint(), classifier.bounds, copy.name, fingerprint(x), reach,
+        seed, RADII, BATCH, _steps(classifier), RATE, OVERSHOOT, SHIFT,
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
