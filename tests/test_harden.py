@@ -12,8 +12,10 @@ import pytest
 from calibrated import CLEAN, QUICK, SETTINGS, cache, guard, images
 
 from ce_detect.calibrate import harden as hardening
+from ce_detect.calibrate import hardened_copy
 from ce_detect.calibrate.identity import identities, split_by_identity
 from ce_detect.detected_model import DetectedModel
+from ce_detect.detector.head import HardenedHead
 from ce_detect.errors import CalibrationError
 from ce_detect.models import fashion_cnn
 
@@ -30,6 +32,7 @@ def calibrated(**changes: Any) -> DetectedModel:
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardening, "IMAGES", {"fit": 75, "select": 30})
     monkeypatch.setattr(hardening, "STEPS", 8)
+    monkeypatch.setattr(hardened_copy, "IMAGES", 50 * hardened_copy.BATCH)
     monkeypatch.setattr(hardening, "MEASURED", 16)
 
 
@@ -40,22 +43,26 @@ def hardened() -> DetectedModel:
 
 
 def test_rounds_are_in_the_manifest() -> None:
-    """Each round says what was found, how much of it passed before, and how much passes after it was learned."""
+    """Each round says what was found, how much of it passed before, and how much passes after it was learned.
+
+    The first round must help. What a second one gives a linear head, from about a hundred examples, may be nothing.
+    """
     rounds = hardened().manifest["figures"]["hardening"]
     assert [one["name"] for one in rounds] == ["adaptive-round-1", "adaptive-round-2"]
     assert all(0 < one["examples"] <= 105 for one in rounds)
-    assert all(one["passes_after"] < one["passed_before"] for one in rounds)
+    assert rounds[0]["passes_after"] < rounds[0]["passed_before"]
+    assert all(0 <= one["passes_after"] < 1 for one in rounds)
     assert guard().manifest["figures"]["hardening"] == []
 
 
-def test_head_changes_and_the_rest_stays() -> None:
-    """The head is fitted again; what is done to the inputs stays, and so does the detector that needs no attack."""
+def test_copy_comes_first_and_the_rest_stays() -> None:
+    """A hardened copy is added to what is done to the inputs; the head is fitted again."""
     plain, hard = guard().gate, hardened().gate
-    assert plain.signature.names == hard.signature.names
+    added = [name for name in hard.signature.names if name.startswith("HardenedCopy")]
+    assert len(added) == 6
+    assert plain.signature.names == tuple(name for name in hard.signature.names if name not in added)
     assert not np.allclose(plain.clean_scores, hard.clean_scores)
-    assert plain.clean_only is not None
-    assert hard.clean_only is not None
-    assert float(plain.clean_only.threshold) == float(hard.clean_only.threshold)
+    assert isinstance(hard.head, HardenedHead)
 
 
 def test_same_seed_same_detector_with_and_without_the_cache() -> None:

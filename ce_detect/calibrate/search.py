@@ -19,7 +19,7 @@ from ce_detect.calibrate.meter import Meter
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.sets import Progress
 from ce_detect.errors import CalibrationError
-from ce_detect.interventions import AblateConcept, Intervention, LearnedIntervention
+from ce_detect.interventions import AblateConcept, HardenedCopy, Intervention, LearnedIntervention
 from ce_detect.recovery import Recovery
 
 logger = logging.getLogger("ce_detect")
@@ -130,6 +130,8 @@ def search(
 
     begin()
     if recipe.interventions:
+        if any(spec.get("kind") == HardenedCopy.__name__ for spec in recipe.interventions):
+            raise CalibrationError("the recipe names HardenedCopy, which hardening adds by itself: ask for harden = 1")
         named = [*required, *(of(completed(spec, classifier, drawn)) for spec in recipe.interventions)]
         taught, figures = _taught(classifier, named, sets, labels, seed)
         if lost := [item.name for item in named if item not in taught]:
