@@ -51,6 +51,9 @@ from ce_detect.evaluate.redteam import RedTeam, redteam
 
 FPR = 0.05
 BUDGET, LARGE = 2.0, 4.5
+HARDENED = 3.0
+"""Budget of the hardened gates: a hardened copy takes a whole forward pass, for which 2.0 has no room."""
+
 FEW = 16
 """Images that the rows attack in which a step takes several gates, at most."""
 
@@ -208,7 +211,7 @@ def large(bench: Bench) -> dict[str, Any]:
     return gated(bench.calibrated(LARGE), bench)
 
 
-def hardened(rounds: int, budget: float = BUDGET, *, check: bool = False) -> Callable[[Bench], dict[str, Any]]:
+def hardened(rounds: int, budget: float = HARDENED, *, check: bool = False) -> Callable[[Bench], dict[str, Any]]:
     return lambda bench: gated(bench.calibrated(budget, rounds), bench, check=check)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ce_detect import checks, inputs
 from ce_detect.artifact import Artifact
-from ce_detect.calibrate import fit
+from ce_detect.calibrate import fit, samples
 from ce_detect.calibrate.attacks import Attack
 from ce_detect.calibrate.identity import identities
 from ce_detect.calibrate.recipe import Recipe
@@ -333,8 +333,8 @@ class DetectedModel:
         Args:
             path: the file to write.
             data: images to hold the graph against, see `calibrate`; the first 256 of them. By default some that
-                calibration saw, clean and attacked, where it happened in this process; else the classifier's probe and
-                random images.
+                calibration saw, clean and attacked, where it happened in this process or left them in the default cache
+                of this machine; else the classifier's probe and random images.
             uint8: take grey levels ``(batch, height, width, channels)`` of type uint8, which the graph scales to the
                 bounds.
 
@@ -349,6 +349,7 @@ class DetectedModel:
             ArtifactError: the file cannot be written.
         """
         x: Pixels | None = self._calibration.sample
+        x = samples.kept(self.gate) if x is None else x
         if data is not None:
             given = as_images(data).within(self.classifier.bounds).pixels
             checks.check_all(given, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)

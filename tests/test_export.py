@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import TINY, tiny_classifier, tiny_images, tiny_model
 
-from ce_detect.calibrate import learn
+from ce_detect.calibrate import learn, samples
 from ce_detect.classifiers.torch import wrap
 from ce_detect.detected_model import DetectedModel
 from ce_detect.detector.gate import Gate
@@ -289,6 +289,34 @@ def test_a_calibrated_detector_exports(tmp_path: Path) -> None:
     weights = sum(tensor.numel() * 4 for tensor in guard.model.parameters())
     assert path.stat().st_size < 1.1 * weights + 1e6
     assert [file.name for file in tmp_path.iterdir()] == ["guard.onnx"]
+
+
+def test_a_loaded_detector_exports_on_what_calibration_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another process finds the sample in this machine's cache, and goes on without it where it is gone or damaged."""
+    guard = calibrated.guard()
+    guard.save(tmp_path / "guard.safetensors")
+    monkeypatch.setenv("CE_DETECT_CACHE", str(calibrated.cache()))
+    loaded = DetectedModel.load(tmp_path / "guard.safetensors", calibrated.fashion_cnn())
+    sample = samples.kept(loaded.gate)
+    assert sample is not None
+    assert len(sample) == 64
+    assert loaded.export(tmp_path / "guard.onnx") == guard.export(tmp_path / "same.onnx")
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(samples, "MOST_BYTES", sample.nbytes // 4)
+    samples.keep(loaded.gate, sample, folder)
+    monkeypatch.setenv("CE_DETECT_CACHE", str(folder))
+    fewer = samples.kept(loaded.gate)
+    assert fewer is not None
+    assert np.array_equal(fewer, sample[::4])
+    (file,) = (folder / "samples").iterdir()
+    file.write_bytes(b"damaged")
+    with caplog.at_level("WARNING", "ce_detect"):
+        assert samples.kept(loaded.gate) is None
+    assert "cannot be read" in caplog.text
+    file.unlink()
+    assert samples.kept(loaded.gate) is None
 
 
 def test_a_loaded_detector_exports_on_given_images(tmp_path: Path) -> None:

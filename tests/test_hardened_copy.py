@@ -158,7 +158,11 @@ class Uncut(nn.Module):
 
 def test_model_that_cannot_be_cut_has_no_copy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It says so, and an attempt to attach one is an error."""
-    uncut = wrap(Uncut().eval(), input_shape=(1, 28, 28), bounds=(0.0, 1.0), )
+    uncut = wrap(
+        Uncut().eval(),
+        input_shape=(1, 28, 28),
+        bounds=(0.0, 1.0),
+    )
     with caplog.at_level(logging.WARNING, "ce_detect"):
         assert hardened_copy.trained(uncut, images().x, 0.01, seed=0, folder=tmp_path) is None
     assert "cannot be cut into segments" in caplog.text

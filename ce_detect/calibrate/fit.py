@@ -6,6 +6,8 @@ them, and the threshold must hold twice, see `ce_detect.detector.conformal`.
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ from torch import nn
 
 from ce_detect import checks
 from ce_detect.cache import cache_folder
-from ce_detect.calibrate import candidates, harden, hardened_copy, identity, learn
+from ce_detect.calibrate import candidates, harden, hardened_copy, identity, learn, samples
 from ce_detect.calibrate.cost import CostTable
 from ce_detect.calibrate.manifest import manifest
 from ce_detect.calibrate.material import Material, corrupted, gathered
@@ -34,6 +36,8 @@ from ce_detect.evaluate import report
 from ce_detect.interventions import HardenedCopy
 from ce_detect.signature import Signature
 
+logger = logging.getLogger("ce_detect")
+
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
@@ -43,7 +47,7 @@ class Calibrated:
         gate: from inputs to verdicts.
         manifest: what was calibrated, how, and the figures measured then.
         seen: identities of the images that it was calibrated on, see `ce_detect.calibrate.identity.identities`.
-        sample: a few of these images, clean and attacked, to hold an exported graph against; not kept on disk.
+        sample: a few of these images, clean and attacked, to hold an exported graph against; not in the artifact.
     """
 
     gate: Gate
@@ -65,7 +69,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     recipe, cache, labels = request.recipe, request.cache or cache_folder(), material.images.y
     sample = torch.from_numpy(material.clean("fit")[: max(BATCHES)]).to(classifier.device)
     meter = Meter(classifier, bare, sample, CostTable(cache, classifier, batches=BATCHES), recipe.head)
-    copy = _hardened_copy(classifier, material, request, cache)
+    copy = _hardened_copy(classifier, material, meter, request, cache)
     chosen, cost = search(
         classifier, material.sets, meter, recipe=recipe, budget=request.budget, seed=request.seed, drawn=request.drawn,
         cache=cache, required=[] if copy is None else [candidates.of(copy)],
@@ -79,12 +83,26 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     del tables  # the largest that there is in memory
     figures = {"cost": round(cost, 3), "test": _tested(gate, material, request), "hardening": rounds}
     described = manifest(classifier, material, request, chosen, gate, figures)
-    return Calibrated(gate, described, material.known, _sample(material.sets["fit"]))
+    shown = _sample(material.sets["fit"])
+    samples.keep(gate, shown, cache)
+    return Calibrated(gate, described, material.known, shown)
 
 
-def _hardened_copy(classifier: Any, material: Material, request: Request, cache: Path) -> HardenedCopy | None:
-    """A copy trained on *fit* and on what is new among the images given for that, if hardening is asked for."""
-    if not request.harden:
+def _hardened_copy(
+    classifier: Any, material: Material, meter: Meter, request: Request, cache: Path
+) -> HardenedCopy | None:
+    """A copy trained on *fit* and on what is new among the images given for that, if hardening is asked for.
+
+    It is the first thing that the budget is spent on; where it does not fit, there is none, as a warning says.
+    """
+    if not request.harden or not hardened_copy.possible(classifier):
+        return None
+    needed = meter.gate((candidates.of(hardened_copy.untrained(classifier)),))
+    if needed > request.budget:
+        logger.warning(
+            "no hardened copy: with it the gate costs %.2f, more than the budget of %.2f. Without it hardening does "
+            "little; ask for a budget of %.1f", needed, request.budget, math.ceil(10 * needed + 1) / 10,
+        )  # fmt: skip
         return None
     x = clean = material.clean("fit")
     if request.harden_images is not None:

@@ -74,12 +74,9 @@ def trained(
     Returns:
         The copy, at the classifier's last site; None where there is none to train, as a log line says.
     """
-    problem = _problem(classifier, len(x))
-    if problem:
-        logger.warning("no hardened copy: %s", problem)
+    if not possible(classifier, len(x)):
         return None
-    copy = HardenedCopy(site=classifier.sites[-1])
-    copy.attach(classifier)
+    copy = untrained(classifier)
     assert copy.layers is not None
     path = folder / "hardened" / f"{_key(classifier, copy, x, reach, seed)}.safetensors"
     if path.is_file():
@@ -88,6 +85,21 @@ def trained(
     _train(classifier, copy, x, RADII * reach, seed, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write(path, save({name: value.contiguous() for name, value in copy.layers.state_dict().items()}))
+    return copy
+
+
+def possible(classifier: Any, images: int = BATCH) -> bool:
+    """Whether a copy can be trained on so many images; a warning says why not."""
+    problem = _problem(classifier, images)
+    if problem:
+        logger.warning("no hardened copy: %s", problem)
+    return not problem
+
+
+def untrained(classifier: Any) -> HardenedCopy:
+    """A copy at the classifier's last site, with its weights."""
+    copy = HardenedCopy(site=classifier.sites[-1])
+    copy.attach(classifier)
     return copy
 
 
