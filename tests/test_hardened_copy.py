@@ -21,7 +21,7 @@ from ce_detect.calibrate.identity import identities
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.classifiers import _norms
 from ce_detect.classifiers.torch import wrap
-from ce_detect.detector.head import DOUBTED, HardenedHead, Head
+from ce_detect.detector.head import DOUBTED, SOFTNESS, HardenedHead, Head
 from ce_detect.effects import EFFECTS
 from ce_detect.interventions import HardenedCopy
 from ce_detect.models import fashion_cnn
@@ -224,11 +224,11 @@ class Sum(Head):
 def test_head_takes_what_is_more() -> None:
     """Its score is that of the inner head or the doubt of the copy, whichever is larger, and both pull."""
     head = HardenedHead(Sum(torch.zeros(3), torch.ones(3)), effect=0, odds=1, middle=-2.0, width=4.0)
-    features = torch.tensor([[9.0, -3.0, -50.0], [-9.0, 3.0, 50.0], [1.0, 1.0, -1.5]], requires_grad=True)
+    features = torch.tensor([[9.0, -3.0, -50.0], [-9.0, 3.0, 50.0], [1.0, 1.0, -1.55]], requires_grad=True)
     scores = head(features)
     doubt = torch.tensor([(12 + 2) / 4, (-12 + 2) / 4, 0.5])
     inner = features.sum(1)
-    torch.testing.assert_close(scores, torch.logaddexp(doubt, inner))
+    torch.testing.assert_close(scores, SOFTNESS * torch.logaddexp(doubt / SOFTNESS, inner / SOFTNESS))
     assert (scores >= torch.maximum(doubt, inner)).all()
     scores[2].backward()
     assert features.grad is not None

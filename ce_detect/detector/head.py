@@ -22,6 +22,9 @@ ROWS = 1024
 DOUBTED = 0.8
 """Of the false alarms that are allowed, the share that goes to the doubt of a hardened copy."""
 
+SOFTNESS = 0.1
+"""Difference of two scores, in interquartile ranges of clean ones, within which their maximum is rounded."""
+
 _COLUMNS = 16  # features whose quantiles are taken at a time
 
 
@@ -261,8 +264,8 @@ class FusedHead(Head):
 class HardenedHead(Head):
     """What another head says, or how much a hardened copy doubts the decision, whichever is more.
 
-    An attacker has to satisfy both: a mean of the two could be bought with the cheaper one. The maximum is a soft one,
-    ``log(exp a + exp b)``, so that its gradient tells the truth about both.
+    An attacker has to satisfy both: a sum of the two could be bought with the cheaper one. The maximum is rounded where
+    they meet, ``s log(exp(a / s) + exp(b / s))``, so that its gradient tells the truth about both.
 
     Attributes:
         inner: the other head, on a scale of its own.
@@ -310,7 +313,8 @@ class HardenedHead(Head):
     def forward(self, features: Tensor) -> Tensor:
         """Return scores ``(batch,)`` from a signature ``(batch, features)``."""
         factor, offset = self._line
-        return torch.stack([self.inner(features), self.doubt(features) * factor + offset]).logsumexp(0)
+        both = torch.stack([self.inner(features), self.doubt(features) * factor + offset])
+        return SOFTNESS * (both / SOFTNESS).logsumexp(0)
 
     def _prepare(self) -> None:
         self._columns = int(self.effect), int(self.odds)
