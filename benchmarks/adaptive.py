@@ -40,9 +40,11 @@ from ce_detect import DetectedModel, Recipe
 from ce_detect.artifact import FORMAT
 from ce_detect.cache import cache_folder
 from ce_detect.calibrate import harden as hardening
+from ce_detect.calibrate import hardened_copy
 from ce_detect.calibrate import material
 from ce_detect.calibrate.fit import Request
 from ce_detect.data import Images
+from ce_detect.detector.head import SOFTNESS
 from ce_detect.evaluate.adaptive.expectation import Expectation
 from ce_detect.evaluate.adaptive.plan import Plan
 from ce_detect.evaluate.adaptive.target import Alone, Gated, Target
@@ -114,7 +116,9 @@ class Bench:
         if left.is_file() and not harden and not interventions:
             return DetectedModel.load(left, self.subject.model())
         recipe = replace(Recipe.load(self.subject.recipe), interventions=interventions)
-        learned = (hardening.IMAGES, hardening.REACHES, hardening.STEPS, HARDENED_ON) if harden else ()
+        rounds = hardening.IMAGES, hardening.REACHES, hardening.STEPS
+        copy = HARDENED_ON, hardened_copy.IMAGES, hardened_copy.RADII, hardened_copy.RATE, SOFTNESS
+        learned = (*rounds, *copy) if harden else ()
         described = (ce_detect.__version__, FORMAT, recipe, FPR, budget, harden, learned)
         made = hashlib.sha256(repr(described).encode()).hexdigest()
         kept = cache_folder() / "guards" / f"{self.subject.name}-adaptive-{made[:12]}.safetensors"

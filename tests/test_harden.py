@@ -32,7 +32,8 @@ def calibrated(**changes: Any) -> DetectedModel:
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardening, "IMAGES", {"fit": 75, "select": 30})
     monkeypatch.setattr(hardening, "STEPS", 8)
-    monkeypatch.setattr(hardened_copy, "IMAGES", 50 * hardened_copy.BATCH)
+    monkeypatch.setattr(hardened_copy, "BATCH", 32)
+    monkeypatch.setattr(hardened_copy, "IMAGES", 90 * 32)
     monkeypatch.setattr(hardening, "MEASURED", 16)
 
 

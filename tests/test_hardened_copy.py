@@ -53,7 +53,11 @@ def once() -> HardenedCopy:
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardened_copy, "IMAGES", 60 * hardened_copy.BATCH)
+    monkeypatch.setattr(hardened_copy, "BATCH", 32)
+    monkeypatch.setattr(hardened_copy, "IMAGES", 90 * 32)
+    monkeypatch.setattr(harden, "IMAGES", {"fit": 20, "select": 10})
+    monkeypatch.setattr(harden, "STEPS", 4)
+    monkeypatch.setattr(harden, "MEASURED", 16)
 
 
 def seen_by(copy: HardenedCopy, x: Tensor) -> Tensor:
@@ -135,13 +139,12 @@ def test_norms_change_nothing_until_something_is_learned() -> None:
         torch.testing.assert_close(layers(x), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("images_given", [hardened_copy.BATCH - 1])
-def test_too_few_images_are_said(images_given: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_images_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A copy that would learn nothing is not made, and a warning says so."""
     with caplog.at_level(logging.WARNING, "ce_detect"):
-        x = images().x[:images_given]
+        x = images().x[:31]
         assert hardened_copy.trained(classifier(), x, 0.01, seed=0, folder=tmp_path) is None
-    assert f"{images_given} images are too few" in caplog.text
+    assert "31 images are too few" in caplog.text
 
 
 class Uncut(nn.Module):
@@ -248,11 +251,8 @@ def test_scale_of_the_doubt_shares_false_alarms_as_it_says() -> None:
     assert float((doubt > meeting).float().mean()) == pytest.approx(DOUBTED * 0.05, abs=2e-3)
 
 
-def test_hardened_guard_exports_and_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hardened_guard_exports_and_loads(tmp_path: Path) -> None:
     """The copy goes into the artifact and into the graph, which judges as the guard does."""
-    monkeypatch.setattr(harden, "IMAGES", {"fit": 20, "select": 10})
-    monkeypatch.setattr(harden, "STEPS", 4)
-    monkeypatch.setattr(harden, "MEASURED", 16)
     settings: dict[str, Any] = {"recipe": QUICK, "fpr": 0.1, "budget": math.inf, "jobs": 1, "cache": cache()}
     guard = DetectedModel(fashion_cnn()).calibrate(images().x, images().y, harden=1, **settings)
     assert LOG_ODDS in guard.gate.signature.names
