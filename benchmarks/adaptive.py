@@ -40,8 +40,7 @@ from ce_detect import DetectedModel, Recipe
 from ce_detect.artifact import FORMAT
 from ce_detect.cache import cache_folder
 from ce_detect.calibrate import harden as hardening
-from ce_detect.calibrate import hardened_copy
-from ce_detect.calibrate import material
+from ce_detect.calibrate import hardened_copy, material
 from ce_detect.calibrate.fit import Request
 from ce_detect.data import Images
 from ce_detect.detector.head import SOFTNESS

@@ -163,13 +163,14 @@ def clean_only(signature: Signature, fit: Table, select: Table) -> DistanceHead:
     return distance_head(signature, np.concatenate([fit.clean, select.clean]))
 
 
-def untrained(signature: Signature, kind: HeadKind) -> Head:
-    """A head of the usual size with zero weights, for timing."""
-    head, copy = _untrained(len(signature.names), kind), hardened_copy(signature)
+def for_timing(signature: Signature, kind: HeadKind) -> Head:
+    """The `untrained` head of a signature, with the doubt of a hardened copy where it has one."""
+    head, copy = untrained(len(signature.names), kind), hardened_copy(signature)
     return head if copy is None or kind == "distance" else _doubting(signature, copy, head)
 
 
-def _untrained(features: int, kind: HeadKind) -> Head:
+def untrained(features: int, kind: HeadKind) -> Head:
+    """A head of the usual size with zero weights, for timing."""
     zero, one = torch.zeros(features), torch.ones(features)
     clean = DistanceHead(zero, one, zero, zero, torch.zeros(features, min(features, 4 * MOST_DIRECTIONS)))
     if kind == "distance":

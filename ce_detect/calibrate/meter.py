@@ -77,7 +77,7 @@ class Meter:
             signature = self.signature(list(items))
             gate = Gate(
                 signature,
-                learn.untrained(signature, self._head),
+                learn.for_timing(signature, self._head),
                 clean_scores=torch.zeros(1000),
                 threshold=0.0,
                 prevalence=0.5,
