@@ -18,9 +18,9 @@ class HardenedCopy(Intervention):
     ordinary inputs the copy errs more often than the classifier; what that costs in false alarms is what calibration
     finds out.
 
-    The copy has the architecture of the classifier and weights of its own, which are stored in the artifact under the
-    names that ``torch.export`` gives them. They are the classifier's until `ce_detect.calibrate.hardened_copy` trains
-    them.
+    The copy has the architecture of the classifier and float32 weights of its own, which are stored in the artifact
+    under the names that ``torch.export`` gives them. They are the classifier's until
+    `ce_detect.calibrate.hardened_copy` trains them.
 
     Attributes:
         layers: the copy; None until it is attached to a classifier.
@@ -41,15 +41,15 @@ class HardenedCopy(Intervention):
         """Copy the layers before the site, unless that was done; see `Intervention.attach`."""
         if self.layers is not None:
             return
-        self.layers = classifier.copied(self.site)
-        if self.layers is None:
+        layers = classifier.copied(self.site)
+        if layers is None:
             raise CalibrationError(
                 f"this classifier cannot be cut into segments, so there is no copy of what leads to {self.site!r}"
             )
+        self.layers = layers.float()
 
     def forward(self, h: Tensor) -> Tensor:
         """Make the tensor at the site from pixels ``(batch, channels, height, width)``; see `Intervention.forward`."""
         assert self.layers is not None, "attach it to a classifier first"
-        parameter = next(self.layers.parameters(), h)
-        made: Tensor = self.layers(h.to(parameter.dtype))
-        return made.float()
+        made: Tensor = self.layers(h.float())
+        return made
