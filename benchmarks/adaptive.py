@@ -61,6 +61,9 @@ FEW = 16
 HARDENED_ON = 8000
 """Training images of the classifier on which a hardened copy is trained, at most."""
 
+LONGER = 4
+"""Times the steps in the row that shows whether longer attacks come to more."""
+
 SECRET = 982_451_653
 """Seed of the random interventions that the attacker does not know."""
 
@@ -137,9 +140,13 @@ class Bench:
         return None if self.subject.training is None else self.subject.training()[:HARDENED_ON]
 
     def attacked(
-        self, target: Target, *, truth: Target | None = None, check: bool = False, most: int | None = None
-    ) -> RedTeam:
-        """The red team on a target, with the first ``most`` images."""
+        self, target: Target, *, truth: Target | None = None, check: bool = False, most: int | None = None,
+        longer: int = 1,
+    ) -> RedTeam:  # fmt: skip
+        """The red team on a target, with the first ``most`` images and so many times the steps, also for the model."""
+        if longer > 1:
+            plan = replace(self.plan, steps=longer * self.plan.steps)
+            return redteam(target, self.alone, self.x[:most], plan, check=check, progress=progress)
         return redteam(
             target, self.alone, self.x[:most], self.plan, truth=truth, alone_radii=self.radii[:most], check=check,
             progress=progress,
@@ -218,6 +225,10 @@ def hardened(rounds: int, budget: float = HARDENED, *, check: bool = False) -> C
     return lambda bench: gated(bench.calibrated(budget, rounds), bench, check=check)
 
 
+def longer(bench: Bench) -> dict[str, Any]:
+    return gated(bench.calibrated(LARGE, 1), bench, most=FEW, longer=LONGER)
+
+
 def known_seed(bench: Bench) -> dict[str, Any]:
     return gated(bench.calibrated(np.inf, 0, _sized(bench)), bench)
 
@@ -266,6 +277,7 @@ ROWS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "hardened-1": hardened(1),
     "hardened-3": hardened(3, check=True),
     "larger-1": hardened(1, LARGE, check=True),
+    "larger-1-longer": longer,
     "larger-3": hardened(3, LARGE),
     "known-seed": known_seed,
     "secret-seed": secret_seed,

@@ -20,7 +20,8 @@ SUBJECTS = ("cifar10-resnet20", "cifar10-resnet32", "fashion", "pneumonia", "ima
 ADAPTIVE = {
     "unhardened": "ce-detect, budget 2.0", "larger": "ce-detect, budget 4.5",
     "hardened-1": "3.0, hardened in 1 round", "hardened-3": "3.0, hardened in 3 rounds",
-    "larger-1": "4.5, hardened in 1 round", "larger-3": "4.5, hardened in 3 rounds",
+    "larger-1": "4.5, hardened in 1 round", "larger-1-longer": "the same, four times the steps",
+    "larger-3": "4.5, hardened in 3 rounds",
     "known-seed": "random interventions, seed known",
     "secret-seed": "random interventions, seed secret", "ensemble": "three disjoint sets of interventions",
 }  # fmt: skip
