@@ -7,7 +7,7 @@ Every row is attacked on the same images by the same attacks with the same steps
 radii of the classifier alone are found once for all. Rows that are in the result already, made with the same settings,
 are not done again. Where a step takes several gates (``secret-seed``, ``ensemble``) only the first images are attacked,
 as ``images`` in the row says; compare them with the same images of other rows. Writes
-``results/adaptive-<subject>.json`` and, for our own gates, the AUROC of ordinary attacks on the test split: what
+``results/adaptive-<subject>.json`` (``-from-N`` with ``--skip N``) and, for our own gates, the AUROC of ordinary attacks on the test split: what
 hardening costs there.
 
 Gates come from where ``detection.py`` left them; what is not there is calibrated here.
@@ -93,10 +93,10 @@ class Bench:
         plan: what the attacker may do.
     """
 
-    def __init__(self, subject: Subject, count: int, steps: int) -> None:
+    def __init__(self, subject: Subject, count: int, steps: int, skip: int = 0) -> None:
         self.subject = subject
         self.first, fresh = subject.split()
-        self.x = np.asarray(fresh.x[:count])
+        self.x = np.asarray(fresh.x[skip : skip + count])
         self.plan = Plan(least=0.125 / 255, most=16 / 255, steps=steps, decisions=2, queries=300, seed=SEED)
         self.guard = subject.guard(self.x.shape[1:])
         self.alone = Alone(self.guard.classifier)
@@ -168,11 +168,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=tuple(ROWS), default=list(ROWS))
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--skip", type=int, default=0, help="images to leave out before those that are attacked")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="art")
     logging.basicConfig(level=logging.WARNING)
-    bench = Bench(SUBJECTS[options.subject], options.images, options.steps)
-    path = RESULTS / f"adaptive-{options.subject}.json"
+    bench = Bench(SUBJECTS[options.subject], options.images, options.steps, options.skip)
+    path = RESULTS / f"adaptive-{options.subject}{f'-from-{options.skip}' if options.skip else ''}.json"
     settings = {"images": options.images, "plan": asdict(bench.plan), "fpr": FPR, "subject": options.subject}
     found = json.loads(path.read_text()) if path.is_file() else {}
     if found.get("settings") != settings:
