@@ -7,8 +7,8 @@ Every row is attacked on the same images by the same attacks with the same steps
 radii of the classifier alone are found once for all. Rows that are in the result already, made with the same settings,
 are not done again. Where a step takes several gates (``secret-seed``, ``ensemble``) only the first images are attacked,
 as ``images`` in the row says; compare them with the same images of other rows. Writes
-``results/adaptive-<subject>.json`` (``-from-N`` with ``--skip N``) and, for our own gates, the AUROC of ordinary attacks on the test split: what
-hardening costs there.
+``results/adaptive-<subject>.json`` (``-from-N`` with ``--skip N``) and, for our own gates, the AUROC of ordinary
+attacks on the test split: what hardening costs there.
 
 Gates come from where ``detection.py`` left them; what is not there is calibrated here.
 """
