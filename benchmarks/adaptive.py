@@ -43,7 +43,7 @@ from ce_detect.calibrate import harden as hardening
 from ce_detect.calibrate import hardened_copy, material
 from ce_detect.calibrate.fit import Request
 from ce_detect.data import Images
-from ce_detect.detector.head import SOFTNESS
+from ce_detect.detector.hardened import SOFTNESS
 from ce_detect.evaluate.adaptive.expectation import Expectation
 from ce_detect.evaluate.adaptive.plan import Plan
 from ce_detect.evaluate.adaptive.target import Alone, Gated, Target

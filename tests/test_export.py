@@ -317,6 +317,10 @@ def test_a_loaded_detector_exports_on_what_calibration_left(
     assert "cannot be read" in caplog.text
     file.unlink()
     assert samples.kept(loaded.gate) is None
+    (tmp_path / "file").write_text("no folder")
+    with caplog.at_level("WARNING", "ce_detect"):
+        samples.keep(loaded.gate, sample, tmp_path / "file")  # no room on the disk either
+    assert "no sample of the calibration was kept" in caplog.text
 
 
 def test_a_loaded_detector_exports_on_given_images(tmp_path: Path) -> None:

@@ -19,29 +19,32 @@ from ce_detect import CalibrationError, DetectedModel
 from ce_detect.calibrate import harden, hardened_copy
 from ce_detect.calibrate.identity import identities
 from ce_detect.calibrate.recipe import Recipe
-from ce_detect.classifiers import _norms
+from ce_detect.classifiers import norms
 from ce_detect.classifiers.torch import wrap
-from ce_detect.detector.head import DOUBTED, SOFTNESS, HardenedHead, Head
+from ce_detect.detector.hardened import DOUBTED, SOFTNESS, HardenedHead
+from ce_detect.detector.head import Head
 from ce_detect.effects import EFFECTS
 from ce_detect.interventions import HardenedCopy
 from ce_detect.models import fashion_cnn
-from ce_detect.signature import LOG_ODDS, Signature
+from ce_detect.signature import Signature
 
 EPS = 0.03
 """Radius of the training in these tests, in parts of the pixel range."""
 
 
 @functools.cache
-def classifier() -> Any:
+def demo() -> Any:
     """The demo model, wrapped."""
     return wrap(fashion_cnn(), input_shape=(1, 28, 28), bounds=(0.0, 1.0))
 
 
-def trained(folder: Path, x: Any = None, **changes: Any) -> HardenedCopy:
+def trained(folder: Path, classifier: Any = None, reach: float = EPS / hardened_copy.RADII) -> HardenedCopy:
     """A copy, trained or from the cache in the folder."""
-    settings = {"reach": EPS / hardened_copy.RADII, "seed": 0, "folder": folder, **changes}
-    found = hardened_copy.trained(classifier(), images().x if x is None else x, **settings)
-    assert found is not None
+    classifier = classifier or demo()
+    copy = hardened_copy.untrained(classifier)
+    assert copy is not None
+    found = hardened_copy.trained(classifier, copy, images().x, reach, seed=0, folder=folder)
+    assert found is copy
     return found
 
 
@@ -62,7 +65,7 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def seen_by(copy: HardenedCopy, x: Tensor) -> Tensor:
     """Logits in the eyes of a copy."""
-    z: Tensor = classifier().resume(copy.site, copy(x), x)
+    z: Tensor = demo().resume(copy.site, copy(x), x)
     return z
 
 
@@ -85,8 +88,8 @@ def fresh() -> Tensor:
 
 def test_untrained_copy_changes_nothing() -> None:
     """Before it is trained, a copy makes the very latent that is there."""
-    copy = HardenedCopy(site=classifier().sites[-1])
-    signature = Signature(classifier(), [copy])
+    copy = HardenedCopy(site=demo().sites[-1])
+    signature = Signature(demo(), [copy])
     x = fresh()[:8]
     _, features = signature(x)
     effect = features[:, signature.names.index(f"{copy.name}.{EFFECTS[0]}")]
@@ -96,29 +99,34 @@ def test_untrained_copy_changes_nothing() -> None:
 def test_trained_copy_holds_out_where_the_classifier_falls() -> None:
     """PGD within the radius fools the classifier nearly always, and a copy that it attacks just as directly less."""
     x, copy = fresh(), once()
-    labels = classifier().logits(x).argmax(1)
+    labels = demo().logits(x).argmax(1)
     agreeing = (seen_by(copy, x).argmax(1) == labels).float().mean()
     standing = (seen_by(copy, fooled(functools.partial(seen_by, copy), x, labels)).argmax(1) == labels).float().mean()
-    fallen = (classifier().logits(fooled(classifier().logits, x, labels)).argmax(1) == labels).float().mean()
+    fallen = (demo().logits(fooled(demo().logits, x, labels)).argmax(1) == labels).float().mean()
     assert agreeing > 0.6
     assert standing > fallen + 0.2
 
 
 def test_training_leaves_the_classifier_alone_and_nothing_to_train() -> None:
     """Only the copy has other weights afterwards; no norm is left in it, and none of its weights has a gradient."""
-    before = {name: value.clone() for name, value in classifier().state_dict().items()}
+    before = {name: value.clone() for name, value in demo().state_dict().items()}
     copy = once()
-    assert all(torch.equal(value, before[name]) for name, value in classifier().state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in demo().state_dict().items())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in copy.modules())
     assert not any(parameter.requires_grad for parameter in copy.parameters())
     weights = HardenedCopy(site=copy.site)
-    weights.attach(classifier())
+    weights.attach(demo())
     assert any(not torch.equal(a, b) for a, b in zip(weights.parameters(), copy.parameters(), strict=True))
 
 
-def test_same_seed_same_weights_from_the_cache_or_not(tmp_path: Path) -> None:
-    """Training twice, and training once and reading, give the same bytes."""
-    first, second, read = trained(tmp_path / "a"), trained(tmp_path / "b"), trained(tmp_path / "a")
+def test_same_seed_same_weights_from_the_cache_or_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Training twice, and training once and reading, give the same bytes; a damaged file is trained again."""
+    first, read = trained(tmp_path), trained(tmp_path)
+    (file,) = (tmp_path / "hardened").iterdir()
+    file.write_bytes(b"damaged")
+    with caplog.at_level(logging.WARNING, "ce_detect"):
+        second = trained(tmp_path)
+    assert "cannot be read" in caplog.text
     for other in (second, read):
         assert all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
 
@@ -126,24 +134,25 @@ def test_same_seed_same_weights_from_the_cache_or_not(tmp_path: Path) -> None:
 def test_norms_change_nothing_until_something_is_learned() -> None:
     """In eval mode, norms that were just put in give what was there, and so do the convolutions with them folded in."""
     x = fresh()[:32]
-    layers = classifier().copied(classifier().sites[-1])
+    layers = demo().copied(demo().sites[-1])
     with torch.no_grad():
         expected = layers(x)
-        norms = _norms.put_in(layers, lambda: layers(x))
-        assert norms
-        assert all(norm.training for norm, *_ in norms)
-        for norm, *_ in norms:
+        added = norms.put_in(layers, lambda: layers(x))
+        assert added
+        assert all(norm.training for norm, *_ in added)
+        for norm, *_ in added:
             norm.eval()
         torch.testing.assert_close(layers(x), expected, rtol=1e-4, atol=1e-4)
-        _norms.folded(layers, norms)
+        norms.folded(layers, added)
         torch.testing.assert_close(layers(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_too_few_images_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A copy that would learn nothing is not made, and a warning says so."""
     with caplog.at_level(logging.WARNING, "ce_detect"):
-        x = images().x[:31]
-        assert hardened_copy.trained(classifier(), x, 0.01, seed=0, folder=tmp_path) is None
+        copy = hardened_copy.untrained(demo())
+        assert copy is not None
+        assert hardened_copy.trained(demo(), copy, images().x[:31], 0.01, seed=0, folder=tmp_path) is None
     assert "31 images are too few" in caplog.text
 
 
@@ -159,15 +168,11 @@ class Uncut(nn.Module):
         return z if float(z.detach().abs().max()) > -1 else -z
 
 
-def test_model_that_cannot_be_cut_has_no_copy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_model_that_cannot_be_cut_has_no_copy(caplog: pytest.LogCaptureFixture) -> None:
     """It says so, and an attempt to attach one is an error."""
-    uncut = wrap(
-        Uncut().eval(),
-        input_shape=(1, 28, 28),
-        bounds=(0.0, 1.0),
-    )
+    uncut = wrap(Uncut().eval(), input_shape=(1, 28, 28), bounds=(0.0, 1.0))
     with caplog.at_level(logging.WARNING, "ce_detect"):
-        assert hardened_copy.trained(uncut, images().x, 0.01, seed=0, folder=tmp_path) is None
+        assert hardened_copy.untrained(uncut) is None
     assert "cannot be cut into segments" in caplog.text
     with pytest.raises(CalibrationError, match="cannot be cut into segments"):
         HardenedCopy(site=uncut.sites[-1]).attach(uncut)
@@ -177,16 +182,20 @@ def test_several_labels_are_kept_by_their_signs() -> None:
     """Where each logit is a decision of its own, the copy is trained towards all of them."""
     many = wrap(fashion_cnn(), input_shape=(1, 28, 28), bounds=(0.0, 1.0), multi_label=True)
     x = fresh()
-    found = hardened_copy.trained(many, images().x, 0.005, seed=0, folder=cache() / "many")
-    assert found is not None
+    found = trained(cache() / "many", many, 0.005)
     signs = many.resume(found.site, found(x), x) > 0
     assert (signs == (many.logits(x) > 0)).float().mean() > 0.8
 
 
-def test_images_of_the_calibration_are_left_out_of_those_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested, or sets the threshold, is not trained on even when it is given to harden with."""
+def test_images_of_the_calibration_are_left_out_of_those_given(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is tested, or sets the threshold, is not trained on even when it is given to harden with.
+
+    What was trained on is known: figures on it come with a warning.
+    """
     shown: list[Any] = []
-    monkeypatch.setattr(hardened_copy, "trained", lambda _, x, *args, **more: shown.append(np.asarray(x[:])))
+    monkeypatch.setattr(hardened_copy, "trained", lambda _, copy, x, *args, **more: shown.append(np.asarray(x[:])))
     guard = DetectedModel(fashion_cnn())
     everything = np.concatenate([images().x, fresh().numpy()])
     guard.calibrate(
@@ -197,6 +206,25 @@ def test_images_of_the_calibration_are_left_out_of_those_given(monkeypatch: pyte
     assert 0 < fitted < len(images())
     assert np.isin(identities(fresh().numpy()), identities(x)).all()
     assert np.isin(identities(images().x), identities(x)).sum() == fitted
+    with caplog.at_level(logging.WARNING, "ce_detect"):
+        guard.evaluate(fresh().numpy(), attacks=())
+    assert "200 of these 200 images were used in calibration" in caplog.text
+
+
+def test_copy_that_does_not_fit_is_said_before_it_is_trained(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A whole forward pass more is above a budget of 1.5; the detector is then made without, and says what would do."""
+
+    def never(*args: Any, **more: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(hardened_copy, "trained", never)
+    settings: dict[str, Any] = {"recipe": QUICK, "fpr": 0.1, "budget": 1.5, "jobs": 1, "cache": cache()}
+    with caplog.at_level(logging.WARNING, "ce_detect"):
+        guard = DetectedModel(fashion_cnn()).calibrate(images().x, harden=1, **settings)
+    assert "more than the budget of 1.50" in caplog.text
+    assert not any(isinstance(module, HardenedCopy) for module in guard.gate.signature.interventions)
 
 
 def test_images_to_harden_with_need_hardening() -> None:
@@ -255,7 +283,6 @@ def test_hardened_guard_exports_and_loads(tmp_path: Path) -> None:
     """The copy goes into the artifact and into the graph, which judges as the guard does."""
     settings: dict[str, Any] = {"recipe": QUICK, "fpr": 0.1, "budget": math.inf, "jobs": 1, "cache": cache()}
     guard = DetectedModel(fashion_cnn()).calibrate(images().x, images().y, harden=1, **settings)
-    assert LOG_ODDS in guard.gate.signature.names
     guard.export(tmp_path / "guard.onnx")  # refuses a graph that judges otherwise
     guard.save(tmp_path / "guard.safetensors")
     loaded = DetectedModel.load(tmp_path / "guard.safetensors", fashion_cnn())

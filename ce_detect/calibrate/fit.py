@@ -69,7 +69,9 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     recipe, cache, labels = request.recipe, request.cache or cache_folder(), material.images.y
     sample = torch.from_numpy(material.clean("fit")[: max(BATCHES)]).to(classifier.device)
     meter = Meter(classifier, bare, sample, CostTable(cache, classifier, batches=BATCHES), recipe.head)
-    copy = _hardened_copy(classifier, material, meter, request, cache)
+    reach = harden.median_radius(classifier, material.clean("fit")) if request.harden else 0.0
+    further = _further(classifier, material, request)
+    copy = _hardened_copy(classifier, material, further, meter, reach, request, cache)
     chosen, cost = search(
         classifier, material.sets, meter, recipe=recipe, budget=request.budget, seed=request.seed, drawn=request.drawn,
         cache=cache, required=[] if copy is None else [candidates.of(copy)],
@@ -79,38 +81,51 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     learned = partial(_learned, signature, material.clean("calibrate"), request)
     tables = {name: learn.table(signature, part) for name, part in material.sets.items()}
     gate = learned(tables)
-    gate, rounds = harden.harden(gate, material.sets, tables, learned, request)
+    gate, rounds = harden.harden(gate, material.sets, tables, learned, request, reach)
     del tables  # the largest that there is in memory
     figures = {"cost": round(cost, 3), "test": _tested(gate, material, request), "hardening": rounds}
     described = manifest(classifier, material, request, chosen, gate, figures)
     shown = _sample(material.sets["fit"])
     samples.keep(gate, shown, cache)
-    return Calibrated(gate, described, material.known, shown)
+    return Calibrated(gate, described, np.concatenate([material.known, further.known]), shown)
+
+
+@dataclass(frozen=True, slots=True)
+class _Further:
+    """Images for hardening alone, none of them among those of the calibration, and their identities."""
+
+    x: Pixels
+    known: identity.Identities
+
+
+def _further(classifier: Any, material: Material, request: Request) -> _Further:
+    if request.harden_images is None:
+        return _Further(np.zeros((0, *classifier.input_shape), np.float32), np.zeros(0, np.uint64))
+    checks.check_all(request.harden_images, input_shape=classifier.input_shape, bounds=classifier.bounds)
+    known = identity.identities(request.harden_images)
+    new = np.flatnonzero(~np.isin(known, material.known))
+    return _Further(rows(request.harden_images, new), known[new])
 
 
 def _hardened_copy(
-    classifier: Any, material: Material, meter: Meter, request: Request, cache: Path
+    classifier: Any, material: Material, further: _Further, meter: Meter, reach: float, request: Request, cache: Path
 ) -> HardenedCopy | None:
-    """A copy trained on *fit* and on what is new among the images given for that, if hardening is asked for.
+    """A copy trained on *fit* and on further images, if hardening is asked for.
 
     It is the first thing that the budget is spent on; where it does not fit, there is none, as a warning says.
     """
-    if not request.harden or not hardened_copy.possible(classifier):
+    copy = hardened_copy.untrained(classifier) if request.harden else None
+    if copy is None:
         return None
-    needed = meter.gate((candidates.of(hardened_copy.untrained(classifier)),))
+    needed = meter.gate((candidates.of(copy),))
     if needed > request.budget:
         logger.warning(
             "no hardened copy: with it the gate costs %.2f, more than the budget of %.2f. Without it hardening does "
             "little; ask for a budget of %.1f", needed, request.budget, math.ceil(10 * needed + 1) / 10,
         )  # fmt: skip
         return None
-    x = clean = material.clean("fit")
-    if request.harden_images is not None:
-        checks.check_all(request.harden_images, input_shape=classifier.input_shape, bounds=classifier.bounds)
-        new = ~np.isin(identity.identities(request.harden_images), material.known)
-        x = Concatenated([clean, rows(request.harden_images, np.flatnonzero(new))])
-    reach = harden.median_radius(classifier, clean)
-    return hardened_copy.trained(classifier, x, reach, seed=request.seed, folder=cache, progress=request.progress)
+    x = Concatenated([material.clean("fit"), further.x])
+    return hardened_copy.trained(classifier, copy, x, reach, seed=request.seed, folder=cache, progress=request.progress)
 
 
 def _sample(fit: learn.Sets) -> NDArray[np.float32]:

@@ -54,7 +54,12 @@ Tables = dict[str, learn.Table]
 
 
 def harden(
-    gate: Gate, sets: dict[str, learn.Sets], tables: Tables, learned: Callable[[Tables], Gate], request: Request
+    gate: Gate,
+    sets: dict[str, learn.Sets],
+    tables: Tables,
+    learned: Callable[[Tables], Gate],
+    request: Request,
+    reach: float,
 ) -> tuple[Gate, list[dict[str, Any]]]:
     """Attack and fit again, ``request.harden`` times.
 
@@ -64,14 +69,12 @@ def harden(
         tables: their signatures.
         learned: makes a gate with the same signature from signatures.
         request: says how many rounds, and where attacked images are kept.
+        reach: see `median_radius`.
 
     Returns:
         The last gate, and figures of each round: how many examples fooled the classifier, the share of them that
         passed the gate they were made for, and the share that passes the gate that learned them.
     """
-    if not request.harden:
-        return gate, []
-    reach = median_radius(gate.signature.classifier, sets["fit"].clean)
     figures = []
     for turn in range(1, request.harden + 1):
         name = f"adaptive-round-{turn}"

@@ -4,7 +4,7 @@ Nothing is asked of the images but that they look like those of the deployment: 
 decisions, and it does no harm that the classifier was trained on them. The copy starts at the classifier's weights.
 Each step changes a batch within the radius by one step along the sign of the gradient from a random start, and moves
 the copy towards the decisions on what was changed (Wong et al. 2020, arXiv 2001.03994). While it learns, a batch norm
-stands behind each of its convolutions: without, it ends up with less (`benchmarks/adaptive.py` has the outcome).
+stands behind each of its convolutions: those that the classifier had are folded away.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load, save
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 import ce_detect
 from ce_detect import atomic
 from ce_detect.calibrate.identity import fingerprint
+from ce_detect.calibrate.learned import flops
 from ce_detect.calibrate.sets import Progress
-from ce_detect.classifiers import _norms
+from ce_detect.classifiers import norms
+from ce_detect.classifiers.base import INPUT
 from ce_detect.data.pixels import Pixels
+from ce_detect.errors import CalibrationError
 from ce_detect.interventions import HardenedCopy
 
 logger = logging.getLogger("ce_detect")
 
 RADII = 3.0
-"""Radius of the training, as a multiple of the median perturbation that fools the classifier. A larger one costs the
-copy accuracy on clean images, and so the gate its threshold."""
+"""Radius of the training, as a multiple of the median perturbation that fools the classifier."""
 
 BATCH = 128
 """Images in a step."""
@@ -59,13 +60,29 @@ SHIFT = 8
 _FORMAT = 2
 
 
+def untrained(classifier: Any) -> HardenedCopy | None:
+    """A copy at the classifier's last site, with its weights; None where none can be trained, as a warning says."""
+    if not classifier.differentiable:
+        return _without("the classifier gives no gradient")
+    if _steps(classifier) < LEAST_STEPS:
+        return _without("the classifier is too large to train a copy of it")
+    try:
+        copy = HardenedCopy(site=classifier.sites[-1] if classifier.sites else INPUT)
+        copy.attach(classifier)
+    except CalibrationError as error:
+        return _without(str(error))
+    return copy
+
+
 def trained(
-    classifier: Any, x: Pixels, reach: float, *, seed: int, folder: Path, progress: Progress | None = None
-) -> HardenedCopy | None:
-    """Train a copy, or take it from the cache.
+    classifier: Any, copy: HardenedCopy, x: Pixels, reach: float, *, seed: int, folder: Path,
+    progress: Progress | None = None,
+) -> HardenedCopy | None:  # fmt: skip
+    """Train a copy in place, or take its weights from the cache.
 
     Args:
-        classifier: what is copied.
+        classifier: what was copied.
+        copy: see `untrained`.
         x: images ``(n, channels, height, width)``.
         reach: median perturbation that fools the classifier, in pixel values.
         seed: of the order of images, of shifts and of random starts.
@@ -73,15 +90,13 @@ def trained(
         progress: called now and then.
 
     Returns:
-        The copy, at the classifier's last site; None where there is none to train, as a log line says.
+        The copy; None where the images are too few, as a warning says.
     """
-    if not possible(classifier, len(x)):
-        return None
-    copy = untrained(classifier)
+    if len(x) < BATCH:
+        return _without(f"{len(x)} images are too few to train it on, at least {BATCH} are needed")
     assert copy.layers is not None
     path = folder / "hardened" / f"{_key(classifier, copy, x, reach, seed)}.safetensors"
-    if path.is_file():
-        copy.layers.load_state_dict(load(path.read_bytes()))
+    if path.is_file() and _read(copy.layers, path):
         return copy
     _train(classifier, copy, x, RADII * reach, seed, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,38 +104,27 @@ def trained(
     return copy
 
 
-def possible(classifier: Any, images: int = BATCH) -> bool:
-    """Whether a copy can be trained on so many images; a warning says why not."""
-    problem = _problem(classifier, images)
-    if problem:
-        logger.warning("no hardened copy: %s", problem)
-    return not problem
+def _without(why: str) -> HardenedCopy | None:
+    """No copy, and a warning that says why."""
+    logger.warning("no hardened copy: %s", why)
+    return None
 
 
-def untrained(classifier: Any) -> HardenedCopy:
-    """A copy at the classifier's last site, with its weights."""
-    copy = HardenedCopy(site=classifier.sites[-1])
-    copy.attach(classifier)
-    return copy
-
-
-def _problem(classifier: Any, images: int) -> str:
-    if not classifier.differentiable:
-        return "the classifier gives no gradient"
-    if not classifier.sites or classifier.copied(classifier.sites[-1]) is None:
-        return "the classifier cannot be cut into segments"
-    if images < BATCH:
-        return f"{images} images are too few to train it on, at least {BATCH} are needed"
-    if _steps(classifier) < LEAST_STEPS:
-        return "the classifier is too large to train a copy of it"
-    return ""
+def _read(layers: nn.Module, path: Path) -> bool:
+    """Take weights from a file; False, and a warning, where they are not there."""
+    try:
+        layers.load_state_dict(load(path.read_bytes()))
+    except Exception as error:  # noqa: BLE001  safetensors raises a bare Exception subclass
+        logger.warning("the hardened copy in %s cannot be read (%s); training it again", path, error)
+        return False
+    return True
 
 
 def _train(classifier: Any, copy: HardenedCopy, x: Pixels, eps: float, seed: int, progress: Progress | None) -> None:
     assert copy.layers is not None
     steps, device = _steps(classifier), classifier.device
     first = torch.from_numpy(x[: 2 * BATCH]).to(device)
-    norms = _norms.put_in(copy.layers, lambda: copy(first))
+    added = norms.put_in(copy.layers, lambda: copy(first))
     parameters = list(copy.requires_grad_(True).parameters())
     optimiser = torch.optim.Adam(parameters, lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=RATE, total_steps=steps, pct_start=0.2)
@@ -150,7 +154,7 @@ def _train(classifier: Any, copy: HardenedCopy, x: Pixels, eps: float, seed: int
         if progress is not None:
             progress("harden: training a copy", step + 1, steps)
     optimiser.zero_grad()
-    _norms.folded(copy.layers, norms)
+    norms.folded(copy.layers, added)
     copy.requires_grad_(False)
 
 
@@ -174,10 +178,7 @@ def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _steps(classifier: Any) -> int:
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        classifier.logits(classifier.probe())
-    return int(min(IMAGES, WORK / max(1, counter.get_total_flops())) / BATCH)
+    return int(min(IMAGES, WORK / flops(classifier)) / BATCH)
 
 
 def _key(classifier: Any, copy: HardenedCopy, x: Pixels, reach: float, seed: int) -> str:

@@ -19,7 +19,8 @@ from ce_detect.calibrate.distance import MOST_DIRECTIONS, distance_head
 from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data.pixels import Concatenated, Pixels
-from ce_detect.detector.head import ROWS, DistanceHead, FusedHead, HardenedHead, Head, NetworkHead, by_rows, squashing
+from ce_detect.detector.hardened import HardenedHead
+from ce_detect.detector.head import ROWS, DistanceHead, FusedHead, Head, NetworkHead, by_rows, squashing
 from ce_detect.detector.trees import TreeHead
 from ce_detect.effects import EFFECTS
 from ce_detect.interventions import HardenedCopy

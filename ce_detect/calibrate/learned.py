@@ -112,11 +112,16 @@ def _step(classifier: Any, intervention: LearnedIntervention, optimiser: Any, h:
     return ""
 
 
-def _steps(classifier: Any) -> int:
+def flops(classifier: Any) -> int:
+    """Floating-point operations of one forward pass of one image, at least 1."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         classifier.logits(classifier.probe())
-    return int(min(STEPS, WORK / (max(1, counter.get_total_flops()) * BATCH)))
+    return max(1, counter.get_total_flops())
+
+
+def _steps(classifier: Any) -> int:
+    return int(min(STEPS, WORK / (flops(classifier) * BATCH)))
 
 
 def recovery(classifier: Any, x: Pixels) -> Recovery | None:

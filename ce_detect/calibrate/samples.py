@@ -24,11 +24,14 @@ MOST_BYTES = 16_000_000
 
 
 def keep(gate: Gate, sample: NDArray[np.float32], folder: Path) -> None:
-    """Keep a sample ``(n, channels, height, width)`` of the images that a gate was calibrated on."""
+    """Keep a sample ``(n, channels, height, width)`` of the images that a gate was calibrated on, if there is room."""
     path = _path(gate, folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
     every = max(1, -(-sample.nbytes // MOST_BYTES))
-    atomic.write(path, save({"x": np.ascontiguousarray(sample[::every])}))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(path, save({"x": np.ascontiguousarray(sample[::every])}))
+    except OSError as error:  # a calibration is not lost for this
+        logger.warning("no sample of the calibration was kept in %s (%s); name --data to export", path.parent, error)
 
 
 def kept(gate: Gate) -> NDArray[np.float32] | None:

@@ -162,8 +162,10 @@ class TorchClassifier(ModuleClassifier):
             latent = segment(latent)
         return self.interface.logits(latent)
 
-    def copied(self, site: str) -> nn.Module:
+    def copied(self, site: str) -> nn.Module | None:
         """Copy what leads from inputs to a site; see `ce_detect.classifiers.base.Classifier.copied`."""
+        if site == INPUT:
+            return None
         parts = copy.deepcopy(list(self.segments[: self.sites.index(site) + 1]))
         return nn.Sequential(*parts).requires_grad_(False)
 

@@ -111,6 +111,8 @@ def command(
     kept in the cache, so an interrupted calibration goes on where it stopped.
     """
     check_writable(output)
+    if harden_split is not None and harden_with is None:
+        raise click.UsageError("--harden-split names a split of --harden-with, which is not given")
     from ce_detect import DetectedModel, Recipe, load_data, load_model
 
     recipe = Recipe.load(settings.pop("recipe"))

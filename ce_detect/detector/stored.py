@@ -13,7 +13,8 @@ from ce_detect.artifact import Artifact
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.torch import fingerprint
 from ce_detect.detector.gate import Detector, Gate
-from ce_detect.detector.head import DistanceHead, FusedHead, HardenedHead, Head, NetworkHead
+from ce_detect.detector.hardened import HardenedHead
+from ce_detect.detector.head import DistanceHead, FusedHead, Head, NetworkHead
 from ce_detect.detector.trees import TreeHead
 from ce_detect.errors import ArtifactError, CeDetectError, ModelMismatchError
 from ce_detect.interventions import from_spec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -29,7 +29,6 @@ class HardenedCopy(Intervention):
     family = "hardened"
     from_input = True
     paper = "Madry et al. 2018, arXiv 1706.06083; Wong et al. 2020, arXiv 2001.03994"
-    ranges: ClassVar = {}
 
     layers: nn.Module | None
 
