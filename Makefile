@@ -10,9 +10,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/ce-detect demo
 
-# One thread: the models of the tests are so small that several would mostly wait for each other.
+# Two processes of one thread: the models of the tests are so small that several would mostly wait for each other.
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
