@@ -25,6 +25,7 @@ from subjects import SUBJECTS, Subject
 
 from ce_detect import DetectedModel
 from ce_detect.calibrate.cost import ratios
+from ce_detect.detector.traced import Traced
 from ce_detect.signature import Signature
 
 
@@ -62,11 +63,11 @@ def measured(subject: Subject, budget: float, rounds: int) -> dict[str, Any]:
 def parts(guard: DetectedModel, x: torch.Tensor, rounds: int) -> dict[str, float]:
     """Time of the gate and of its parts over that of the model alone."""
     gate, classifier = guard.gate, guard.classifier
-    free = Signature(classifier, [], chunk=gate.signature.chunk)
+    free = Traced(Signature(classifier, [], chunk=gate.signature.chunk))
     with torch.inference_mode():
         logits, features = gate.signature(x)
         functions = {
-            "gate": lambda: gate(x),
+            "gate": lambda: gate.judge(x),
             "model_as_the_gate_runs_it": lambda: classifier.logits(x),
             "with_free_statistics": lambda: free(x),
             "head": lambda: gate.verdict(logits, features),

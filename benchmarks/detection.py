@@ -225,7 +225,9 @@ def costs(guard: DetectedModel, fresh: Images) -> dict[str, float]:
     with torch.inference_mode():
         for batch in BATCHES:
             x = torch.from_numpy(fresh.pixels[:batch])
-            found[str(batch)] = round(ratios(lambda x=x: guard.model(x), [lambda x=x: guard.gate(x)], rounds=21)[0], 3)
+            found[str(batch)] = round(
+                ratios(lambda x=x: guard.model(x), [lambda x=x: guard.gate.judge(x)], rounds=21)[0], 3
+            )
     return found
 
 
@@ -233,7 +235,7 @@ def folded(guard: DetectedModel, fresh: Images) -> float:
     """The same at batch 32 against the model as the gate runs it: batch norms folded, channels last."""
     x = torch.from_numpy(fresh.pixels[:32])
     with torch.inference_mode():
-        return round(ratios(lambda: guard.classifier.logits(x), [lambda: guard.gate(x)], rounds=21)[0], 3)
+        return round(ratios(lambda: guard.classifier.logits(x), [lambda: guard.gate.judge(x)], rounds=21)[0], 3)
 
 
 def resplits(

@@ -43,7 +43,7 @@ class Ours(Peer):
         """The gate's score."""
         with torch.inference_mode():
             step = self.gate.signature.chunk or len(x)
-            return np.concatenate([self.gate(part).score.cpu().numpy() for part in x.split(step)])[:, None]
+            return np.concatenate([self.gate.judge(part).score.cpu().numpy() for part in x.split(step)])[:, None]
 
 
 def ours(subject: Subject) -> list[Ours]:

@@ -15,6 +15,7 @@ from ce_detect.calibrate.candidates import Item, signature_of
 from ce_detect.calibrate.cost import CostTable, ratios
 from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.detector.gate import Gate
+from ce_detect.detector.traced import Traced
 from ce_detect.signature import Signature
 
 BATCHES = (1, 8, 32)
@@ -105,7 +106,7 @@ class Meter:
     ) -> list[float]:
         limit, against = _SECONDS * (len(modules) + 1), against or self._bare
         with torch.inference_mode():
-            return ratios(partial(against, x), [partial(m, x) for m in modules], rounds=rounds, seconds=limit)
+            return ratios(partial(against, x), [partial(Traced(m), x) for m in modules], rounds=rounds, seconds=limit)
 
     def _best_chunk(self) -> int | None:
         if self._x.device.type != "cpu":

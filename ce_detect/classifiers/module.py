@@ -82,10 +82,12 @@ class ModuleClassifier(nn.Module):
     Attributes:
         dtype: type of the model's weights.
         portable: whether another process can run it without the code of the model.
+        captured: whether it is a graph of tensor operations, without any code of the model.
     """
 
     differentiable: bool = True
     portable: bool = False
+    captured: bool = False
     sites: tuple[str, ...]
     elastic: bool
     head_weight: Tensor | None

@@ -101,6 +101,7 @@ class TorchClassifier(ModuleClassifier):
     """
 
     portable = True
+    captured = True
 
     def __init__(
         self,

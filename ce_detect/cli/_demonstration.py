@@ -196,4 +196,4 @@ def _judge(guard: DetectedModel, kind: str, shows: str, image: NDArray[np.float3
 def _cost(guard: DetectedModel, x: NDArray[np.float32]) -> float:
     batch = torch.from_numpy(x)
     with torch.inference_mode():
-        return round(ratios(lambda: guard.model(batch), [lambda: guard.gate(batch)])[0], 3)
+        return round(ratios(lambda: guard.model(batch), [lambda: guard.gate.judge(batch)])[0], 3)

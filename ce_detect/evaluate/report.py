@@ -212,7 +212,7 @@ def run(gate: Gate, x: torch.Tensor, detector: Detector | None = None) -> Iterab
     with torch.inference_mode():
         for part in x.split(gate.signature.chunk or 128):
             batch = part.to(gate.threshold.device)
-            yield gate(batch) if detector is None else detector.verdict(*gate.signature(batch))
+            yield gate.judge(batch) if detector is None else detector.verdict(*gate.signature(batch))
 
 
 def _clean_figures(clean: Judged, y: NDArray[np.int64] | None) -> CleanFigures:
