@@ -96,6 +96,6 @@ class Gate(Detector):
             return Verdict(*self._traced(x))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        moved: Self = super()._apply(fn, recurse)
+        moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._traced = Traced(self)  # what was traced holds the tensors of before
         return moved
