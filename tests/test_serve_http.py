@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio.selector_events
 import json
 import ssl
 import subprocess
@@ -497,3 +498,26 @@ def test_every_broken_binary_is_refused(http: httpx.Client) -> None:
         answer = http.post(INFER, content=body, headers=headers)
         assert answer.status_code in (400, 413), answer.text
         assert list(answer.json()) == ["error"]
+
+
+def test_an_answer_leaves_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and body of each answer go out in one send: another is another packet, and time that the graph could use."""
+    sent: list[bytes] = []
+    transport = asyncio.selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
+    write = transport.write
+
+    def watched(self: Any, data: bytes) -> None:
+        sent.append(bytes(data))
+        write(self, data)
+
+    monkeypatch.setattr(transport, "write", watched)
+    with serving(tmp_path) as server, client(server) as http:
+        before = len(sent)
+        answers = [infer(http, fused.images(count)) for count in (1, 2, 3)]
+        pieces = sent[before:]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert len(pieces) == 3
+    assert all(
+        piece.startswith(b"HTTP/1.1 200") and piece.endswith(answer.content)
+        for piece, answer in zip(pieces, answers, strict=True)
+    )

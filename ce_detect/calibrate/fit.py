@@ -84,6 +84,11 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     gate, rounds = harden.harden(gate, material.sets, tables, learned, request, reach)
     del tables  # the largest that there is in memory
     figures = {"cost": round(cost, 3), "test": _tested(gate, material, request), "hardening": rounds}
+    if copy is not None:
+        figures["hardened_copy"] = {
+            "radius": hardened_copy.RADII * reach,
+            "images": len(material.sets["fit"].clean) + len(further.x),
+        }
     described = manifest(classifier, material, request, chosen, gate, figures)
     shown = _sample(material.sets["fit"])
     samples.keep(gate, shown, cache)
