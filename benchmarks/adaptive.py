@@ -43,7 +43,7 @@ from ce_detect.calibrate import harden as hardening
 from ce_detect.calibrate import hardened_copy, material
 from ce_detect.calibrate.fit import Request
 from ce_detect.data import Images
-from ce_detect.detector.hardened import SOFTNESS
+from ce_detect.detector.hardened import SOFTNESS, STEEPNESS
 from ce_detect.evaluate.adaptive.expectation import Expectation
 from ce_detect.evaluate.adaptive.plan import Plan
 from ce_detect.evaluate.adaptive.target import Alone, Gated, Target
@@ -119,7 +119,7 @@ class Bench:
             return DetectedModel.load(left, self.subject.model())
         recipe = replace(Recipe.load(self.subject.recipe), interventions=interventions)
         rounds = hardening.IMAGES, hardening.REACHES, hardening.STEPS
-        copy = HARDENED_ON, hardened_copy.IMAGES, hardened_copy.RADII, hardened_copy.RATE, SOFTNESS
+        copy = HARDENED_ON, hardened_copy.IMAGES, hardened_copy.RADII, hardened_copy.RATE, SOFTNESS, STEEPNESS
         learned = (*rounds, *copy) if harden else ()
         described = (ce_detect.__version__, FORMAT, recipe, FPR, budget, harden, learned)
         made = hashlib.sha256(repr(described).encode()).hexdigest()

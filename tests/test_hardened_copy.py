@@ -21,9 +21,11 @@ from ce_detect.calibrate.identity import identities
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.classifiers import norms
 from ce_detect.classifiers.torch import wrap
-from ce_detect.detector.hardened import DOUBTED, SOFTNESS, HardenedHead
+from ce_detect.detector import hardened
+from ce_detect.detector.hardened import DOUBTED, SOFTNESS, STEEPNESS, HardenedHead
 from ce_detect.detector.head import Head
 from ce_detect.effects import EFFECTS
+from ce_detect.evaluate.metrics import auroc
 from ce_detect.interventions import HardenedCopy
 from ce_detect.models import fashion_cnn
 from ce_detect.signature import Signature
@@ -254,10 +256,10 @@ class Sum(Head):
 
 def test_head_takes_what_is_more() -> None:
     """Its score is that of the inner head or the doubt of the copy, whichever is larger, and both pull."""
-    head = HardenedHead(Sum(torch.zeros(3), torch.ones(3)), effect=0, odds=1, middle=-2.0, width=4.0)
+    head = HardenedHead(Sum(torch.zeros(3), torch.ones(3)), effect=0, odds=1, middle=-2.0, width=4.0, meeting=0.25)
     features = torch.tensor([[9.0, -3.0, -50.0], [-9.0, 3.0, 50.0], [1.0, 1.0, -1.55]], requires_grad=True)
     scores = head(features)
-    doubt = torch.tensor([(12 + 2) / 4, (-12 + 2) / 4, 0.5])
+    doubt = torch.tensor([(12 + 2) / 4, 0.25 + STEEPNESS * ((-12 + 2) / 4 - 0.25), 0.5])
     inner = features.sum(1)
     torch.testing.assert_close(scores, SOFTNESS * torch.logaddexp(doubt / SOFTNESS, inner / SOFTNESS))
     assert (scores >= torch.maximum(doubt, inner)).all()
@@ -291,3 +293,30 @@ def test_hardened_guard_exports_and_loads(tmp_path: Path) -> None:
     from ce_detect.runtime import Gate
 
     np.testing.assert_allclose(Gate(tmp_path / "guard.onnx")(x).score, guard(x).score, atol=1e-4)
+
+
+def test_small_doubts_cost_little_detection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is flagged is the same however fast the doubt falls below the meeting; what the head ranks best is not."""
+    generator = torch.Generator().manual_seed(0)
+    clean, attacked = (torch.randn(4000, 3, generator=generator) for _ in range(2))
+    attacked[:, 2] += 2.5
+
+    def judged(steepness: float) -> tuple[Tensor, Tensor]:
+        monkeypatch.setattr(hardened, "STEEPNESS", steepness)
+        head = HardenedHead(Last(torch.zeros(3), torch.ones(3)), effect=0, odds=1)
+        head.level(clean[:, 2], clean, 0.05)
+        return head(clean), head(attacked)
+
+    (steep, found), (plain, found_plain) = judged(STEEPNESS), judged(1.0)
+    areas = [auroc(c.numpy(), a.numpy()) for c, a in ((steep, found), (plain, found_plain))]
+    assert areas[0] > areas[1] + 0.01
+    flagged, before = (scores > scores.quantile(0.95) for scores in (steep, plain))
+    assert float((flagged == before).float().mean()) > 0.99
+
+
+class Last(Head):
+    """A head that takes its last feature."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores ``(batch,)``."""
+        return features[:, 2]

@@ -141,7 +141,9 @@ def _sample(fit: learn.Sets) -> NDArray[np.float32]:
 def _learned(signature: Signature, clean: Pixels, request: Request, tables: dict[str, learn.Table]) -> Gate:
     """Fit the heads on *fit* and *select*, and set their thresholds on clean images of *calibrate*."""
     fitting, selecting, kind = tables["fit"], tables["select"], request.recipe.head
-    head = learn.fitted(signature, fitting, selecting, kind=kind, seed=request.seed, fpr=request.fpr)
+    place = conformal.rank(len(clean), request.fpr, guarantee=request.guarantee, confidence=request.confidence)
+    flagged = 1 - place / len(clean)
+    head = learn.fitted(signature, fitting, selecting, kind=kind, seed=request.seed, flagged=flagged)
     clean_only = None if kind == "distance" else learn.clean_only(signature, fitting, selecting)
     return _gate(signature, head, clean_only, clean, request)
 

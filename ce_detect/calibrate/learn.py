@@ -102,7 +102,9 @@ def table(signature: Signature, sets: Sets) -> Table:
     return Table(features(signature, clean), attacked)
 
 
-def fitted(signature: Signature, fit: Table, select: Table, *, kind: HeadKind, seed: int, fpr: float = 0.01) -> Head:
+def fitted(
+    signature: Signature, fit: Table, select: Table, *, kind: HeadKind, seed: int, flagged: float = 0.01
+) -> Head:
     """Fit a head.
 
     A head is fitted on *fit* alone and scored on *select*: that gives the scale on which a score is a likelihood ratio
@@ -114,7 +116,7 @@ def fitted(signature: Signature, fit: Table, select: Table, *, kind: HeadKind, s
         select: signatures of the split ``"select"``.
         kind: ``"mlp"``, ``"logistic"``, ``"trees"`` or ``"distance"``.
         seed: seed of the networks' starts, and of what trees draw.
-        fpr: share of clean inputs that may be flagged; it matters where there is a hardened copy.
+        flagged: share of clean inputs that will be flagged; it matters where there is a hardened copy.
     """
     if kind == "distance":
         return clean_only(signature, fit, select)
@@ -127,7 +129,7 @@ def fitted(signature: Signature, fit: Table, select: Table, *, kind: HeadKind, s
             scores = by_rows(before, clean)
         head, before = (_doubting(signature, copy, one) for one in (head, before))
         for one in (head, before):
-            one.level(scores, clean, fpr)
+            one.level(scores, clean, flagged)
     slope, offset = _platt(before, held_out)
     head.slope.fill_(slope)
     head.offset.fill_(offset)

@@ -128,8 +128,8 @@ def _clean_only(tensors: dict[str, torch.Tensor], prevalence: float) -> Detector
 def _head(tensors: dict[str, torch.Tensor], prefix: str) -> Head:
     part = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     if "inner.center" in part:
-        columns = {name: int(part[name]) for name in ("effect", "odds")}
-        return HardenedHead(_head(part, "inner."), **columns, middle=float(part["middle"]), width=float(part["width"]))
+        numbers = {name: float(part[name]) for name in ("middle", "width", "meeting")}
+        return HardenedHead(_head(part, "inner."), effect=int(part["effect"]), odds=int(part["odds"]), **numbers)
     if "network.center" in part:
         network, clean = (_head(part, name) for name in ("network.", "clean."))
         assert isinstance(network, NetworkHead | TreeHead)
