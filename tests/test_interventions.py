@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import get_args
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
@@ -228,13 +230,19 @@ def test_what_takes_content_away_does_not_claim_to_keep_the_label() -> None:
 
 @every_tried_kind
 def test_exportable_kinds_can_be_exported(kind: str) -> None:
-    """What claims to be exportable becomes a graph that takes any batch and gives the same output."""
+    """What claims to be exportable becomes an ONNX graph that takes any batch and gives the same output."""
     case = next(param.values[0] for param in reversed(CASES) if param.values[0].spec["kind"] == kind)
     if not case.make().exportable:
         return
     program = torch.export.export(case.make(), (case.h,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False)
     out = program.module()(case.h[:3])
     torch.testing.assert_close(out, case.make()(case.h[:3]), rtol=1e-5, atol=1e-5)
+    made = torch.onnx.export(program, optimize=False, verbose=False, opset_version=20)
+    assert made is not None
+    session = onnxruntime.InferenceSession(made.model_proto.SerializeToString())
+    (name,) = [one.name for one in session.get_inputs()]
+    (run,) = session.run(None, {name: case.h[:3].numpy()})
+    np.testing.assert_allclose(run, out.numpy(), rtol=1e-4, atol=1e-4)
 
 
 @every_case

@@ -54,7 +54,8 @@ class Median(Intervention):
         padded = F.pad(h, (before, after, before, after), mode="replicate")
         height, width = h.shape[-2:]
         shifted = [padded[..., i : i + height, j : j + width] for i in range(size) for j in range(size)]
-        return torch.stack(shifted).median(dim=0).values
+        lower_half = torch.stack(shifted).topk((size * size + 1) // 2, dim=0, largest=False).values
+        return lower_half[-1]  # no torch.median: ONNX has none
 
 
 class Blur(Intervention):
