@@ -228,6 +228,7 @@ def test_what_takes_content_away_does_not_claim_to_keep_the_label() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # of PyTorch's exporter itself
 @every_tried_kind
 def test_exportable_kinds_can_be_exported(kind: str) -> None:
     """What claims to be exportable becomes an ONNX graph that takes any batch and gives the same output."""
