@@ -21,9 +21,6 @@ from ce_detect.signature import Signature
 BATCHES = (1, 8, 32)
 """Batch sizes at each of which a whole gate has to keep the budget."""
 
-SERVED = 1.1
-"""Times the budget that a gate may cost a server, where the model alone runs as fast as it can."""
-
 _CHUNKS = (4, 8, 16, 32, 64, 128)
 
 _TOGETHER = 8
@@ -98,11 +95,11 @@ class Meter:
         """Largest of the ratios to the model on each batch size and, on the largest, to the model as the gate runs it.
 
         A gate runs the model faster than its author wrote it. A server does so with or without a gate: on large
-        batches, where only arithmetic counts, what is saved must not pay for interventions. There `SERVED` counts as 1.
+        batches, where only arithmetic counts, what is saved must not pay for interventions.
         """
         found = [self._ratios([module], x, rounds=41)[0] for x in self._batches]
-        (served,) = self._ratios([module], self._batches[-1], rounds=41, against=self._classifier.logits)
-        return round(max(*found, served / SERVED), 3)
+        found += self._ratios([module], self._batches[-1], rounds=41, against=self._classifier.logits)
+        return round(max(found), 3)
 
     def _ratios(
         self, modules: list[nn.Module], x: Tensor, rounds: int = 7, against: Callable[[Tensor], Any] | None = None
