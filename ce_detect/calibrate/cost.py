@@ -23,7 +23,7 @@ logger = logging.getLogger("ce_detect")
 LEAST_ROUNDS = 3
 """Rounds that are always timed, however slow the functions are."""
 
-_FORMAT = 7
+_FORMAT = 8
 
 
 def ratios(

@@ -72,7 +72,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     reach = harden.median_radius(classifier, material.clean("fit")) if request.harden else 0.0
     further = _further(classifier, material, request)
     copy = _hardened_copy(classifier, material, further, meter, reach, request, cache)
-    chosen, cost = search(
+    chosen = search(
         classifier, material.sets, meter, recipe=recipe, budget=request.budget, seed=request.seed, drawn=request.drawn,
         cache=cache, required=[] if copy is None else [candidates.of(copy)],
         labels=None if labels is None else labels[material.parts["select"]], progress=request.progress,
@@ -83,7 +83,11 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     gate = learned(tables)
     gate, rounds = harden.harden(gate, material.sets, tables, learned, request, reach)
     del tables  # the largest that there is in memory
-    figures = {"cost": round(cost, 3), "test": _tested(gate, material, request), "hardening": rounds}
+    served = {} if math.isinf(request.budget) else meter.served(chosen.items)
+    figures = {
+        "cost": meter.gate(chosen.items), "served_cost": max(served.values(), default=None),
+        "test": _tested(gate, material, request), "hardening": rounds,
+    }  # fmt: skip
     if copy is not None:
         figures["hardened_copy"] = {
             "radius": hardened_copy.RADII * reach,
@@ -122,7 +126,7 @@ def _hardened_copy(
     copy = hardened_copy.untrained(classifier) if request.harden else None
     if copy is None:
         return None
-    needed = meter.gate((candidates.of(copy),))
+    needed = meter.cost((candidates.of(copy),), request.budget)
     if needed > request.budget:
         logger.warning(
             "no hardened copy: with it the gate costs %.2f, more than the budget of %.2f. Without it hardening does "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,12 +15,16 @@ from ce_detect.calibrate import learn
 from ce_detect.calibrate.candidates import Item, signature_of
 from ce_detect.calibrate.cost import CostTable, ratios
 from ce_detect.calibrate.recipe import HeadKind
+from ce_detect.calibrate.served import Server, can_serve
 from ce_detect.detector.gate import Gate
 from ce_detect.detector.traced import Traced
 from ce_detect.signature import Signature
 
 BATCHES = (1, 8, 32)
 """Batch sizes at each of which a whole gate has to keep the budget."""
+
+SERVED = 1.1
+"""Times the budget that a gate may cost in ONNX Runtime, where no interpreter stands between operations."""
 
 _CHUNKS = (4, 8, 16, 32, 64, 128)
 
@@ -49,6 +54,7 @@ class Meter:
         self._x = x[: max(1, _VALUES // x[0].numel())]
         self._table = table
         self._head = head
+        self._server = Server(classifier) if can_serve(classifier) else None
         self.chunk = self._best_chunk()
 
     def items(self, items: list[Item]) -> dict[str, float]:
@@ -70,35 +76,64 @@ class Meter:
         """Cost of a signature without interventions or moments, the model's forward included."""
         return self._table.get(["free"], lambda _: [self._largest(self.signature([]))])["free"]
 
+    def cost(self, items: tuple[Item, ...], budget: float) -> float:
+        """What has to keep a budget: cost of a whole gate in PyTorch and, over `SERVED`, in ONNX Runtime.
+
+        There the batch sizes count on which a gate without any items keeps the budget: around a very small model even
+        the free statistics take long on single inputs.
+        """
+        cost = self.gate(items)
+        if math.isinf(budget) or cost > budget:
+            return cost
+        served = self.served(items)
+        kept = [batch for batch, free in self.served(()).items() if free <= budget * SERVED]
+        return max([cost, *(served[batch] / SERVED for batch in kept)])
+
     def gate(self, items: tuple[Item, ...]) -> float:
         """Cost of a whole gate with these items, where it is largest, see `_largest`; weights do not matter."""
-        name = f"gate {self._head}: " + "; ".join(item.name for item in items)
+        name = f"gate {self._named(items)}"
+        return self._table.get([name], lambda _: [self._largest(self._gate(items))])[name]
+
+    def served(self, items: tuple[Item, ...]) -> dict[int, float]:
+        """Cost of a whole gate in ONNX Runtime, fused graph over the model's own, by batch size.
+
+        Empty where nothing can be exported, or ONNX Runtime is not installed.
+        """
+        if self._server is None:
+            return {}
+        server = self._server
+        names = [f"served at {len(x)} {self._named(items)}" for x in self._batches]
 
         def measure(_: list[str]) -> list[float]:
-            signature = self.signature(list(items))
-            gate = Gate(
-                signature,
-                learn.for_timing(signature, self._head),
-                clean_scores=torch.zeros(1000),
-                threshold=0.0,
-                prevalence=0.5,
-            )
-            return [self._largest(gate.to(self._x.device))]
+            found = server.ratios(self._gate(items), self._batches, rounds=41, seconds=2 * _SECONDS)
+            return [round(ratio, 3) for ratio in found]
 
-        return self._table.get([name], measure)[name]
+        costs = self._table.get(names, measure)
+        return {len(x): costs[name] for x, name in zip(self._batches, names, strict=True)}
+
+    def _named(self, items: tuple[Item, ...]) -> str:
+        return f"{self._head}: " + "; ".join(item.name for item in items)
+
+    def _gate(self, items: tuple[Item, ...]) -> Gate:
+        signature = self.signature(list(items))
+        head = learn.for_timing(signature, self._head)
+        gate = Gate(signature, head, clean_scores=torch.zeros(1000), threshold=0.0, prevalence=0.5)
+        return gate.eval().to(self._x.device)
 
     def signature(self, items: list[Item]) -> Signature:
         """The signature of these items, run in the chunk that is fastest here."""
         return signature_of(self._classifier, items, self.chunk)
 
     def _largest(self, module: nn.Module) -> float:
-        """Largest of the ratios to the model on each batch size and, on the largest, to the model as the gate runs it.
+        """Largest of the ratios to the model on each batch size.
 
-        A gate runs the model faster than its author wrote it. A server does so with or without a gate: on large
-        batches, where only arithmetic counts, what is saved must not pay for interventions.
+        A gate runs the model faster than its author wrote it. A server does so with or without a gate: what is saved
+        must not pay for interventions that a server then has to pay for. Where `served` cannot tell, the ratio to the
+        model as the gate runs it counts too, on the largest batch, where only arithmetic counts.
         """
         found = [self._ratios([module], x, rounds=41)[0] for x in self._batches]
-        found += self._ratios([module], self._batches[-1], rounds=41, against=self._classifier.logits)
+        if self._server is None:
+            found += self._ratios([module], self._batches[-1], rounds=41, against=self._classifier.logits)
         return round(max(found), 3)
 
     def _ratios(

@@ -90,7 +90,7 @@ def search(
     required: Sequence[Item] = (),
     labels: NDArray[Any] | None = None,
     progress: Progress | None = None,
-) -> tuple[Chosen, float]:
+) -> Chosen:
     """Choose interventions and statistics, and measure what the gate with them costs.
 
     Interventions that are learned are learned first, from the clean images of *fit*. Two greedy searches, by gain and
@@ -114,7 +114,7 @@ def search(
         progress: called as each stage begins.
 
     Returns:
-        What was chosen, and its measured cost. The ledger holds of everything considered its ``cost``, its ``gain`` in
+        What was chosen. The ledger holds of everything considered its ``cost``, its ``gain`` in
         the objective over the free statistics alone, what it ``adds`` to all others that were chosen, and whether it is
         ``affordable`` within the budget on its own.
 
@@ -164,11 +164,11 @@ def search(
         ]
         return max(runs, key=lambda run: run.ledger["objective"])
 
-    chosen, cost = _within(choose, meter, budget)
+    chosen = _within(choose, meter, budget)
     considered = _considered(items, costs, own, objective, chosen, room=budget * (1 - MARGIN) - meter.free())
     for family, best in by_family(considered).items():
         logger.info("best of %s: %s", family, best)
-    return replace(chosen, ledger={**chosen.ledger, "considered": considered, "learned": figures}), cost
+    return replace(chosen, ledger={**chosen.ledger, "considered": considered, "learned": figures})
 
 
 def by_family(considered: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -224,7 +224,7 @@ def _considered(
     return entries
 
 
-def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> tuple[Chosen, float]:
+def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> Chosen:
     """Repeat a choice with the room corrected by what the whole gate was measured to cost; keep the best that fits."""
     aim = budget * (1 - MARGIN)
     room = aim - meter.free()
@@ -232,7 +232,7 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> t
     fitting: list[tuple[Chosen, float]] = []
     for _ in range(1 if math.isinf(budget) else _TRIES):
         chosen = choose(room)
-        cost = meter.gate(chosen.items)
+        cost = meter.cost(chosen.items, budget)
         if cost <= budget * (1 - MARGIN / 2):
             fitting.append((chosen, cost))
             enough = max(enough, room)
@@ -242,18 +242,18 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> t
         between = (enough + too_much) / 2 if math.isfinite(too_much) else corrected
         room = corrected if enough < corrected < too_much else between
     if fitting:
-        return max(fitting, key=lambda found: (found[0].ledger.get("objective", 0.0), found[1]))
+        return max(fitting, key=lambda found: (found[0].ledger.get("objective", 0.0), found[1]))[0]
     return _shrunk(chosen, meter, budget)
 
 
-def _shrunk(chosen: Chosen, meter: Meter, budget: float) -> tuple[Chosen, float]:
+def _shrunk(chosen: Chosen, meter: Meter, budget: float) -> Chosen:
     """Leave out the last items until the whole gate keeps the budget."""
-    while (cost := meter.gate(chosen.items)) > budget and chosen.items:
+    while (cost := meter.cost(chosen.items, budget)) > budget and chosen.items:
         logger.info("measured cost %.2f is above the budget; leaving out %s", cost, chosen.items[-1].name)
         chosen = chosen.shrunk()
     if cost > budget:
         logger.warning("the free statistics alone cost %.2f, more than the budget of %.2f", cost, budget)
-    return chosen, cost
+    return chosen
 
 
 def _some(sets: learn.Sets, clean: int, attacked: int) -> learn.Sets:

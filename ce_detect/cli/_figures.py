@@ -31,7 +31,9 @@ def cost(manifest: Plain) -> str:
     """Measured cost of the gate and the budget it was given."""
     budget = manifest["budget"]
     allowed = "no limit" if budget is None else f"a budget of {budget:g}"
-    return f"{manifest['figures']['cost']:.2f} times the model alone, of {allowed}"
+    served = manifest["figures"].get("served_cost")
+    there = "" if served is None else f"; {served:.2f} times in ONNX Runtime"
+    return f"{manifest['figures']['cost']:.2f} times the model alone, of {allowed}{there}"
 
 
 def print_gate(title: str, manifest: Plain, threshold: float) -> None:

@@ -20,11 +20,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from ce_detect.classifiers.torch import TorchClassifier
 from ce_detect.detector.gate import Gate, Verdict
@@ -81,19 +82,32 @@ def fused(gate: Gate, manifest: dict[str, Any], *, uint8: bool = False, riding: 
     check(gate)
     module = FusedGate(gate, uint8=uint8, riding=riding).eval()
     program = _captured(module, _example(gate, uint8))
-    with _quiet():
-        made = torch.onnx.export(
-            program, input_names=[INPUT, THRESHOLD], output_names=Verdict._fields, verbose=False, optimize=False,
-            opset_version=_opset(gate.signature.classifier),
-        )  # fmt: skip
-        assert made is not None
-        tidy.simplify(made.model)
-    model = made.model_proto
+    model = _written(program, [INPUT, THRESHOLD], Verdict._fields, _opset(gate.signature.classifier))
     if not gate.signature.classifier.differentiable:
         from ce_detect.classifiers.onnx import standin
 
         model = standin.filled(model, gate.signature.classifier)
     return tidy.tidied(model, manifest, threshold=float(gate.threshold))
+
+
+def alone(classifier: TorchClassifier) -> ModelProto:
+    """Make a graph of the classifier without a gate: ``input`` in, ``logits`` out.
+
+    Raises:
+        ModelError: it cannot become a graph.
+    """
+    x = classifier.interface.probe(_EXAMPLES)
+    return _written(_captured(classifier, (x,)), [INPUT], ("logits",), None)
+
+
+def _written(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], opset: int | None) -> ModelProto:
+    with _quiet():
+        made = torch.onnx.export(
+            program, input_names=inputs, output_names=outputs, verbose=False, optimize=False, opset_version=opset
+        )
+        assert made is not None
+        tidy.simplify(made.model)
+    return made.model_proto
 
 
 def _opset(classifier: Any) -> int | None:
@@ -134,11 +148,11 @@ def _example(gate: Gate, uint8: bool) -> tuple[Tensor, Tensor]:
     return x, gate.threshold.detach().clone()
 
 
-def _captured(module: nn.Module, example: tuple[Tensor, Tensor]) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch", min=1)
+def _captured(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
+    shapes: tuple[dict[int, Any], ...] = ({0: torch.export.Dim("batch", min=1)}, {})
     try:
         with _quiet(), torch.no_grad():
-            return torch.export.export(module, example, dynamic_shapes=({0: batch}, {}), strict=False)
+            return torch.export.export(module, example, dynamic_shapes=shapes[: len(example)], strict=False)
     except Exception as error:  # torch.export raises many types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"this gate cannot be captured as one graph for every batch size: {reason}") from error
