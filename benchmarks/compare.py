@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import standings
 from arena import Arena, arena
 from detection import RESULTS, environment, progress
-from ours import BUDGETS, Ours, ours
+from ours import BUDGETS, Ours, clean_only, ours
 from peers import PEERS
 from peers.protocol import SEED, Peer, forward
 from standings import Judged
@@ -75,12 +75,13 @@ def compare(name: str, wanted: list[str], *, again: bool) -> None:
             f"{name}: {len(BUDGETS) - len(gates)} of our detectors are missing; run detection.py --only {name}",
             file=sys.stderr,
         )
-    methods: list[Peer] = [*(gates if "ours" in wanted else []), *(PEERS[key]() for key in wanted if key != "ours")]
+    mine = [*gates, *clean_only(subject)] if "ours" in wanted else []
+    methods: list[Peer] = [*mine, *(PEERS[key]() for key in wanted if key != "ours")]
     missing = [method for method in methods if again or not path(name, method.name).exists()]
     if not missing:
         return
     ground = arena(subject, progress)
-    for gate in gates:
+    for gate in mine or gates:
         gate.fit(ground.classifier, ground.taught, {})
     for method in missing:
         outcome = judged(ground, method, gates)

@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from peers.protocol import Floats, Peer
 from subjects import Subject
+from torch import nn
 
 from ce_detect import DetectedModel
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
+from ce_detect.detector.traced import Traced
 
 BUDGETS = (1.1, 1.5, 2.0, 4.5)
+ALONE = 2.0
+"""Budget at which the detector that no attack taught stands beside the others."""
 
 
 class Ours(Peer):
@@ -44,6 +48,41 @@ class Ours(Peer):
         with torch.inference_mode():
             step = self.gate.signature.chunk or len(x)
             return np.concatenate([self.gate.judge(part).score.cpu().numpy() for part in x.split(step)])[:, None]
+
+
+class CleanOnly(Ours):
+    """The detector beside a gate that no attack taught, on the same signature."""
+
+    def __init__(self, subject: Subject, budget: float) -> None:
+        super().__init__(subject, budget)
+        self.name = f"clean-only-{budget:g}"
+        self.title = f"ce-detect, budget {budget:g}, no attacks"
+
+    def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:
+        """Load the gate."""
+        super().prepare(clean, attacked)
+        self._run = Traced(_Beside(self.gate))
+
+    def features(self, x: torch.Tensor) -> Floats:
+        """The score of the detector beside the gate."""
+        with torch.inference_mode():
+            step = self.gate.signature.chunk or len(x)
+            return np.concatenate([self._run(part)[0].cpu().numpy() for part in x.split(step)])[:, None]
+
+
+class _Beside(nn.Module):
+    def __init__(self, gate: Any) -> None:
+        super().__init__()
+        self.signature, self.detector = gate.signature, gate.clean_only
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.detector.verdict(*self.signature(x)).score,)
+
+
+def clean_only(subject: Subject) -> list[CleanOnly]:
+    """The same without attacks, at `ALONE`."""
+    gate = CleanOnly(subject, ALONE)
+    return [gate] if gate.path.exists() else []
 
 
 def ours(subject: Subject) -> list[Ours]:

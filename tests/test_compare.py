@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import compare
 import standings
 from arena import arena
-from ours import ours
+from ours import clean_only, ours
 from standings import Judged
 from subjects import Subject
 
@@ -86,9 +86,12 @@ def test_a_comparison_is_written_and_not_done_again(subject: Subject, capsys: py
     assert found["mahalanobis"]["cost"] > 0
     assert set(found["mahalanobis"]["matrix"]) == {"all", "pgd 6/255"}
     assert found["ours-2"]["summary"]["auroc_seen"] > 0.8
+    alone = json.loads(compare.path("tiny", "clean-only-2").read_text())
+    assert 0.6 < alone["summary"]["auroc_seen"] < found["ours-2"]["summary"]["auroc_seen"]
+    assert alone["matrix"] == {}
     assert 0 <= found["ours-2"]["clean"]["false_positive_rate"] < 0.3
     merged = json.loads((compare.RESULTS / "compare.json").read_text())
-    assert {outcome["peer"] for outcome in merged} == {"ours-2", "max-softmax", "mahalanobis"}
+    assert {outcome["peer"] for outcome in merged} == {"ours-2", "clean-only-2", "max-softmax", "mahalanobis"}
     assert all("against_ours" in outcome for outcome in merged if outcome["peer"] != "ours-2")
     assert (compare.RESULTS / "compare.png").exists()
     before = compare.path("tiny", "mahalanobis").stat().st_mtime_ns
@@ -99,7 +102,7 @@ def test_a_comparison_is_written_and_not_done_again(subject: Subject, capsys: py
 
 def test_ours_lists_only_detectors_that_are_there(subject: Subject) -> None:
     """Without artifacts there is nothing of ours to compare."""
-    assert ours(subject) == []
+    assert ours(subject) == clean_only(subject) == []
 
 
 def scores(clean: list[float], attacked: list[float]) -> Judged:

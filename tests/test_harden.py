@@ -66,12 +66,17 @@ def test_copy_comes_first_and_the_rest_stays() -> None:
     assert isinstance(hard.head, HardenedHead)
 
 
-def test_same_seed_same_detector_with_and_without_the_cache() -> None:
-    """Adaptive examples from the cache are those that would be made."""
+def test_same_seed_same_detector_with_and_without_the_cache(caplog: pytest.LogCaptureFixture) -> None:
+    """Adaptive examples from the cache are those that would be made; damaged ones are made again."""
     first = hardened()
     from_cache = calibrated()
+    assert "cannot be read" not in caplog.text
+    for path in (cache() / "adaptive").iterdir():
+        path.write_bytes(path.read_bytes()[:-100])
+    after_damage = calibrated()
+    assert "adaptive examples in" in caplog.text
     shutil.rmtree(cache() / "adaptive")
-    for other in (from_cache, calibrated()):
+    for other in (from_cache, after_damage, calibrated()):
         assert np.array_equal(first.gate.clean_scores, other.gate.clean_scores)
         assert other.threshold == first.threshold
 

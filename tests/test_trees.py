@@ -17,6 +17,7 @@ from ce_detect.detected_model import DetectedModel
 from ce_detect.detector.head import FusedHead, Head
 from ce_detect.detector.trees import TreeHead
 from ce_detect.errors import CalibrationError
+from ce_detect.runtime import Gate
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -128,6 +129,17 @@ def test_trees_survive_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again(clean).score, guard()(clean).score)
     again.save(tmp_path / "again.safetensors")
     assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+
+def test_learned_trees_judge_alike_in_onnx_runtime(tmp_path: Path) -> None:
+    """On clean and on attacked images, none of which calibration saw."""
+    path = tmp_path / "guard.onnx"
+    assert guard().export(path, data=calibrated.images().x).agree
+    graph = Gate(path)
+    for x in calibrated.fresh():
+        expected, got = guard()(x), graph(x)
+        np.testing.assert_allclose(got.score, expected.score, atol=1e-4)
+        np.testing.assert_array_equal(got.is_adversarial, expected.is_adversarial)
 
 
 def test_untrained_trees_are_as_large_as_trained_ones() -> None:

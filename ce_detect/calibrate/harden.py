@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,8 @@ from ce_detect.evaluate.adaptive.joint import JointMargin
 from ce_detect.evaluate.adaptive.selective import Selective
 from ce_detect.evaluate.adaptive.target import Alone, Gated, Target, margin
 from ce_detect.evaluate.adaptive.union import Case, judged, radii
+
+logger = logging.getLogger("ce_detect")
 
 IMAGES = {"fit": 320, "select": 120}
 """Images that are attacked in a round, at most."""
@@ -132,9 +136,8 @@ def _attacked(gate: Gate, clean: Pixels, reach: float, name: str, request: Reque
     folder = (request.cache or cache_folder()) / "adaptive"
     x = np.asarray(clean)
     path = folder / f"{_key(gate, x, reach)}.safetensors"
-    if path.is_file():
-        found: NDArray[np.float32] = load(path.read_bytes())["x"]
-    else:
+    found = _read(path, x.shape) if path.is_file() else None
+    if found is None:
         found = _run(gate, torch.from_numpy(x), reach).cpu().numpy()
         folder.mkdir(parents=True, exist_ok=True)
         atomic.write(path, save({"x": found}))
@@ -142,6 +145,15 @@ def _attacked(gate: Gate, clean: Pixels, reach: float, name: str, request: Reque
     fooled = margin(judged(Alone(gate.signature.classifier), torch.from_numpy(found)).logits, case.labels) < 0
     settings = (("reach", reach), ("steps", STEPS))
     return AttackedSet(Attack("adaptive", settings, name), found, np.arange(len(x))).subset(fooled.numpy())
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    try:
+        found: NDArray[np.float32] = load(path.read_bytes())["x"]
+    except Exception as error:  # noqa: BLE001  safetensors raises a bare Exception subclass
+        logger.warning("adaptive examples in %s cannot be read (%s); making them again", path, error)
+        return None
+    return found if found.shape == shape else None
 
 
 def _run(gate: Gate, x: torch.Tensor, reach: float) -> torch.Tensor:
