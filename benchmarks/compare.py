@@ -207,7 +207,7 @@ def write() -> None:
     for name in [name for name in SUBJECTS if any(outcome["subject"] == name for outcome in outcomes)]:
         mine = [outcome for outcome in outcomes if outcome["subject"] == name]
         for outcome in mine:
-            if not outcome["peer"].startswith("ours"):
+            if not outcome["peer"].startswith(("ours", "clean-only")):
                 outcome["against_ours"] = standings.better(outcome, beside(name, outcome, mine))
         parts += [f"\n## {SUBJECTS[name].title}\n", standings.table(mine)]
         parts += ["", *(line(outcome["title"], row) for outcome in mine for row in outcome["published"])]

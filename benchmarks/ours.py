@@ -17,7 +17,7 @@ from ce_detect.data import Images
 from ce_detect.detector.traced import Traced
 
 BUDGETS = (1.1, 1.5, 2.0, 4.5)
-ALONE = 2.0
+CLEAN_ONLY_AT = 2.0
 """Budget at which the detector that no attack taught stands beside the others."""
 
 
@@ -80,8 +80,8 @@ class _Beside(nn.Module):
 
 
 def clean_only(subject: Subject) -> list[CleanOnly]:
-    """The same without attacks, at `ALONE`."""
-    gate = CleanOnly(subject, ALONE)
+    """The same without attacks, at `CLEAN_ONLY_AT`."""
+    gate = CleanOnly(subject, CLEAN_ONLY_AT)
     return [gate] if gate.path.exists() else []
 
 

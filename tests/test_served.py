@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import calibrated
+import onnxruntime
 import pytest
 import torch
 from conftest import subject, tiny_images
 
 from ce_detect import interventions
+from ce_detect.calibrate import hardened_copy, served
 from ce_detect.calibrate import meter as metering
-from ce_detect.calibrate import served
 from ce_detect.calibrate.candidates import Item, of
 from ce_detect.calibrate.cost import CostTable
 from ce_detect.calibrate.meter import BATCHES, SERVED, Meter
-from ce_detect.calibrate.served import Server, can_serve
+from ce_detect.calibrate.served import ServedCost, can_measure
+from ce_detect.classifiers.torch import wrap
+from ce_detect.cli._figures import cost as described
+from ce_detect.detected_model import DetectedModel
+from ce_detect.export import graph
 from ce_detect.models import fashion_cnn
 
 
-def meter(folder: Path) -> Meter:
-    """Of a tiny model; costs are kept in the folder."""
-    tiny = subject("plain")
-    table = CostTable(folder, tiny.classifier, batches=BATCHES)
-    return Meter(tiny.classifier, tiny.classifier.logits, tiny_images("plain", max(BATCHES)), table, "logistic")
+def meter(folder: Path, classifier: Any = None) -> Meter:
+    """Of a tiny model, or of another of the same input; costs are kept in the folder."""
+    classifier = subject("plain").classifier if classifier is None else classifier
+    table = CostTable(folder, classifier, batches=BATCHES)
+    shape = classifier.input_shape
+    x = tiny_images("plain", max(BATCHES)) if shape == (3, 16, 16) else torch.rand(max(BATCHES), *shape)
+    return Meter(classifier, classifier.logits, x, table, "logistic")
 
 
 def masked() -> tuple[Item, ...]:
@@ -35,26 +42,42 @@ def masked() -> tuple[Item, ...]:
     return (of(interventions.GridMask(cells=3)),)
 
 
+def fashion() -> Any:
+    """A classifier large enough for its arithmetic to matter."""
+    return wrap(fashion_cnn(), input_shape=(1, 28, 28), bounds=(0.0, 1.0))
+
+
 def test_a_gate_in_onnx_runtime_costs_what_it_runs(tmp_path: Path) -> None:
-    """The free statistics cost more than the model alone, nine more forward passes at least twice that."""
-    costs = meter(tmp_path)
+    """Nine more forward passes take at least three times as long as the free statistics, which are not for nothing."""
+    costs = meter(tmp_path, fashion())
     free, whole = costs.served(()), costs.served(masked())
     assert tuple(free) == tuple(whole) == BATCHES
-    assert all(1.0 < free[batch] < whole[batch] for batch in BATCHES)
-    assert whole[max(BATCHES)] > 2 * free[max(BATCHES)]
+    assert free[1] > 1.0
+    assert whole[max(BATCHES)] > 3 * free[max(BATCHES)]
+
+
+def test_a_hardened_copy_costs_a_forward_pass_there_too(tmp_path: Path) -> None:
+    """Its weights are not the classifier's yet: ONNX Runtime would compute what is equal only once."""
+    classifier = fashion()
+    copy = hardened_copy.for_timing(classifier)
+    assert copy is not None
+    costs = meter(tmp_path, classifier)
+    assert costs.served((of(copy),))[max(BATCHES)] > costs.served(())[max(BATCHES)] + 0.5
 
 
 def test_it_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another calibration of the same model makes the same choices."""
+    """Another calibration of the same model makes the same choices; another version of the runtime measures again."""
     first = meter(tmp_path).served(masked())
-    monkeypatch.setattr(Server, "ratios", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(ServedCost, "ratios", lambda *_, **__: [9.0] * len(BATCHES))
     assert meter(tmp_path).served(masked()) == first
+    monkeypatch.setattr(served, "version", lambda _: "0.0")
+    assert set(meter(tmp_path).served(masked()).values()) == {9.0}
 
 
 def costing(monkeypatch: pytest.MonkeyPatch, gate: float, free: list[float], whole: list[float]) -> None:
     """Let a gate have these costs in PyTorch, and in ONNX Runtime with and without items."""
     monkeypatch.setattr(Meter, "gate", lambda *_: gate)
-    monkeypatch.setattr(Meter, "served", lambda _, chosen: dict(zip(BATCHES, whole if chosen else free, strict=True)))
+    monkeypatch.setattr(Meter, "served", lambda _, items: dict(zip(BATCHES, whole if items else free, strict=True)))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +86,7 @@ def costing(monkeypatch: pytest.MonkeyPatch, gate: float, free: list[float], who
         (1.2, [1.1, 1.1, 1.1], [1.4, 1.5, 1.6], 1.6 / SERVED),
         (1.2, [1.1, 1.1, 1.1], [1.65, 1.5, 1.6], 1.5),
         (1.45, [1.1, 1.1, 1.1], [1.4, 1.5, 1.5], 1.45),
-        (1.2, [1.7, 1.1, 1.1], [3.0, 1.5, 1.54], 1.4),  # on single inputs no gate keeps it
+        (1.2, [1.64, 1.1, 1.1], [3.0, 1.5, 1.54], 1.4),  # on single inputs no gate keeps it
         (1.2, [1.7, 1.7, 1.7], [3.0, 3.0, 3.0], 1.2),
         (1.6, [1.1, 1.1, 1.1], [9.0, 9.0, 9.0], 1.6),  # too dear already
     ],
@@ -72,7 +95,7 @@ def test_the_dearer_of_both_runtimes_decides(
     gate: float, free: list[float], whole: list[float], expected: float, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A tenth more is allowed in ONNX Runtime, on the batch sizes where a gate without items keeps it."""
+    """A tenth more is allowed in ONNX Runtime, on the batch sizes where a gate without items leaves room."""
     costs = meter(tmp_path)
     costing(monkeypatch, gate, free, whole)
     assert costs.cost(masked(), 1.5) == pytest.approx(expected)
@@ -81,41 +104,8 @@ def test_the_dearer_of_both_runtimes_decides(
 def test_without_a_budget_nothing_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to hold a cost against."""
     costs = meter(tmp_path)
-    monkeypatch.setattr(Server, "ratios", lambda *_, **__: pytest.fail("measured in ONNX Runtime"))
+    monkeypatch.setattr(ServedCost, "ratios", lambda *_, **__: pytest.fail("measured in ONNX Runtime"))
     assert costs.cost(masked(), math.inf) == costs.gate(masked())
-
-
-@pytest.mark.parametrize(
-    ("found", "costs"), [([False], ("bare", "folded")), ([True], ("bare",))], ids=["no runtime", "runtime"]
-)
-def test_without_onnx_runtime_the_folded_model_counts(
-    found: list[bool], costs: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the place of ONNX Runtime, the gate is then held against the model with its batch norms folded."""
-    monkeypatch.setattr(metering, "can_serve", lambda _: found[0])
-    against: list[str] = []
-
-    def recorded(_: object, modules: list[Any], x: object, rounds: int = 7, against_: Any = None, **given: Any) -> Any:
-        against.append("folded" if given.get("against") else "bare")
-        return [1.5] * len(modules)
-
-    counted = meter(tmp_path)
-    monkeypatch.setattr(Meter, "_ratios", recorded)
-    assert counted.gate(()) == 1.5
-    assert tuple(dict.fromkeys(against)) == costs
-    assert bool(counted.served(())) is found[0]
-
-
-def test_what_cannot_become_a_graph_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hooked models, half precision, and a machine without one of the packages."""
-    assert can_serve(subject("plain").classifier)
-    assert not can_serve(subject("branching").classifier)
-    half = torch.float16
-    monkeypatch.setattr(subject("residual").classifier, "dtype", half)
-    assert not can_serve(subject("residual").classifier)
-    with monkeypatch.context() as missing:
-        missing.setattr(served, "find_spec", lambda name: None if name == "onnxscript" else find_spec(name))
-        assert not can_serve(subject("plain").classifier)
 
 
 def failing(*_: object) -> Any:
@@ -123,32 +113,66 @@ def failing(*_: object) -> Any:
     raise RuntimeError("no ONNX form\nof an operator")
 
 
-@pytest.mark.parametrize("function", ["alone", "fused"])
-def test_a_graph_that_cannot_be_made_holds_nothing_up(
-    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("why", ["no runtime", "not exportable", "bare", "fused"])
+def test_where_nothing_can_be_measured_the_folded_model_counts(
+    why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Calibration goes on with the costs in PyTorch, and the log says why."""
-    from ce_detect.export import graph
-
-    monkeypatch.setattr(graph, function, failing)
-    with caplog.at_level(logging.INFO, "ce_detect"):
+    """Without ONNX Runtime, for what has no ONNX form, and where the exporter fails, which is tried only once."""
+    costs, items = meter(tmp_path), masked()
+    if why == "no runtime":
+        monkeypatch.setattr(metering, "can_measure", lambda _: False)
         costs = meter(tmp_path)
-        assert set(costs.served(masked()).values()) == {0.0}
-        assert costs.cost(masked(), 1000.0) == costs.gate(masked())
-    assert "no cost in ONNX Runtime: no ONNX form" in caplog.text
+    elif why == "not exportable":
+        items = (of(interventions.GradientStep()),)
+    else:
+        monkeypatch.setattr(graph, why, failing)
+    monkeypatch.setattr(Meter, "_ratios", lambda *_, against=None, **__: [1.7 if against is None else 1.9])
+    with caplog.at_level(logging.INFO, "ce_detect"):
+        assert costs.served(items) == {}
+        assert costs.cost(items, 2.0) == 1.9
+    assert caplog.text.count("no cost in ONNX Runtime") == (why in ("bare", "fused"))
 
 
-def test_the_graph_of_the_model_alone_is_the_model() -> None:
+def test_what_cannot_become_a_graph_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hooked models, half precision, other devices, and a machine without one of the packages."""
+    assert can_measure(subject("plain").classifier)
+    assert not can_measure(subject("branching").classifier)
+    with monkeypatch.context() as half:
+        half.setattr(subject("residual").classifier, "dtype", torch.float16)
+        assert not can_measure(subject("residual").classifier)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(type(subject("plain").classifier), "device", torch.device("cuda"))
+        assert not can_measure(subject("plain").classifier)
+    with monkeypatch.context() as missing:
+        missing.setattr(served, "find_spec", lambda name: None if name == "onnxscript" else find_spec(name))
+        assert not can_measure(subject("plain").classifier)
+    assert can_measure(subject("plain").classifier)
+
+
+def test_the_graph_of_the_bare_model_is_the_model() -> None:
     """Logits of the graph that gates are held against are those of the classifier, for every batch size."""
-    import onnxruntime
-
-    from ce_detect.classifiers.torch import wrap
-    from ce_detect.export.graph import alone
-
-    classifier: Any = wrap(fashion_cnn(), input_shape=(1, 28, 28), bounds=(0.0, 1.0))
-    session = onnxruntime.InferenceSession(alone(classifier).SerializeToString(), providers=["CPUExecutionProvider"])
-    check: Callable[..., None] = torch.testing.assert_close
+    classifier = fashion()
+    content = graph.bare(classifier).SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for count in (1, 5):
         x = torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(count))
         (logits,) = session.run(None, {"input": x.numpy()})
-        check(torch.from_numpy(logits), classifier.logits(x).detach(), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(torch.from_numpy(logits), classifier.logits(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_manifest_says_what_serving_costs(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By batch size; where not even the free statistics keep the budget, a warning says so."""
+    settings: dict[str, Any] = {"recipe": calibrated.CLEAN, "fpr": 0.1, "jobs": 1, "cache": calibrated.cache()}
+    monkeypatch.setattr(
+        Meter, "served", lambda _, items: dict(zip(BATCHES, (3.1, 1.2, 1.3) if items else (2.3, 1.1, 1.1), strict=True))
+    )
+    monkeypatch.setattr(Meter, "gate", lambda *_: 1.9)
+    guard = DetectedModel(fashion_cnn()).calibrate(calibrated.images().x, budget=2.0, **settings)
+    assert guard.manifest["figures"]["served_cost"] == {"1": 3.1, "8": 1.2, "32": 1.3}
+    assert "in ONNX Runtime 3.10 / 1.20 / 1.30 in batches of 1 / 8 / 32" in described(guard.manifest)
+    assert "take 2.30 times the model in batches of 1: there the budget of 2.00 does not bind" in caplog.text
+    free = DetectedModel(fashion_cnn()).calibrate(calibrated.images().x, budget=math.inf, **settings)
+    assert free.manifest["figures"]["served_cost"] == {}
+    assert "ONNX" not in described(free.manifest)

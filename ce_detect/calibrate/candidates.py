@@ -93,7 +93,7 @@ def candidates(classifier: Any, seed: int) -> list[Item]:
         Blur(sigma=0.5), Blur(sigma=0.8), Median(size=2), Contrast(factor=0.7), Grey(), Rotate(degrees=-10),
         Zoom(factor=0.9),
         GridMask(cells=2), GridMask(cells=2, reverse=True), GridMask(cells=2, baseline="blur"),
-        GridMask(cells=2, baseline="noise", seed=seed), RandomMask(draws=2, seed=seed),
+        GridMask(cells=2, baseline="noise"), RandomMask(draws=2, seed=seed),
         RandomMask(draws=2, reverse=True, seed=seed),
     ]  # fmt: skip
     if classifier.elastic:

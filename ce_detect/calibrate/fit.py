@@ -24,7 +24,7 @@ from ce_detect.calibrate import candidates, harden, hardened_copy, identity, lea
 from ce_detect.calibrate.cost import CostTable
 from ce_detect.calibrate.manifest import manifest
 from ce_detect.calibrate.material import Material, corrupted, gathered
-from ce_detect.calibrate.meter import BATCHES, Meter
+from ce_detect.calibrate.meter import BATCHES, SERVED, Meter
 from ce_detect.calibrate.request import Request
 from ce_detect.calibrate.search import search
 from ce_detect.data import Images, Pixels, rows
@@ -83,9 +83,9 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     gate = learned(tables)
     gate, rounds = harden.harden(gate, material.sets, tables, learned, request, reach)
     del tables  # the largest that there is in memory
-    served = {} if math.isinf(request.budget) else meter.served(chosen.items)
+    served = {} if math.isinf(request.budget) else _served(meter, chosen.items, request.budget)
     figures = {
-        "cost": meter.gate(chosen.items), "served_cost": max(served.values(), default=None),
+        "cost": meter.gate(chosen.items), "served_cost": {str(batch): ratio for batch, ratio in served.items()},
         "test": _tested(gate, material, request), "hardening": rounds,
     }  # fmt: skip
     if copy is not None:
@@ -126,8 +126,11 @@ def _hardened_copy(
     copy = hardened_copy.untrained(classifier) if request.harden else None
     if copy is None:
         return None
-    needed = meter.cost((candidates.of(copy),), request.budget)
-    if needed > request.budget:
+    timed = hardened_copy.for_timing(classifier)
+    assert timed is not None
+    alone = (candidates.of(timed),)
+    if meter.cost(alone, request.budget) > request.budget:
+        needed = max([meter.gate(alone), *(ratio / SERVED for ratio in meter.served(alone).values())])
         logger.warning(
             "no hardened copy: with it the gate costs %.2f, more than the budget of %.2f. Without it hardening does "
             "little; ask for a budget of %.1f", needed, request.budget, math.ceil(10 * needed + 1) / 10,
@@ -135,6 +138,17 @@ def _hardened_copy(
         return None
     x = Concatenated([material.clean("fit"), further.x])
     return hardened_copy.trained(classifier, copy, x, reach, seed=request.seed, folder=cache, progress=request.progress)
+
+
+def _served(meter: Meter, items: tuple[candidates.Item, ...], budget: float) -> dict[int, float]:
+    """Costs in ONNX Runtime by batch size, and a warning where nothing could keep the budget there."""
+    if tight := meter.tight(budget):
+        logger.warning(
+            "in ONNX Runtime the free statistics alone take %s times the model in batches of %s: there the budget of "
+            "%.2f does not bind, and holds in PyTorch only",
+            " / ".join(f"{ratio:.2f}" for ratio in tight.values()), " / ".join(map(str, tight)), budget,
+        )  # fmt: skip
+    return meter.served(items)
 
 
 def _sample(fit: learn.Sets) -> NDArray[np.float32]:

@@ -74,6 +74,16 @@ def untrained(classifier: Any) -> HardenedCopy | None:
     return copy
 
 
+def for_timing(classifier: Any) -> HardenedCopy | None:
+    """A copy with other weights than the classifier's: ONNX Runtime computes what is equal only once."""
+    copy = untrained(classifier)
+    if copy is not None:
+        with torch.no_grad():
+            for weights in copy.parameters():
+                weights.mul_(1.01)
+    return copy
+
+
 def trained(
     classifier: Any, copy: HardenedCopy, x: Pixels, reach: float, *, seed: int, folder: Path,
     progress: Progress | None = None,

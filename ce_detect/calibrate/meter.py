@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from functools import partial
@@ -15,16 +16,22 @@ from ce_detect.calibrate import learn
 from ce_detect.calibrate.candidates import Item, signature_of
 from ce_detect.calibrate.cost import CostTable, ratios
 from ce_detect.calibrate.recipe import HeadKind
-from ce_detect.calibrate.served import Server, can_serve
+from ce_detect.calibrate.served import ServedCost, can_measure
 from ce_detect.detector.gate import Gate
 from ce_detect.detector.traced import Traced
+from ce_detect.errors import ModelError
 from ce_detect.signature import Signature
+
+logger = logging.getLogger("ce_detect")
 
 BATCHES = (1, 8, 32)
 """Batch sizes at each of which a whole gate has to keep the budget."""
 
 SERVED = 1.1
 """Times the budget that a gate may cost in ONNX Runtime, where no interpreter stands between operations."""
+
+ROOM = 0.97
+"""Share of it that a gate without items may take at most, for a batch size to count there."""
 
 _CHUNKS = (4, 8, 16, 32, 64, 128)
 
@@ -54,7 +61,7 @@ class Meter:
         self._x = x[: max(1, _VALUES // x[0].numel())]
         self._table = table
         self._head = head
-        self._server = Server(classifier) if can_serve(classifier) else None
+        self._served = ServedCost(classifier) if can_measure(classifier) else None
         self.chunk = self._best_chunk()
 
     def items(self, items: list[Item]) -> dict[str, float]:
@@ -79,37 +86,65 @@ class Meter:
     def cost(self, items: tuple[Item, ...], budget: float) -> float:
         """What has to keep a budget: cost of a whole gate in PyTorch and, over `SERVED`, in ONNX Runtime.
 
-        There the batch sizes count on which a gate without any items keeps the budget: around a very small model even
-        the free statistics take long on single inputs.
+        A gate runs the model faster than its author wrote it. A server does so with or without a gate, so what is
+        saved must not pay for interventions that a server then has to pay for. In ONNX Runtime the batch sizes count
+        for which `tight` leaves room. Where nothing can be measured there, the cost over the model as the gate runs it
+        counts, on the largest batch, where only arithmetic matters.
         """
         cost = self.gate(items)
         if math.isinf(budget) or cost > budget:
             return cost
         served = self.served(items)
-        kept = [batch for batch, free in self.served(()).items() if free <= budget * SERVED]
-        return max([cost, *(served[batch] / SERVED for batch in kept)])
+        if not served:
+            return max(cost, self._folded(items))
+        tight = self.tight(budget)
+        return max([cost, *(ratio / SERVED for batch, ratio in served.items() if batch not in tight)])
+
+    def tight(self, budget: float) -> dict[int, float]:
+        """Batch sizes, and costs in ONNX Runtime, at which a gate without any items takes all of a budget there.
+
+        Around a very small model even the free statistics take long on single inputs; nothing could keep the budget.
+        """
+        return {batch: free for batch, free in self.served(()).items() if free > budget * SERVED * ROOM}
 
     def gate(self, items: tuple[Item, ...]) -> float:
-        """Cost of a whole gate with these items, where it is largest, see `_largest`; weights do not matter."""
+        """Cost of a whole gate with these items in PyTorch, on the batch size where it is largest.
+
+        Its weights do not matter.
+        """
         name = f"gate {self._named(items)}"
         return self._table.get([name], lambda _: [self._largest(self._gate(items))])[name]
 
     def served(self, items: tuple[Item, ...]) -> dict[int, float]:
-        """Cost of a whole gate in ONNX Runtime, fused graph over the model's own, by batch size.
+        """Cost of a whole gate in ONNX Runtime, fused graph over the bare model's, by batch size.
 
-        Empty where nothing can be exported, or ONNX Runtime is not installed.
+        Empty where it cannot be exported, or there is no ONNX Runtime.
         """
-        if self._server is None:
+        if self._served is None or not all(item.exportable for item in items):
             return {}
-        server = self._server
-        names = [f"served at {len(x)} {self._named(items)}" for x in self._batches]
+        served = self._served
+        names = [f"{served.runtime} at {len(x)} {self._named(items)}" for x in self._batches]
 
         def measure(_: list[str]) -> list[float]:
-            found = server.ratios(self._gate(items), self._batches, rounds=41, seconds=2 * _SECONDS)
+            found = served.ratios(self._gate(items), self._batches, rounds=41, seconds=2 * _SECONDS)
             return [round(ratio, 3) for ratio in found]
 
-        costs = self._table.get(names, measure)
+        try:
+            costs = self._table.get(names, measure)
+        except ModelError as error:
+            logger.info("no cost in ONNX Runtime: %s", error)
+            self._served = None
+            return {}
         return {len(x): costs[name] for x, name in zip(self._batches, names, strict=True)}
+
+    def _folded(self, items: tuple[Item, ...]) -> float:
+        name = f"folded {self._named(items)}"
+
+        def measure(_: list[str]) -> list[float]:
+            against = self._classifier.logits
+            return [round(self._ratios([self._gate(items)], self._batches[-1], rounds=41, against=against)[0], 3)]
+
+        return self._table.get([name], measure)[name]
 
     def _named(self, items: tuple[Item, ...]) -> str:
         return f"{self._head}: " + "; ".join(item.name for item in items)
@@ -125,16 +160,8 @@ class Meter:
         return signature_of(self._classifier, items, self.chunk)
 
     def _largest(self, module: nn.Module) -> float:
-        """Largest of the ratios to the model on each batch size.
-
-        A gate runs the model faster than its author wrote it. A server does so with or without a gate: what is saved
-        must not pay for interventions that a server then has to pay for. Where `served` cannot tell, the ratio to the
-        model as the gate runs it counts too, on the largest batch, where only arithmetic counts.
-        """
-        found = [self._ratios([module], x, rounds=41)[0] for x in self._batches]
-        if self._server is None:
-            found += self._ratios([module], self._batches[-1], rounds=41, against=self._classifier.logits)
-        return round(max(found), 3)
+        """Largest of the ratios to the bare model over the batch sizes."""
+        return round(max(self._ratios([module], x, rounds=41)[0] for x in self._batches), 3)
 
     def _ratios(
         self, modules: list[nn.Module], x: Tensor, rounds: int = 7, against: Callable[[Tensor], Any] | None = None

@@ -91,7 +91,7 @@ def search(
     labels: NDArray[Any] | None = None,
     progress: Progress | None = None,
 ) -> Chosen:
-    """Choose interventions and statistics, and measure what the gate with them costs.
+    """Choose interventions and statistics with which the gate keeps a budget.
 
     Interventions that are learned are learned first, from the clean images of *fit*. Two greedy searches, by gain and
     by gain for cost, then add one item at a time while the budget lasts; the better wins. Costs do not simply add up,

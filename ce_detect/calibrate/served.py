@@ -1,10 +1,10 @@
-"""What a gate costs where it is served: its fused graph beside the graph of the model alone, in ONNX Runtime."""
+"""What a gate costs where it is served: its fused graph over the graph of the bare model, in ONNX Runtime."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -14,51 +14,56 @@ from torch import Tensor
 from ce_detect.calibrate import cost
 from ce_detect.classifiers.torch import TorchClassifier
 from ce_detect.detector.gate import Gate
+from ce_detect.errors import ModelError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
     from onnxruntime import InferenceSession
 
-logger = logging.getLogger("ce_detect")
-
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-class Server:
-    """A classifier in ONNX Runtime on a CPU, with as many threads as PyTorch has.
+class ServedCost:
+    """Measures gates of one classifier in ONNX Runtime on a CPU, with as many threads as PyTorch has.
+
+    Attributes:
+        runtime: name and version of what runs the graphs.
 
     Args:
-        classifier: what `can_serve` says can become a graph.
+        classifier: what `can_measure` says can become a graph.
     """
 
     def __init__(self, classifier: TorchClassifier) -> None:
         self._classifier = classifier
+        self._bare: InferenceSession | None = None
+        self.runtime = f"onnxruntime {version('onnxruntime')}"
 
     def ratios(self, gate: Gate, batches: Sequence[Tensor], *, rounds: int, seconds: float) -> list[float]:
-        """Time of the fused graph over that of the model's own, on each batch ``(batch, channels, height, width)``.
+        """Time of the fused graph over that of the bare model's, on each batch ``(batch, channels, height, width)``.
 
-        Zeros where one of the graphs cannot be made or run after all, as the log says: nothing is served then.
+        Raises:
+            ModelError: one of the graphs cannot be made or run.
         """
-        from ce_detect.export import graph
-
         try:
-            alone, gated = self._alone, _opened(graph.fused(gate, {}))
-            feeds = [{"input": x.numpy()} for x in batches]
-            timed = partial(cost.ratios, rounds=rounds, seconds=seconds)
-            return [timed(partial(alone.run, None, feed), [partial(gated.run, None, feed)])[0] for feed in feeds]
-        except Exception as error:  # noqa: BLE001  whatever exporter and runtime raise, calibration goes on
-            logger.info("no cost in ONNX Runtime: %s", str(error).strip().partition("\n")[0])
-            return [0.0] * len(batches)
+            return self._ratios(gate, batches, partial(cost.ratios, rounds=rounds, seconds=seconds))
+        except Exception as error:  # exporter and runtime raise many types
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"the gate does not run in ONNX Runtime: {reason}") from error
 
-    @cached_property
-    def _alone(self) -> InferenceSession:
+    def _ratios(self, gate: Gate, batches: Sequence[Tensor], timed: Callable[..., list[float]]) -> list[float]:
         from ce_detect.export import graph
 
-        return _opened(graph.alone(self._classifier))
+        if self._bare is None:
+            self._bare = _opened(graph.bare(self._classifier))
+        bare, gated, found = self._bare, _opened(graph.fused(gate, {})), []
+        for x in batches:
+            feed = {"input": x.numpy()}
+            found += timed(partial(bare.run, None, feed), [partial(gated.run, None, feed)])
+        return found
 
 
-def can_serve(classifier: Any) -> bool:
-    """Whether gates of a classifier can become graphs, and there is an ONNX Runtime to run them in."""
+def can_measure(classifier: Any) -> bool:
+    """Whether a classifier on a CPU can become a graph, and there is an ONNX Runtime to run it in."""
     captured = isinstance(classifier, TorchClassifier) and classifier.dtype is torch.float32
     return captured and classifier.device.type == "cpu" and all(map(find_spec, _PACKAGES))
 
@@ -69,4 +74,5 @@ def _opened(model: ModelProto) -> InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the two sessions take turns
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -31,8 +31,9 @@ def cost(manifest: Plain) -> str:
     """Measured cost of the gate and the budget it was given."""
     budget = manifest["budget"]
     allowed = "no limit" if budget is None else f"a budget of {budget:g}"
-    served = manifest["figures"].get("served_cost")
-    there = "" if served is None else f"; {served:.2f} times in ONNX Runtime"
+    served = manifest["figures"].get("served_cost") or {}
+    ratios = " / ".join(f"{ratio:.2f}" for ratio in served.values())
+    there = f"; in ONNX Runtime {ratios} in batches of {' / '.join(served)}" if served else ""
     return f"{manifest['figures']['cost']:.2f} times the model alone, of {allowed}{there}"
 
 

@@ -25,6 +25,9 @@ from ce_detect.errors import CalibrationError, MissingExtraError, TooFewSamplesE
 
 Guarantee = Literal["pac", "marginal"]
 
+ROUNDING = 1e-4
+"""Difference of scores between runtimes that is rounding."""
+
 
 def needed_samples(fpr: float, *, guarantee: Guarantee = "pac", confidence: float = 0.95) -> int:
     """Smallest number of clean samples with which ``fpr`` can be promised.
@@ -41,7 +44,7 @@ def needed_samples(fpr: float, *, guarantee: Guarantee = "pac", confidence: floa
 
 
 def rank(n: int, fpr: float, *, guarantee: Guarantee = "pac", confidence: float = 0.95) -> int:
-    """Rank ``k`` of the clean score that is the threshold: inputs above the k-th smallest are flagged.
+    """Rank ``k`` of the clean score that sets the threshold: inputs above the k-th smallest are flagged.
 
     Args:
         n: number of clean scores.
@@ -73,6 +76,9 @@ def rank(n: int, fpr: float, *, guarantee: Guarantee = "pac", confidence: float 
 def threshold(scores: NDArray[Any], fpr: float, *, guarantee: Guarantee = "pac", confidence: float = 0.95) -> float:
     """Threshold above which an input is flagged, from clean scores ``(n,)``; see `rank`.
 
+    It lies `ROUNDING` above the score of that rank, but at most half-way to the next larger one: runtimes differ in the
+    last digits, and must not differ about inputs that score as the one that sets the threshold.
+
     Raises:
         TooFewSamplesError: ``n`` cannot support the rate.
         CalibrationError: scores that are not finite.
@@ -81,7 +87,11 @@ def threshold(scores: NDArray[Any], fpr: float, *, guarantee: Guarantee = "pac",
     if scores.ndim != 1 or not np.isfinite(scores).all():
         raise CalibrationError("clean scores must be a finite one-dimensional array")
     k = rank(len(scores), fpr, guarantee=guarantee, confidence=confidence)
-    return float(np.sort(scores)[k - 1])
+    at = np.sort(scores)[k - 1]
+    larger = scores[scores > at]
+    room = np.inf if not len(larger) else (float(larger.min()) - float(at)) / 2
+    above = np.float32(float(at) + min(room, ROUNDING))
+    return float(above if not len(larger) or above < larger.min() else at)
 
 
 def p_values(clean: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:

@@ -90,7 +90,7 @@ def fused(gate: Gate, manifest: dict[str, Any], *, uint8: bool = False, riding: 
     return tidy.tidied(model, manifest, threshold=float(gate.threshold))
 
 
-def alone(classifier: TorchClassifier) -> ModelProto:
+def bare(classifier: TorchClassifier) -> ModelProto:
     """Make a graph of the classifier without a gate: ``input`` in, ``logits`` out.
 
     Raises:

@@ -17,6 +17,7 @@ from ce_detect.calibrate.attacks import Attack
 from ce_detect.calibrate.sets import Progress, attack_all
 from ce_detect.data import Images
 from ce_detect.data.pixels import Pixels
+from ce_detect.detector import conformal
 from ce_detect.detector.gate import Gate, Verdict
 from ce_detect.errors import ArtifactError
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from ce_detect.detected_model import DetectedModel
 
-SCORE_TOLERANCE = 1e-4
+SCORE_TOLERANCE = conformal.ROUNDING
 """Largest difference of two scores that is rounding."""
 
 BATCH = 32
