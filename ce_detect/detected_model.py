@@ -148,7 +148,8 @@ class DetectedModel:
                 accuracy says that preprocessing or the order of the classes is not what the model expects.
             recipe: name of a recipe that ships with ce-detect, path of a TOML file, or a `Recipe`.
             fpr: largest share of clean inputs that may be flagged, in (0, 1).
-            budget: largest cost of a gated forward relative to a bare one, as measured here; ``math.inf`` for no limit.
+            budget: largest cost of a gated forward relative to a bare one, as measured here in PyTorch, and 1.1 times
+                of it in ONNX Runtime, see `ce_detect.calibrate.meter.Meter.cost`; ``math.inf`` for no limit.
             guarantee: ``"pac"``: with probability ``confidence`` over the calibration data the false-positive rate of
                 this gate is at most ``fpr``; ``"marginal"``: it is so on average over calibrations.
             confidence: see ``guarantee``, in (0, 1).

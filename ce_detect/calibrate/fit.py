@@ -142,13 +142,14 @@ def _hardened_copy(
 
 def _served(meter: Meter, items: tuple[candidates.Item, ...], budget: float) -> dict[int, float]:
     """Costs in ONNX Runtime by batch size, and a warning where nothing could keep the budget there."""
-    if tight := meter.tight(budget):
+    served, tight = meter.served(items), meter.tight(budget)
+    if served and tight:
         logger.warning(
             "in ONNX Runtime the free statistics alone take %s times the model in batches of %s: there the budget of "
             "%.2f does not bind, and holds in PyTorch only",
             " / ".join(f"{ratio:.2f}" for ratio in tight.values()), " / ".join(map(str, tight)), budget,
         )  # fmt: skip
-    return meter.served(items)
+    return served
 
 
 def _sample(fit: learn.Sets) -> NDArray[np.float32]:

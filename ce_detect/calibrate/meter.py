@@ -30,8 +30,9 @@ BATCHES = (1, 8, 32)
 SERVED = 1.1
 """Times the budget that a gate may cost in ONNX Runtime, where no interpreter stands between operations."""
 
-ROOM = 0.97
-"""Share of it that a gate without items may take at most, for a batch size to count there."""
+ROOM = 2 / 3
+"""Share of what a budget allows there beyond the model itself that a gate without items may take at most, for a batch
+size to count."""
 
 _CHUNKS = (4, 8, 16, 32, 64, 128)
 
@@ -101,11 +102,12 @@ class Meter:
         return max([cost, *(ratio / SERVED for batch, ratio in served.items() if batch not in tight)])
 
     def tight(self, budget: float) -> dict[int, float]:
-        """Batch sizes, and costs in ONNX Runtime, at which a gate without any items takes all of a budget there.
+        """Batch sizes, and costs in ONNX Runtime, at which a gate without any items leaves too little of a budget.
 
-        Around a very small model even the free statistics take long on single inputs; nothing could keep the budget.
+        Around a very small model even the free statistics take long on single inputs; hardly a gate could keep it.
         """
-        return {batch: free for batch, free in self.served(()).items() if free > budget * SERVED * ROOM}
+        most = 1 + ROOM * (budget * SERVED - 1)
+        return {batch: free for batch, free in self.served(()).items() if free > most}
 
     def gate(self, items: tuple[Item, ...]) -> float:
         """Cost of a whole gate with these items in PyTorch, on the batch size where it is largest.
