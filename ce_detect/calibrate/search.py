@@ -243,13 +243,13 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> C
         room = corrected if enough < corrected < too_much else between
     if fitting:
         return max(fitting, key=lambda found: (found[0].ledger.get("objective", 0.0), found[1]))[0]
-    return _shrunk(chosen, meter, budget)
+    return _shrunk(chosen, meter, budget, share=1 - MARGIN / 2)
 
 
-def _shrunk(chosen: Chosen, meter: Meter, budget: float) -> Chosen:
-    """Leave out the last items until the whole gate keeps the budget."""
-    while (cost := meter.cost(chosen.items, budget)) > budget and chosen.items:
-        logger.info("measured cost %.2f is above the budget; leaving out %s", cost, chosen.items[-1].name)
+def _shrunk(chosen: Chosen, meter: Meter, budget: float, *, share: float = 1.0) -> Chosen:
+    """Leave out the last items until the whole gate keeps so much of the budget."""
+    while (cost := meter.cost(chosen.items, budget)) > budget * share and chosen.items:
+        logger.info("measured cost %.2f is too much for the budget; leaving out %s", cost, chosen.items[-1].name)
         chosen = chosen.shrunk()
     if cost > budget:
         logger.warning("the free statistics alone cost %.2f, more than the budget of %.2f", cost, budget)

@@ -31,7 +31,8 @@ def cost(manifest: Plain) -> str:
     """Measured cost of the gate and the budget it was given."""
     budget = manifest["budget"]
     allowed = "no limit" if budget is None else f"a budget of {budget:g}"
-    served = manifest["figures"].get("served_cost") or {}
+    found = manifest["figures"].get("served_cost") or {}
+    served = {batch: found[batch] for batch in sorted(found, key=int)}
     ratios = " / ".join(f"{ratio:.2f}" for ratio in served.values())
     there = f"; in ONNX Runtime {ratios} in batches of {' / '.join(served)}" if served else ""
     return f"{manifest['figures']['cost']:.2f} times the model alone, of {allowed}{there}"
