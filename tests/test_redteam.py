@@ -107,6 +107,19 @@ def test_curves_rise_and_the_joint_one_lies_below() -> None:
     assert np.mean(np.array(report.fooled) - np.array(report.evaded)) >= 0
 
 
+def test_the_detector_beside_the_gate_judges_what_got_through() -> None:
+    """Its share of the inputs that evade, at their smallest perturbation; nothing where it, or a way through, lacks."""
+    target, gate = Mean(threshold=0.5, wall=0.1), guard().gate
+    assert attacked(target, check=False).clean_only is None
+    assert attacked(target, check=False, beside=Mean(threshold=-1.0)).clean_only == 1.0
+    assert attacked(target, check=False, beside=Mean(threshold=1.0)).clean_only == 0.0
+    assert attacked(Mean(threshold=0.0, wall=0.9), check=False, beside=Mean(threshold=-1.0)).clean_only is None
+    x = torch.from_numpy(load_data("demo").x[300:310])
+    assert gate.clean_only is not None
+    score = Gated(gate, gate.clean_only).joint(x).score
+    torch.testing.assert_close(score, gate.clean_only.verdict(*gate.signature(x)).score)
+
+
 def test_known_radii_of_the_classifier_are_taken() -> None:
     """Radii from an earlier run on the same images stand in for those of this one."""
     first = attacked(Mean(), check=False)

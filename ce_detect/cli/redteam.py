@@ -98,15 +98,15 @@ def _print(card: dict[str, Any]) -> None:
     report = card["report"]
     radii = {name: report[f"radius_{name}"] for name in ("alone", "joint")}
     at_least = "at least " if report["ratio_is_bound"] else ""
-    print_pairs(
-        f"Red team: {card['artifact']}, {report['images']} images",
-        {
-            "fools the classifier alone": f"{_in255(radii['alone'])} of the pixel range, median (95 %)",
-            "fools classifier and gate": f"{_in255(radii['joint'])}",
-            "radius ratio": f"{at_least}{report['ratio']['value']:.2f} "
-            f"({report['ratio']['low']:.2f} to {report['ratio']['high']:.2f})",
-        },
-    )
+    pairs = {
+        "fools the classifier alone": f"{_in255(radii['alone'])} of the pixel range, median (95 %)",
+        "fools classifier and gate": f"{_in255(radii['joint'])}",
+        "radius ratio": f"{at_least}{report['ratio']['value']:.2f} "
+        f"({report['ratio']['low']:.2f} to {report['ratio']['high']:.2f})",
+    }
+    if report["clean_only"] is not None:
+        pairs["clean-only, not attacked"] = f"would flag {percent(report['clean_only'])} of what got through"
+    print_pairs(f"Red team: {card['artifact']}, {report['images']} images", pairs)
     rows = [(name, percent(share)) for name, share in report["by_attack"].items()]
     print_table("Each attack on its own, within the median joint perturbation", ("attack", "gets through"), rows)
     for check in report["checks"]:

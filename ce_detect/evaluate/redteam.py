@@ -61,6 +61,8 @@ class RedTeam:
         ratio_is_bound: whether half of the images did not get through at all, so that the ratio is at least this.
         radii_alone, radii_joint: for each image; None where no bound was enough.
         by_attack: share of images with which each attack gets through within the median joint radius.
+        clean_only: share of what got through, at its smallest perturbation, that the detector beside the gate flags,
+            which no attack taught and which this attacker does not attack; None where there is none.
         checks: on the attack itself.
     """
 
@@ -79,6 +81,7 @@ class RedTeam:
     radii_alone: tuple[float | None, ...]
     radii_joint: tuple[float | None, ...]
     by_attack: Mapping[str, float] = field(default_factory=dict)
+    clean_only: float | None = None
     checks: tuple[Check, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,14 +112,15 @@ def redteam_gate(
         if not random_interventions(gate):
             raise UsageError("nothing in this gate is random, so there is no seed to keep secret")
         target = Expectation(gate)
-    alone = Alone(gate.signature.classifier)
-    return redteam(target, alone, x, plan, truth=Gated(gate) if secret_seeds else None, progress=progress)
+    alone, truth = Alone(gate.signature.classifier), Gated(gate) if secret_seeds else None
+    beside = None if gate.clean_only is None else Gated(gate, gate.clean_only)
+    return redteam(target, alone, x, plan, truth=truth, beside=beside, progress=progress)
 
 
 def redteam(
     target: Target, alone: Target, x: NDArray[np.float32], plan: Plan, *, truth: Target | None = None,
-    alone_radii: Floats | None = None, attacks: tuple[Descent, ...] = WHITE_BOX, check: bool = True,
-    progress: Progress | None = None,
+    beside: Target | None = None, alone_radii: Floats | None = None, attacks: tuple[Descent, ...] = WHITE_BOX,
+    check: bool = True, progress: Progress | None = None,
 ) -> RedTeam:  # fmt: skip
     """Attack classifier and detector together.
 
@@ -126,6 +130,7 @@ def redteam(
         x: clean images ``(n, channels, height, width)`` that calibration did not see.
         plan: what the red team may do.
         truth: what decides, where the attacker does not see all of it (a secret seed); by default the target.
+        beside: a second detector, which is not attacked.
         alone_radii: radii of the classifier alone, where they are known from a run on the same images and plan.
         attacks: white-box attacks.
         check: whether to check the attack for masked gradients, which takes as long again.
@@ -136,22 +141,22 @@ def redteam(
     decided = truth or target
     case, levels = Case.of(alone, images), plan.levels
 
-    def found(what: str, attacked: Target, against: Target | None, near: Floats | None) -> Floats:
+    def found(what: str, attacked: Target, against: Target | None, near: Floats | None) -> tuple[Floats, Tensor]:
         def report(done: float, total: float) -> None:
             if progress is not None:
                 progress(f"smallest perturbations, {what}", done, total)
 
-        found, _ = radii(
+        found, through = radii(
             attacked, case, levels * width, steps=plan.steps, restarts=plan.restarts, attacks=attacks, truth=against,
             seed=plan.seed, near=None if near is None else near * width, report=report,
         )  # fmt: skip
-        return found / width
+        return found / width, through
 
-    radii_alone = found("classifier alone", alone, None, None) if alone_radii is None else alone_radii
-    radii_joint = found("classifier and gate", target, truth, radii_alone)
+    radii_alone = found("classifier alone", alone, None, None)[0] if alone_radii is None else alone_radii
+    radii_joint, through = found("classifier and gate", target, truth, radii_alone)
+    through = through[torch.from_numpy(np.isfinite(radii_joint))]
     ends = _intervals(radii_alone, radii_joint, plan)
     joint = ends["joint"].value
-    scores = _scores(decided, images)
     checks: tuple[Check, ...] = ()
     by_attack: dict[str, float] = {}
     if check:
@@ -163,7 +168,7 @@ def redteam(
     return RedTeam(
         images=len(images),
         threshold=float(target.threshold),
-        flagged_clean=float((scores > decided.threshold).float().mean()),
+        flagged_clean=_flagged(decided, images),
         attacks={attack.name: attack.paper for attack in attacks},
         plan=plan,
         levels=tuple(map(float, levels)),
@@ -176,13 +181,15 @@ def redteam(
         radii_alone=_plain(radii_alone),
         radii_joint=_plain(radii_joint),
         by_attack=by_attack,
+        clean_only=None if beside is None or not len(through) else _flagged(beside, through),
         checks=checks,
     )
 
 
-def _scores(target: Target, x: Tensor) -> Tensor:
+def _flagged(target: Target, x: Tensor) -> float:
     with torch.no_grad():
-        return torch.cat([target.joint(part).score for part in x.split(32)])
+        scores = torch.cat([target.joint(part).score for part in x.split(32)])
+    return float((scores > target.threshold).float().mean())
 
 
 def _plain(found: Floats) -> tuple[float | None, ...]:

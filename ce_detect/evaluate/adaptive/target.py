@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ce_detect.detector.gate import Gate
+from ce_detect.detector.gate import Detector, Gate
 
 Bounds = tuple[float, float]
 
@@ -41,17 +41,18 @@ class Target(Protocol):
 
 
 class Gated:
-    """A calibrated gate as a target."""
+    """A calibrated gate as a target, with its own detector or another on the same signature."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, detector: Detector | None = None) -> None:
         self.gate = gate
-        self.threshold = float(gate.threshold)
+        self.detector = gate if detector is None else detector
+        self.threshold = float(self.detector.threshold)
         self.bounds: Bounds = gate.signature.classifier.bounds
 
     def joint(self, x: Tensor) -> Joint:
         """Judge inputs, see `Target.joint`."""
         logits, features = self.gate.signature(x)
-        return Joint(logits, self.gate.head(features))
+        return Joint(logits, self.detector.head(features))
 
 
 class Alone:
