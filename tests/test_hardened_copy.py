@@ -225,7 +225,7 @@ def test_copy_that_does_not_fit_is_said_before_it_is_trained(
     settings: dict[str, Any] = {"recipe": QUICK, "fpr": 0.1, "budget": 1.5, "jobs": 1, "cache": cache()}
     with caplog.at_level(logging.WARNING, "ce_detect"):
         guard = DetectedModel(fashion_cnn()).calibrate(images().x, harden=1, **settings)
-    assert "more than the budget of 1.50" in caplog.text
+    assert "too much for a budget of 1.50" in caplog.text
     assert not any(isinstance(module, HardenedCopy) for module in guard.gate.signature.interventions)
 
 

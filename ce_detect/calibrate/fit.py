@@ -26,7 +26,7 @@ from ce_detect.calibrate.manifest import manifest
 from ce_detect.calibrate.material import Material, corrupted, gathered
 from ce_detect.calibrate.meter import BATCHES, SERVED, Meter
 from ce_detect.calibrate.request import Request
-from ce_detect.calibrate.search import search
+from ce_detect.calibrate.search import KEPT, search
 from ce_detect.data import Images, Pixels, rows
 from ce_detect.data.pixels import Concatenated
 from ce_detect.detector import conformal
@@ -129,11 +129,11 @@ def _hardened_copy(
     timed = hardened_copy.for_timing(classifier)
     assert timed is not None
     alone = (candidates.of(timed),)
-    if meter.cost(alone, request.budget) > request.budget:
+    if meter.cost(alone, request.budget) > request.budget * KEPT:
         needed = max([meter.gate(alone), *(ratio / SERVED for ratio in meter.served(alone).values())])
         logger.warning(
-            "no hardened copy: with it the gate costs %.2f, more than the budget of %.2f. Without it hardening does "
-            "little; ask for a budget of %.1f", needed, request.budget, math.ceil(10 * needed + 1) / 10,
+            "no hardened copy: with it the gate costs %.2f, too much for a budget of %.2f. Without it hardening does "
+            "little; ask for a budget of %.1f", needed, request.budget, math.ceil(10 * needed / KEPT) / 10,
         )  # fmt: skip
         return None
     x = Concatenated([material.clean("fit"), further.x])

@@ -31,7 +31,10 @@ WORTH = 3e-4
 """Gain in the objective below which an addition is not worth its cost."""
 
 MARGIN = 0.06
-"""Share of the budget that the search leaves for costs that do not simply add up, half of it for scatter in timing."""
+"""Share of the budget that the search leaves for costs that do not simply add up."""
+
+KEPT = 1 - MARGIN / 2
+"""Share of the budget that a gate may be measured to cost; the rest is for scatter in timing."""
 
 _ROWS = {"fit": (600, 180), "select": (300, 120)}
 """Clean images, and attacked images of each attack, on which candidates are compared."""
@@ -233,7 +236,7 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> C
     for _ in range(1 if math.isinf(budget) else _TRIES):
         chosen = choose(room)
         cost = meter.cost(chosen.items, budget)
-        if cost <= budget * (1 - MARGIN / 2):
+        if cost <= budget * KEPT:
             fitting.append((chosen, cost))
             enough = max(enough, room)
         else:
@@ -243,7 +246,7 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> C
         room = corrected if enough < corrected < too_much else between
     if fitting:
         return max(fitting, key=lambda found: (found[0].ledger.get("objective", 0.0), found[1]))[0]
-    return _shrunk(chosen, meter, budget, share=1 - MARGIN / 2)
+    return _shrunk(chosen, meter, budget, share=KEPT)
 
 
 def _shrunk(chosen: Chosen, meter: Meter, budget: float, *, share: float = 1.0) -> Chosen:
