@@ -238,7 +238,10 @@ def test_page_has_every_figure_of_the_card() -> None:
 
 def test_page_says_which_way_it_went() -> None:
     """The verdict stands at the top in words."""
-    assert "Passed." in cards.html(card(checks=()))
+    assert "Passed." in cards.html(card(bar=0.1, checks=()))
+    without = cards.html(card(checks=()))
+    assert "Measured." in without
+    assert "Passed." not in without
     failed = cards.html(card(bar=1000, ratio_is_bound=True))
     assert "Failed." in failed
     assert "at least" in failed

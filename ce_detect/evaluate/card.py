@@ -21,7 +21,7 @@ _SECRET = (
     "The attacker knows the classifier, the gate and its threshold, but not the seeds of its random interventions, and "
     "attacks the expectation over seeds of their own."
 )
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640, 300, 44, 30
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM = 640, 300, 44, 28, 30
 
 
 def card(
@@ -100,7 +100,7 @@ def _curve(report: dict[str, Any]) -> str:
     low, high = math.log(levels[0]), math.log(levels[-1])
 
     def at(level: float, share: float) -> tuple[float, float]:
-        x = _LEFT + (math.log(level) - low) / (high - low) * (_WIDTH - _LEFT - 10)
+        x = _LEFT + (math.log(level) - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
         return round(x, 1), round(10 + (1 - share) * (_HEIGHT - _BOTTOM - 10), 1)
 
     def line(shares: list[float], colour: str) -> str:
@@ -110,7 +110,7 @@ def _curve(report: dict[str, Any]) -> str:
     marks = []
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = at(levels[0], share)
-        marks.append(f'<line x1="{x}" y1="{y}" x2="{_WIDTH - 10}" y2="{y}" stroke="#ddd"/>')
+        marks.append(f'<line x1="{x}" y1="{y}" x2="{_WIDTH - _RIGHT}" y2="{y}" stroke="#ddd"/>')
         marks.append(f'<text x="{x - 6}" y="{y + 4}" text-anchor="end">{share:.0%}</text>')
     for power in range(-4, 9):
         level = 2.0**power / 255
