@@ -227,14 +227,19 @@ def line(title: str, row: dict[str, Any]) -> str:
 
 
 def beside(subject: str, outcome: dict[str, Any], mine: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Our figures on the images that a peer was given, with the cost measured beside it."""
-    theirs, found = kept(subject, outcome["peer"]), {}
-    for gate in [other["peer"] for other in mine if other["peer"].startswith("ours")]:
-        if kept(subject, gate).exists() and theirs.exists() and gate in outcome["cost_measured_beside"]:
-            same = Judged.read(kept(subject, gate)).on_the_images_of(Judged.read(theirs))
+    """Our figures on the images that a peer was given: the first ones.
+
+    Costs are those measured beside it, or those of the gate's own run where the peer's was on another machine.
+    """
+    here = kept(subject, outcome["peer"]).exists()
+    measured, found = outcome["cost_measured_beside"] if here else {}, {}
+    for other in mine:
+        gate = other["peer"]
+        if gate.startswith("ours") and kept(subject, gate).exists():
+            same = Judged.read(kept(subject, gate)).first(outcome["n"])
             areas = {name: auroc(same.clean, hits) for name, hits in same.successes().items()}
             found[gate] = {
-                "cost": outcome["cost_measured_beside"][gate],
+                "cost": measured.get(gate, other["cost"]),
                 "summary": {"auroc_all": float(np.mean(list(areas.values()))), "auroc_worst": min(areas.values())},
                 "attacks": areas,
             }

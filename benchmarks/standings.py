@@ -64,16 +64,17 @@ class Judged:
             groups[group][name] = arrays.pop(key)
         return cls(**arrays, **groups)
 
-    def on_the_images_of(self, other: Judged) -> Judged:
-        """These scores on the judged images that another method was given."""
-        sizes = {name: len(values) for name, values in other.attacked.items() if name in self.attacked}
+    def first(self, counts: Mapping[str, int]) -> Judged:
+        """These scores on the first judged images, so many ``clean`` ones and so many attempts of each attack."""
+        clean = counts["clean"]
+        sizes = {name: counts[name] for name in self.attacked if name in counts}
         return Judged(
             self.calibrate,
-            self.clean[: len(other.clean)],
+            self.clean[:clean],
             {name: self.attacked[name][:size] for name, size in sizes.items()},
             {name: self.success[name][:size] for name, size in sizes.items()},
             {name: self.index[name][:size] for name, size in sizes.items()},
-            self.correct[: len(other.clean)],
+            self.correct[:clean],
             self.corrupted,
         )
 

@@ -117,7 +117,7 @@ def scores(clean: list[float], attacked: list[float]) -> Judged:
 def test_scores_survive_the_disk_and_shrink_to_another_methods_images(tmp_path: Path) -> None:
     """What is written is read again, and a comparison is made on common images."""
     scores([0.1, 0.2, 0.3], [0.9, 0.1]).write(tmp_path / "scores.safetensors")
-    read = Judged.read(tmp_path / "scores.safetensors").on_the_images_of(scores([0.5, 0.6], [0.7]))
+    read = Judged.read(tmp_path / "scores.safetensors").first({"clean": 2, "pgd": 1})
     np.testing.assert_array_equal(read.clean, [0.1, 0.2])
     np.testing.assert_array_equal(read.attacked["pgd"], [0.9])
 
