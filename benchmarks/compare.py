@@ -229,7 +229,7 @@ def line(title: str, row: dict[str, Any]) -> str:
 def beside(subject: str, outcome: dict[str, Any], mine: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Our figures on the images that a peer was given: the first ones.
 
-    Costs are those measured beside it, or those of the gate's own run where the peer's was on another machine.
+    Costs are those measured beside it, or those of the gate's own run where the peer's scores are not kept here.
     """
     here = kept(subject, outcome["peer"]).exists()
     measured, found = outcome["cost_measured_beside"] if here else {}, {}

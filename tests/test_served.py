@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import logging
 import math
+import sys
+from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -60,10 +63,10 @@ def test_a_gate_in_onnx_runtime_costs_what_it_runs(tmp_path: Path) -> None:
 def test_a_hardened_copy_costs_a_forward_pass_there_too(tmp_path: Path) -> None:
     """Its weights are not the classifier's yet: ONNX Runtime would compute what is equal only once."""
     classifier = fashion()
-    copy = hardened_copy.for_timing(classifier)
+    copy = hardened_copy.untrained(classifier)
     assert copy is not None
     costs = meter(tmp_path, classifier)
-    assert costs.served((of(copy),))[max(BATCHES)] > costs.served(())[max(BATCHES)] + 0.5
+    assert costs.served((of(hardened_copy.for_timing(copy)),))[max(BATCHES)] > costs.served(())[max(BATCHES)] + 0.5
 
 
 def test_it_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +74,7 @@ def test_it_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     first = meter(tmp_path).served(masked())
     monkeypatch.setattr(ServedCost, "ratios", lambda *_, **__: [9.0] * len(BATCHES))
     assert meter(tmp_path).served(masked()) == first
-    monkeypatch.setattr(served, "version", lambda _: "0.0")
+    monkeypatch.setattr(onnxruntime, "__version__", "0.0")
     assert set(meter(tmp_path).served(masked()).values()) == {9.0}
 
 
@@ -136,7 +139,7 @@ def test_where_nothing_can_be_measured_the_folded_model_counts(
 
 
 def test_what_cannot_become_a_graph_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hooked models, half precision, other devices, and a machine without one of the packages."""
+    """Hooked models, half precision, other devices, a machine without one of the packages, or with a broken one."""
     assert can_measure(subject("plain").classifier)
     assert not can_measure(subject("branching").classifier)
     with monkeypatch.context() as half:
@@ -148,7 +151,23 @@ def test_what_cannot_become_a_graph_is_not_measured(monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as missing:
         missing.setattr(served, "find_spec", lambda name: None if name == "onnxscript" else find_spec(name))
         assert not can_measure(subject("plain").classifier)
+    with monkeypatch.context() as broken:
+        broken.setitem(sys.modules, "onnxruntime", None)
+        assert not can_measure(subject("plain").classifier)
     assert can_measure(subject("plain").classifier)
+
+
+def test_the_wheel_for_gpus_measures_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same import package under another name: there is no distribution ``onnxruntime`` then."""
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    classifier: Any = subject("plain").classifier
+    assert can_measure(classifier)
+    assert ServedCost(classifier).runtime == f"onnxruntime {onnxruntime.__version__}"
 
 
 def test_the_graph_of_the_bare_model_is_the_model() -> None:

@@ -126,9 +126,7 @@ def _hardened_copy(
     copy = hardened_copy.untrained(classifier) if request.harden else None
     if copy is None:
         return None
-    timed = hardened_copy.for_timing(classifier)
-    assert timed is not None
-    alone = (candidates.of(timed),)
+    alone = (candidates.of(hardened_copy.for_timing(copy)),)
     if meter.cost(alone, request.budget) > request.budget * KEPT:
         needed = max([meter.gate(alone), *(ratio / SERVED for ratio in meter.served(alone).values())])
         logger.warning(

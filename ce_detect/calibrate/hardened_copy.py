@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,13 @@ def untrained(classifier: Any) -> HardenedCopy | None:
     return copy
 
 
-def for_timing(classifier: Any) -> HardenedCopy | None:
-    """A copy with other weights than the classifier's: ONNX Runtime computes what is equal only once."""
-    copy = untrained(classifier)
-    if copy is not None:
-        with torch.no_grad():
-            for weights in copy.parameters():
-                weights.mul_(1.01)
-    return copy
+def for_timing(copy: HardenedCopy) -> HardenedCopy:
+    """The same with other weights than the classifier's: ONNX Runtime computes what is equal only once."""
+    other = deepcopy(copy)
+    with torch.no_grad():
+        for weights in other.parameters():
+            weights.mul_(1.01)
+    return other
 
 
 def trained(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
     from onnxruntime import InferenceSession
 
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_EXPORTERS = ("onnx", "onnxscript")
 
 
 class ServedCost:
@@ -34,9 +33,13 @@ class ServedCost:
     """
 
     def __init__(self, classifier: TorchClassifier) -> None:
+        import onnxruntime
+
         self._classifier = classifier
         self._bare: InferenceSession | None = None
-        self.runtime = f"onnxruntime {version('onnxruntime')}"
+        self.runtime = (
+            f"onnxruntime {onnxruntime.__version__}"  # of whichever wheel: onnxruntime-gpu is another package
+        )
 
     def ratios(self, gate: Gate, batches: Sequence[Tensor], *, rounds: int, seconds: float) -> list[float]:
         """Time of the fused graph over that of the bare model's, on each batch ``(batch, channels, height, width)``.
@@ -65,7 +68,13 @@ class ServedCost:
 def can_measure(classifier: Any) -> bool:
     """Whether a classifier on a CPU can become a graph, and there is an ONNX Runtime to run it in."""
     captured = isinstance(classifier, TorchClassifier) and classifier.dtype is torch.float32
-    return captured and classifier.device.type == "cpu" and all(map(find_spec, _PACKAGES))
+    if not captured or classifier.device.type != "cpu" or not all(map(find_spec, _EXPORTERS)):
+        return False
+    try:
+        import onnxruntime
+    except ImportError:  # not there, or hidden by another wheel
+        return False
+    return hasattr(onnxruntime, "InferenceSession")
 
 
 def _opened(model: ModelProto) -> InferenceSession:
