@@ -37,9 +37,7 @@ class ServedCost:
 
         self._classifier = classifier
         self._bare: InferenceSession | None = None
-        self.runtime = (
-            f"onnxruntime {onnxruntime.__version__}"  # of whichever wheel: onnxruntime-gpu is another package
-        )
+        self.runtime = f"onnxruntime {onnxruntime.__version__}"  # also of onnxruntime-gpu, a distribution of its own
 
     def ratios(self, gate: Gate, batches: Sequence[Tensor], *, rounds: int, seconds: float) -> list[float]:
         """Time of the fused graph over that of the bare model's, on each batch ``(batch, channels, height, width)``.
