@@ -49,6 +49,7 @@ from ce_detect.evaluate.adaptive.plan import Plan
 from ce_detect.evaluate.adaptive.target import Alone, Gated, Target
 from ce_detect.evaluate.adaptive.union import Case, radii
 from ce_detect.evaluate.redteam import RedTeam, redteam
+from ce_detect.int8 import LARGEST
 
 FPR = 0.05
 BUDGET, LARGE = 2.0, 4.5
@@ -119,7 +120,7 @@ class Bench:
             return DetectedModel.load(left, self.subject.model())
         recipe = replace(Recipe.load(self.subject.recipe), interventions=interventions)
         rounds = hardening.IMAGES, hardening.REACHES, hardening.STEPS
-        copy = HARDENED_ON, hardened_copy.IMAGES, hardened_copy.RADII, hardened_copy.RATE, SOFTNESS, STEEPNESS
+        copy = HARDENED_ON, hardened_copy.IMAGES, hardened_copy.RADII, hardened_copy.RATE, SOFTNESS, STEEPNESS, LARGEST
         learned = (*rounds, *copy) if harden else ()
         described = (ce_detect.__version__, FORMAT, recipe, FPR, budget, harden, learned)
         made = hashlib.sha256(repr(described).encode()).hexdigest()

@@ -7,7 +7,10 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import ce_detect
+from ce_detect import int8
 from ce_detect.runtime.graph import FORMAT
 
 if TYPE_CHECKING:
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 THRESHOLD = "threshold"
+
+PACKED = 4096
+"""Bytes from which on a tensor is looked at for whether eight bits a number would do."""
 
 
 def simplify(model: ir.Model) -> None:
@@ -45,7 +51,8 @@ def simplify(model: ir.Model) -> None:
 def tidied(model: ModelProto, manifest: dict[str, Any], *, threshold: float) -> ModelProto:
     """Tidy a graph, in place.
 
-    Tensors of equal content become one, whatever their names. The input ``threshold`` gets a default. What the
+    Tensors of equal content become one, whatever their names; those that `ce_detect.int8` can pack are stored
+    packed, and a runtime multiplies them out when it opens the graph. The input ``threshold`` gets a default. What the
     exporter notes of the source (stack traces with paths of this machine, shapes between the nodes) is dropped.
 
     Args:
@@ -63,6 +70,7 @@ def tidied(model: ModelProto, manifest: dict[str, Any], *, threshold: float) -> 
     _strip(model)
     _name_batch(model.graph)
     _deduplicate(model.graph)
+    _pack(model.graph)
     model.graph.initializer.append(helper.make_tensor(THRESHOLD, TensorProto.FLOAT, [], [threshold]))
     helper.set_model_props(
         model,
@@ -109,6 +117,28 @@ def _deduplicate(graph: GraphProto) -> None:
     left = [tensor for tensor in graph.initializer if tensor.name in read and tensor.name not in renamed]
     del graph.initializer[:]
     graph.initializer.extend(left)
+
+
+def _pack(graph: GraphProto) -> None:
+    """Store float32 tensors packed where that is exact, and let two nodes make them again."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    unpacking = []
+    for tensor in list(graph.initializer):
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or 4 * np.prod(tensor.dims) < PACKED:
+            continue
+        found = int8.packed(numpy_helper.to_array(tensor))
+        if found is None:
+            continue
+        name, (whole, scale, cast) = tensor.name, (f"{tensor.name}.{part}" for part in ("int8", "scale", "float"))
+        graph.initializer.remove(tensor)
+        for given, values in zip((whole, scale), found, strict=True):
+            graph.initializer.append(numpy_helper.from_array(values, given))
+        unpacking.append(helper.make_node("Cast", [whole], [cast], cast, to=TensorProto.FLOAT))
+        unpacking.append(helper.make_node("Mul", [cast, scale], [name], f"{name}.unpacked"))
+    nodes = [*unpacking, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _content(tensor: TensorProto) -> tuple[Any, ...]:

@@ -1,0 +1,47 @@
+"""Weights that eight bits a number, and a scale a row, give back exactly.
+
+A scale has so few digits that its products with whole numbers up to 127 are exact in float32. So rounded weights are
+ordinary float32 arrays wherever they are computed with, and whoever stores them can tell from the numbers alone that a
+quarter of the bytes will do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST = 127
+"""Largest whole number, on either side of zero."""
+
+_DIGITS = 2.0**16  # 17 bits of a scale and 7 of the whole number are the 24 of a float32
+
+
+def rounded(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round weights ``(rows, ...)`` to whole multiples of a scale, of which the largest of a row has `LARGEST`."""
+    mantissa, exponent = np.frexp(_largest(weights, 0).astype(np.float64) / LARGEST)
+    scale = np.ldexp(np.ceil(mantissa * _DIGITS) / _DIGITS, exponent)
+    scale = np.where(scale > 0, scale, 1.0)
+    return (np.rint(weights / scale) * scale).astype(np.float32)
+
+
+def packed(weights: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+    """Whole numbers and scales whose products are weights ``(rows, ..., columns)`` exactly; None where none are.
+
+    Returns:
+        Whole numbers of the shape of the weights, and scales of length 1 along every axis but the first or the last.
+    """
+    for axis in (0, weights.ndim - 1):
+        scale = _largest(weights, axis) / np.float32(LARGEST)
+        scale = np.where(scale > 0, scale, np.float32(1))
+        whole = np.rint(weights / scale)
+        if np.array_equal(whole * scale, weights):
+            return whole.astype(np.int8), scale
+    return None
+
+
+def _largest(weights: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Largest magnitude along all axes but one, which keep length 1."""
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    return np.abs(weights).max(axis=others, keepdims=True, initial=0.0)

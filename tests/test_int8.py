@@ -1,0 +1,89 @@
+"""Weights that eight bits a number give back exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+from test_export import MANIFEST, gate
+from test_hardened_copy import demo, once
+
+from ce_detect import int8
+from ce_detect.calibrate import learn
+from ce_detect.detector.gate import Gate
+from ce_detect.export import verify
+from ce_detect.export.graph import fused
+from ce_detect.interventions import HardenedCopy
+from ce_detect.signature import Signature
+
+SIZES = st.floats(2.0**-60, 2.0**60, width=32)
+WEIGHTS = arrays(
+    np.float32,
+    array_shapes(min_dims=2, max_dims=4, max_side=5),
+    elements=st.one_of(st.just(0.0), SIZES, SIZES.map(lambda size: -size)),
+)
+
+
+@given(WEIGHTS)
+def test_rounded_weights_pack_and_come_back(weights: NDArray[np.float32]) -> None:
+    """Rounding is off by half a scale at most, and what it gives is packed without loss."""
+    rounded = int8.rounded(weights)
+    largest = np.abs(weights).max(axis=tuple(range(1, weights.ndim)), keepdims=True)
+    assert (np.abs(rounded - weights) <= largest * (0.5 / int8.LARGEST) * 1.001).all()
+    packed = int8.packed(rounded)
+    assert packed is not None
+    whole, scale = packed
+    np.testing.assert_array_equal(whole.astype(np.float32) * scale, rounded)
+    np.testing.assert_array_equal(int8.rounded(rounded), rounded)
+
+
+def test_a_scale_may_belong_to_a_column() -> None:
+    """Exporters transpose weights; then scales lie along the last axis."""
+    weights = int8.rounded(np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)).T
+    packed = int8.packed(weights)
+    assert packed is not None
+    whole, scale = packed
+    assert scale.shape == (1, 7)
+    np.testing.assert_array_equal(whole * scale, weights)
+
+
+def test_other_weights_are_not_packed() -> None:
+    """What would lose a digit stays as it is."""
+    assert int8.packed(np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)) is None
+
+
+def test_graph_holds_a_hardened_copy_in_a_quarter_and_judges_alike() -> None:
+    """Beside the graph without a copy it takes a little over a byte a weight, and ONNX Runtime multiplies out."""
+    copy = once()
+    assert copy.layers is not None
+    weights = sum(parameter.numel() for parameter in copy.layers.parameters())
+    hardened, plain = (fused(_gate(ones), MANIFEST) for ones in ([copy], []))
+    assert hardened.ByteSize() - plain.ByteSize() < 1.3 * weights + 20_000
+    packed = [tensor for tensor in hardened.graph.initializer if tensor.data_type == onnx.TensorProto.INT8]
+    assert sum(int(np.prod(tensor.dims)) for tensor in packed) > 0.9 * weights
+    x = np.random.default_rng(0).uniform(size=(40, 1, 28, 28)).astype(np.float32)
+    opened = verify.session(hardened.SerializeToString())
+    assert verify.differences(_gate([copy]), opened, x).agree
+
+
+def test_graphs_without_one_have_nothing_packed() -> None:
+    """The weights of an ordinary classifier and head are no whole multiples of anything, but tables of 0 and 1 are."""
+    graph = fused(gate("plain", "mlp"), MANIFEST).graph
+    packed = [onnx.numpy_helper.to_array(t) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    assert all(set(np.unique(whole)) <= {0, int8.LARGEST} for whole in packed)
+
+
+def _gate(interventions: list[Any]) -> Gate:
+    signature = Signature(demo(), interventions)
+    head = learn.untrained(len(signature.names), "logistic")
+    if interventions:
+        assert isinstance(interventions[0], HardenedCopy)
+        head = learn.for_timing(signature, "logistic")
+    clean = np.linspace(-1, 1, 50, dtype=np.float32)
+    return Gate(signature, head, clean_scores=torch.from_numpy(clean), threshold=10.0, prevalence=0.1).eval()
