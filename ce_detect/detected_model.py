@@ -137,6 +137,7 @@ class DetectedModel:
         harden: int = 0,
         harden_with: Any = None,
         secret_seed: int | Literal["random"] | None = None,
+        cascade: bool = False,
     ) -> Self:
         """Learn the signature of an attack and set the threshold on held-out clean images.
 
@@ -167,6 +168,9 @@ class DetectedModel:
             secret_seed: seed of random interventions in the place of the public ``seed``; ``"random"`` draws it from
                 the operating system. It is stored in the artifact, its manifest and exported graphs, which then are
                 secrets. A recipe that names a seed is taken at its word.
+            cascade: whether the free statistics of one forward pass first clear about 60 % of clean inputs, and only
+                the others meet interventions, see `ce_detect.detector.cascade`. The budget then holds on average over
+                clean traffic, and buys larger interventions; attacked inputs cost more, as the manifest says.
 
         Returns:
             Itself, calibrated.
@@ -186,7 +190,7 @@ class DetectedModel:
             recipe=recipe, fpr=fpr, budget=budget, guarantee=guarantee, confidence=confidence, seed=seed,
             attack_seconds=attack_time, cache=None if cache is None else Path(cache), jobs=jobs, progress=progress,
             harden=harden, harden_images=None if harden_with is None else as_images(harden_with).within(bounds).pixels,
-            secret_seed=secrets.randbits(48) if secret_seed == "random" else secret_seed,
+            secret_seed=secrets.randbits(48) if secret_seed == "random" else secret_seed, cascade=cascade,
         )  # fmt: skip
         self._calibrated = fit.calibrate(
             self.classifier, torch_classifiers.at_float32(self.model), images.within(bounds), request

@@ -33,8 +33,8 @@ def packed(weights: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]
         Whole numbers of the shape of the weights, and scales of length 1 along every axis but the first or the last.
     """
     for axis in (0, weights.ndim - 1):
-        scale = _largest(weights, axis) / np.float32(LARGEST)
-        scale = np.where(scale > 0, scale, np.float32(1))
+        largest = _largest(weights, axis)
+        scale = np.where(largest > 0, largest / np.float32(LARGEST), 1).astype(np.float32)
         whole = np.rint(weights / scale)
         if np.array_equal(whole * scale, weights):
             return whole.astype(np.int8), scale
@@ -44,4 +44,4 @@ def packed(weights: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]
 def _largest(weights: NDArray[Any], axis: int) -> NDArray[Any]:
     """Largest magnitude along all axes but one, which keep length 1."""
     others = tuple(i for i in range(weights.ndim) if i != axis)
-    return np.abs(weights).max(axis=others, keepdims=True, initial=0.0)
+    return np.asarray(np.abs(weights).max(axis=others, keepdims=True, initial=0.0))

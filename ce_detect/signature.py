@@ -152,6 +152,7 @@ class Signature(nn.Module):
         roughness: what the picture itself gives.
         recovery: how far early sites follow from the deepest one, or None.
         names: one name a feature.
+        free: how many of the features, the first ones, one forward pass gives without any intervention.
         chunk: rows that are resumed at a time (whole draws, one at least), so that activations stay in cache; None for
             no limit.
 
@@ -182,6 +183,7 @@ class Signature(nn.Module):
         self.roughness = Roughness(classifier.input_shape[0], classifier.bounds)
         self.recovery = recovery
         self.names = self.statistics.names + self.roughness.names + (() if recovery is None else recovery.names)
+        self.free = len(self.names)
         self.names += tuple(n for i in interventions for n in feature_names(i))
         self.chunk = chunk
         needed = {*self.statistics.needed_sites, *(i.site for i in interventions), *recovered}
@@ -197,9 +199,39 @@ class Signature(nn.Module):
                 graph has one path. None: as the size of the batch suggests.
         """
         (z, latents), done = self._run(x, riding)
+        return z, torch.cat(self._free(x, z, latents) + self._intervened(z, done), dim=1)
+
+    def first(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return logits, the `free` features, and the latents at the sites that the interventions change."""
+        z, latents = self.classifier.trace(x, self._sites)
+        kept = {site: latents[site] for site in self.changed}
+        return z, torch.cat(self._free(x, z, latents), dim=1), kept
+
+    def second(self, x: Tensor, z: Tensor, latents: dict[str, Tensor], *, whole: bool = False) -> Tensor:
+        """Return the other features ``(batch, features - free)``: those of the interventions.
+
+        Args:
+            x: inputs.
+            z: their logits.
+            latents: see `first`.
+            whole: all rows at once whatever the chunk: a graph has one path.
+        """
+        done = self._resumed(x, latents, range(len(self.interventions)), None if whole else self.chunk)
+        return torch.cat(self._intervened(z, done), dim=1)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Sites beyond the input whose tensors the interventions take."""
+        sites = {str(module.site) for module in self.interventions if not module.from_input}
+        return tuple(site for site in self._sites if site in sites)
+
+    def _free(self, x: Tensor, z: Tensor, latents: dict[str, Tensor]) -> list[Tensor]:
         features = [self.statistics(z, latents), self.roughness(x)]
-        if self.recovery is not None:
-            features.append(self.recovery(latents))
+        return features if self.recovery is None else [*features, self.recovery(latents)]
+
+    def _intervened(self, z: Tensor, done: dict[int, Tensor]) -> list[Tensor]:
+        """Features of the interventions, from the logits ``(draws, batch, classes)`` after each."""
+        features = []
         changes = self._changes(z, done)
         for position, module in enumerate(self.interventions):
             if module.reference:
@@ -211,7 +243,7 @@ class Signature(nn.Module):
                 features.append(change[0])
             else:
                 features += [change.mean(0), change.amin(0), change.amax(0)]
-        return z, torch.cat(features, dim=1)
+        return features
 
     def _changes(self, z: Tensor, done: dict[int, Tensor]) -> dict[int, Tensor]:
         """Effects ``(draws, batch, 6)`` of each intervention that is measured against the input's own logits.

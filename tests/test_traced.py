@@ -159,9 +159,9 @@ def test_what_moves_is_traced_anew() -> None:
     gate = _another(calibrated.guard().gate)
     x = torch.from_numpy(calibrated.images().x[:3])
     gate.judge(x), gate.judge(x)
-    assert programs(gate._traced)
+    assert programs(gate._run)
     gate.to(torch.device("cpu"))
-    assert not programs(gate._traced)
+    assert not programs(gate._run)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda gate: pickle.loads(pickle.dumps(gate))])

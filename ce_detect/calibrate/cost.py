@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from ce_detect import atomic
 from ce_detect.classifiers.base import Classifier
 
 logger = logging.getLogger("ce_detect")
+
+T = TypeVar("T")
 
 LEAST_ROUNDS = 3
 """Rounds that are always timed, however slow the functions are."""
@@ -57,6 +59,16 @@ def ratios(
         taken.append([_seconds(function) for function in everything])
     times = np.array(taken)
     return [float(ratio) for ratio in np.median(times[:, 1:] / times[:, :1], axis=0)]
+
+
+def on_each(function: Callable[[T], Any], parts: Sequence[T]) -> Callable[[], None]:
+    """Return what calls a function with one part after the other."""
+
+    def run() -> None:
+        for part in parts:
+            function(part)
+
+    return run
 
 
 def _seconds(function: Callable[[], Any]) -> float:

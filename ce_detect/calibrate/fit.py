@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ce_detect import checks
+from ce_detect import checks, inputs
 from ce_detect.cache import cache_folder
 from ce_detect.calibrate import candidates, harden, hardened_copy, identity, learn, samples
 from ce_detect.calibrate.cost import CostTable
@@ -30,6 +30,7 @@ from ce_detect.calibrate.search import KEPT, search
 from ce_detect.data import Images, Pixels, rows
 from ce_detect.data.pixels import Concatenated
 from ce_detect.detector import conformal
+from ce_detect.detector.cascade import CascadedHead, First
 from ce_detect.detector.gate import Detector, Gate
 from ce_detect.detector.head import Head, by_rows
 from ce_detect.evaluate import report
@@ -68,7 +69,8 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     material = gathered(classifier, images, request)
     recipe, cache, labels = request.recipe, request.cache or cache_folder(), material.images.y
     sample = torch.from_numpy(material.clean("fit")[: max(BATCHES)]).to(classifier.device)
-    meter = Meter(classifier, bare, sample, CostTable(cache, classifier, batches=BATCHES), recipe.head)
+    table = CostTable(cache, classifier, batches=BATCHES)
+    meter = Meter(classifier, bare, sample, table, recipe.head, cascade=request.cascade)
     reach = harden.median_radius(classifier, material.clean("fit")) if request.harden else 0.0
     further = _further(classifier, material, request)
     copy = _hardened_copy(classifier, material, further, meter, reach, request, cache)
@@ -88,6 +90,12 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
         "cost": meter.gate(chosen.items), "served_cost": {str(batch): ratio for batch, ratio in served.items()},
         "test": _tested(gate, material, request), "hardening": rounds,
     }  # fmt: skip
+    if isinstance(gate.head, CascadedHead):
+        whole = Meter(classifier, bare, sample, table, recipe.head)
+        figures["cascade"] = {
+            "cleared": round(_cleared(gate, gate.head, material.clean("calibrate")), 4),
+            "cost_of_others": whole.gate(chosen.items),
+        }
     if copy is not None:
         figures["hardened_copy"] = {
             "radius": hardened_copy.RADII * reach,
@@ -150,6 +158,15 @@ def _served(meter: Meter, items: tuple[candidates.Item, ...], budget: float) -> 
     return served
 
 
+def _cleared(gate: Gate, head: CascadedHead, clean: Pixels) -> float:
+    """Share of clean images that the first head of a cascade clears."""
+    look, cleared = First(gate), 0
+    with torch.inference_mode():
+        for batch in inputs.batches(clean, gate.signature.chunk or 128, gate.signature.classifier.device):
+            cleared += int((look(batch)[2] <= head.level).sum())
+    return cleared / len(clean)
+
+
 def _sample(fit: learn.Sets) -> NDArray[np.float32]:
     kept = slice(max(BATCHES))
     return np.concatenate([fit.clean[kept], *(twins.pixels[kept] for twins in fit.attacked.values())])
@@ -160,7 +177,9 @@ def _learned(signature: Signature, clean: Pixels, request: Request, tables: dict
     fitting, selecting, kind = tables["fit"], tables["select"], request.recipe.head
     place = conformal.rank(len(clean), request.fpr, guarantee=request.guarantee, confidence=request.confidence)
     flagged = 1 - place / len(clean)
-    head = learn.fitted(signature, fitting, selecting, kind=kind, seed=request.seed, flagged=flagged)
+    head = learn.fitted(
+        signature, fitting, selecting, kind=kind, seed=request.seed, flagged=flagged, cascade=request.cascade
+    )
     clean_only = None if kind == "distance" else learn.clean_only(signature, fitting, selecting)
     return _gate(signature, head, clean_only, clean, request)
 

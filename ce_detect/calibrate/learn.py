@@ -19,6 +19,7 @@ from ce_detect.calibrate.distance import MOST_DIRECTIONS, distance_head
 from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data.pixels import Concatenated, Pixels
+from ce_detect.detector.cascade import CLEARED, CascadedHead
 from ce_detect.detector.hardened import HardenedHead
 from ce_detect.detector.head import ROWS, DistanceHead, FusedHead, Head, NetworkHead, by_rows, squashing
 from ce_detect.detector.trees import TreeHead
@@ -103,8 +104,9 @@ def table(signature: Signature, sets: Sets) -> Table:
 
 
 def fitted(
-    signature: Signature, fit: Table, select: Table, *, kind: HeadKind, seed: int, flagged: float = 0.01
-) -> Head:
+    signature: Signature, fit: Table, select: Table, *, kind: HeadKind, seed: int, flagged: float = 0.01,
+    cascade: bool = False,
+) -> Head:  # fmt: skip
     """Fit a head.
 
     A head is fitted on *fit* alone and scored on *select*: that gives the scale on which a score is a likelihood ratio
@@ -117,6 +119,7 @@ def fitted(
         kind: ``"mlp"``, ``"logistic"``, ``"trees"`` or ``"distance"``.
         seed: seed of the networks' starts, and of what trees draw.
         flagged: share of clean inputs that will be flagged; it matters where there is a hardened copy.
+        cascade: whether the free features alone clear inputs first; it matters where there are interventions.
     """
     if kind == "distance":
         return clean_only(signature, fit, select)
@@ -130,6 +133,8 @@ def fitted(
         head, before = (_doubting(signature, copy, one) for one in (head, before))
         for one in (head, before):
             one.level(scores, clean, flagged)
+    elif cascade and len(signature.interventions):
+        head, before = _cascaded(signature, (fit, select), held_out, (head, before), kind, seed)
     slope, offset = _platt(before, held_out)
     head.slope.fill_(slope)
     head.offset.fill_(offset)
@@ -144,6 +149,34 @@ def hardened_copy(signature: Signature) -> HardenedCopy | None:
 def _doubting(signature: Signature, copy: HardenedCopy, inner: Head) -> HardenedHead:
     effect = signature.names.index(f"{copy.name}.{EFFECTS[0]}")
     return HardenedHead(inner, effect=effect, odds=signature.names.index(LOG_ODDS))
+
+
+def _cascaded(
+    signature: Signature, tables: tuple[Table, Table], held_out: Table, seconds: tuple[Head, Head], kind: HeadKind,
+    seed: int,
+) -> tuple[CascadedHead, CascadedHead]:  # fmt: skip
+    """Cascades that end in heads fitted on both splits and on the first; the level is that of the latter for both.
+
+    Both score clean inputs on one scale, see `FusedHead.standardise`.
+    """
+    alone = without_interventions(signature)
+    columns = slice(signature.free)
+    free = [
+        Table(table.clean[:, columns], {name: rows[:, columns] for name, rows in table.attacked.items()})
+        for table in tables
+    ]
+    first, before = _fused(alone, tuple(free), kind, seed), _fused(alone, (free[0],), kind, seed)
+    with torch.inference_mode():
+        level = float(by_rows(before, torch.from_numpy(held_out.clean[:, columns])).quantile(CLEARED))
+    return CascadedHead(first, seconds[0], level=level), CascadedHead(before, seconds[1], level=level)
+
+
+def without_interventions(signature: Signature) -> Signature:
+    """The same with the free features alone."""
+    statistics = signature.statistics
+    return Signature(
+        signature.classifier, [], sites=statistics.sites, recovery=signature.recovery, chunk=signature.chunk
+    )
 
 
 def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed: int) -> FusedHead:
@@ -170,6 +203,20 @@ def for_timing(signature: Signature, kind: HeadKind) -> Head:
     """The `untrained` head of a signature, with the doubt of a hardened copy where it has one."""
     head, copy = untrained(len(signature.names), kind), hardened_copy(signature)
     return head if copy is None or kind == "distance" else _doubting(signature, copy, head)
+
+
+def cascade_for_timing(signature: Signature, kind: HeadKind, x: torch.Tensor) -> Head:
+    """The same in a cascade that clears `CLEARED` of inputs ``x``, whichever."""
+    second = for_timing(signature, kind)
+    if not len(signature.interventions):
+        return second
+    first = untrained(signature.free, kind)
+    assert isinstance(first, FusedHead)
+    first.clean.precision = torch.eye(signature.free)[signature.names.index(LOG_ODDS)]
+    first.clean._prepare()
+    with torch.inference_mode():
+        scores = first.to(x.device)(signature.first(x)[1])
+    return CascadedHead(first, second, level=float(scores.quantile(CLEARED)))
 
 
 def untrained(features: int, kind: HeadKind) -> Head:

@@ -12,6 +12,7 @@ from ce_detect.calibrate import identity
 from ce_detect.calibrate.material import Material
 from ce_detect.calibrate.request import Request
 from ce_detect.calibrate.search import Chosen
+from ce_detect.detector.cascade import CascadedHead
 from ce_detect.detector.gate import Gate
 from ce_detect.detector.stored import probe_logits
 
@@ -35,6 +36,7 @@ def manifest(
         "guarantee": request.guarantee,
         "confidence": request.confidence,
         "budget": None if math.isinf(request.budget) else request.budget,
+        "cascade": isinstance(gate.head, CascadedHead),
         "seed": request.seed,
         "secret_seed": request.secret_seed is not None,
         "recipe": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ce_detect.calibrate import learn
 from ce_detect.calibrate.candidates import Item, signature_of
-from ce_detect.calibrate.cost import CostTable, ratios
+from ce_detect.calibrate.cost import CostTable, on_each, ratios
 from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.calibrate.served import ServedCost, can_measure
+from ce_detect.detector.cascade import CLEARED
 from ce_detect.detector.gate import Gate
 from ce_detect.detector.traced import Traced
 from ce_detect.errors import ModelError
@@ -49,13 +50,22 @@ _SECONDS = 0.7
 class Meter:
     """Measures what things cost on this machine, relative to the bare model, and remembers it.
 
+    In a cascade some inputs cost more than others. What a gate costs is then the mean over the given ones, of which it
+    clears `ce_detect.detector.cascade.CLEARED`, as of clean traffic.
+
     Attributes:
         chunk: rows that are fastest to run at a time.
+        paying: share of clean inputs that pay for interventions.
     """
 
-    def __init__(self, classifier: Any, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind) -> None:
+    def __init__(
+        self, classifier: Any, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind, *, cascade: bool = False
+    ) -> None:
         self._classifier = classifier
         self._bare = bare
+        self._all = x
+        self._cascade = cascade
+        self.paying = 1 - CLEARED if cascade else 1.0
         self._batches = [x[:batch] for batch in BATCHES if batch <= len(x)]
         affordable = [part for part in self._batches if part.numel() <= _VALUES] or self._batches[:1]
         self._extremes = affordable[:1] + affordable[1:][-1:]
@@ -73,7 +83,7 @@ class Meter:
             costs = []
             for start in range(0, len(names), _TOGETHER):
                 signatures = [self.signature([by_name[name]]) for name in names[start : start + _TOGETHER]]
-                found = np.array([self._ratios([self.signature([]), *signatures], x) for x in self._extremes])
+                found = np.array([self._ratios([self.signature([]), *signatures], [x]) for x in self._extremes])
                 over = (found[:, 1:] - found[:, :1]).max(0).clip(min=0)
                 costs += [round(float(cost), 3) for cost in over]
             return costs
@@ -128,7 +138,8 @@ class Meter:
         names = [f"{served.runtime} at {len(x)} {self._named(items)}" for x in self._batches]
 
         def measure(_: list[str]) -> list[float]:
-            found = served.ratios(self._gate(items), self._batches, rounds=41, seconds=2 * _SECONDS)
+            parts = [self._parts(x) for x in self._batches]
+            found = served.ratios(self._gate(items), parts, rounds=41, seconds=2 * _SECONDS)
             return [round(ratio, 3) for ratio in found]
 
         try:
@@ -144,16 +155,20 @@ class Meter:
 
         def measure(_: list[str]) -> list[float]:
             against = self._classifier.logits
-            return [round(self._ratios([self._gate(items)], self._batches[-1], rounds=41, against=against)[0], 3)]
+            parts = self._parts(self._batches[-1])
+            return [round(self._ratios([self._gate(items)], parts, rounds=41, against=against)[0], 3)]
 
         return self._table.get([name], measure)[name]
 
     def _named(self, items: tuple[Item, ...]) -> str:
-        return f"{self._head}: " + "; ".join(item.name for item in items)
+        return f"{self._head}{' cascade' if self._cascade else ''}: " + "; ".join(item.name for item in items)
 
     def _gate(self, items: tuple[Item, ...]) -> Gate:
         signature = self.signature(list(items))
-        head = learn.for_timing(signature, self._head)
+        if self._cascade:
+            head = learn.cascade_for_timing(signature, self._head, self._all)
+        else:
+            head = learn.for_timing(signature, self._head)
         gate = Gate(signature, head, clean_scores=torch.zeros(1000), threshold=0.0, prevalence=0.5)
         return gate.eval().to(self._x.device)
 
@@ -163,14 +178,20 @@ class Meter:
 
     def _largest(self, module: nn.Module) -> float:
         """Largest of the ratios to the bare model over the batch sizes."""
-        return round(max(self._ratios([module], x, rounds=41)[0] for x in self._batches), 3)
+        return round(max(self._ratios([module], self._parts(x), rounds=41)[0] for x in self._batches), 3)
+
+    def _parts(self, x: Tensor) -> Sequence[Tensor]:
+        """Batches of the size of one on which to time: in a cascade all there are, for not all take as long."""
+        return self._all.split(len(x)) if self._cascade else [x]
 
     def _ratios(
-        self, modules: list[nn.Module], x: Tensor, rounds: int = 7, against: Callable[[Tensor], Any] | None = None
-    ) -> list[float]:
-        limit, against = _SECONDS * (len(modules) + 1), against or self._bare
+        self, modules: list[nn.Module], parts: Sequence[Tensor], rounds: int = 7,
+        against: Callable[[Tensor], Any] | None = None,
+    ) -> list[float]:  # fmt: skip
+        limit, bare = _SECONDS * (len(modules) + 1), against or self._bare
+        runs = [m.judge if isinstance(m, Gate) else Traced(m) for m in modules]
         with torch.inference_mode():
-            return ratios(partial(against, x), [partial(Traced(m), x) for m in modules], rounds=rounds, seconds=limit)
+            return ratios(on_each(bare, parts), [on_each(run, parts) for run in runs], rounds=rounds, seconds=limit)
 
     def _best_chunk(self) -> int | None:
         if self._x.device.type != "cpu":

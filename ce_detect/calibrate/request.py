@@ -29,6 +29,7 @@ class Request:
     harden: int = 0
     harden_images: Pixels | None = None
     secret_seed: int | None = None
+    cascade: bool = False
 
     @property
     def drawn(self) -> int:
@@ -43,6 +44,16 @@ class Request:
             )
         if self.harden_images is not None and not self.harden:
             raise CalibrationError("images to harden with, but harden = 0: ask for at least one round")
+        if self.cascade and self.harden:
+            raise CalibrationError(
+                f"cascade and harden = {self.harden} exclude each other: what the free statistics clear, a hardened "
+                "copy would never see, so an attacker would only have to convince them"
+            )
+        if self.cascade and self.recipe.head == "distance":
+            raise CalibrationError(
+                f"cascade: recipe {self.recipe.name!r} learns from clean images alone, and what a cascade may clear is "
+                "learned from attacks; take a recipe with attacks, such as 'default'"
+            )
         if self.harden and self.recipe.head == "distance":
             raise CalibrationError(
                 f"harden = {self.harden}: recipe {self.recipe.name!r} learns from clean images alone, and hardening "

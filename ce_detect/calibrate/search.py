@@ -168,7 +168,7 @@ def search(
         return max(runs, key=lambda run: run.ledger["objective"])
 
     chosen = _within(choose, meter, budget)
-    considered = _considered(items, costs, own, objective, chosen, room=budget * (1 - MARGIN) - meter.free())
+    considered = _considered(items, costs, own, objective, chosen, room=_room(meter, budget))
     for family, best in by_family(considered).items():
         logger.info("best of %s: %s", family, best)
     return replace(chosen, ledger={**chosen.ledger, "considered": considered, "learned": figures})
@@ -230,7 +230,7 @@ def _considered(
 def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> Chosen:
     """Repeat a choice with the room corrected by what the whole gate was measured to cost; keep the best that fits."""
     aim = budget * (1 - MARGIN)
-    room = aim - meter.free()
+    room = _room(meter, budget)
     enough, too_much = 0.0, math.inf
     fitting: list[tuple[Chosen, float]] = []
     for _ in range(1 if math.isinf(budget) else _TRIES):
@@ -241,12 +241,17 @@ def _within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> C
             enough = max(enough, room)
         else:
             too_much = min(too_much, room)
-        corrected = room + aim - cost
+        corrected = room + (aim - cost) / meter.paying
         between = (enough + too_much) / 2 if math.isfinite(too_much) else corrected
         room = corrected if enough < corrected < too_much else between
     if fitting:
         return max(fitting, key=lambda found: (found[0].ledger.get("objective", 0.0), found[1]))[0]
     return _shrunk(chosen, meter, budget, share=KEPT)
+
+
+def _room(meter: Meter, budget: float) -> float:
+    """What a budget leaves for items, in forward passes of an input that pays for them."""
+    return (budget * (1 - MARGIN) - meter.free()) / meter.paying
 
 
 def _shrunk(chosen: Chosen, meter: Meter, budget: float, *, share: float = 1.0) -> Chosen:

@@ -39,8 +39,14 @@ class ServedCost:
         self._bare: InferenceSession | None = None
         self.runtime = f"onnxruntime {onnxruntime.__version__}"  # also of onnxruntime-gpu, a distribution of its own
 
-    def ratios(self, gate: Gate, batches: Sequence[Tensor], *, rounds: int, seconds: float) -> list[float]:
-        """Time of the fused graph over that of the bare model's, on each batch ``(batch, channels, height, width)``.
+    def ratios(self, gate: Gate, batches: Sequence[Sequence[Tensor]], *, rounds: int, seconds: float) -> list[float]:
+        """Time of the fused graph over that of the bare model's.
+
+        Args:
+            gate: what the graph is made of.
+            batches: for each ratio the batches ``(batch, channels, height, width)`` that both run.
+            rounds: see `ce_detect.calibrate.cost.ratios`.
+            seconds: see there.
 
         Raises:
             ModelError: one of the graphs cannot be made or run.
@@ -51,15 +57,18 @@ class ServedCost:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(f"the gate does not run in ONNX Runtime: {reason}") from error
 
-    def _ratios(self, gate: Gate, batches: Sequence[Tensor], timed: Callable[..., list[float]]) -> list[float]:
+    def _ratios(
+        self, gate: Gate, batches: Sequence[Sequence[Tensor]], timed: Callable[..., list[float]]
+    ) -> list[float]:
         from ce_detect.export import graph
 
         if self._bare is None:
             self._bare = _opened(graph.bare(self._classifier))
         bare, gated, found = self._bare, _opened(graph.fused(gate, {})), []
-        for x in batches:
-            feed = {"input": x.numpy()}
-            found += timed(partial(bare.run, None, feed), [partial(gated.run, None, feed)])
+        for parts in batches:
+            feeds = [{"input": x.numpy()} for x in parts]
+            alone, fused = (cost.on_each(partial(session.run, None), feeds) for session in (bare, gated))
+            found += timed(alone, [fused])
         return found
 
 

@@ -35,7 +35,15 @@ def cost(manifest: Plain) -> str:
     served = {batch: found[batch] for batch in sorted(found, key=int)}
     ratios = " / ".join(f"{ratio:.2f}" for ratio in served.values())
     there = f"; in ONNX Runtime {ratios} in batches of {' / '.join(served)}" if served else ""
-    return f"{manifest['figures']['cost']:.2f} times the model alone, of {allowed}{there}"
+    return f"{manifest['figures']['cost']:.2f} times the model alone, of {allowed}{there}{_cascade(manifest)}"
+
+
+def _cascade(manifest: Plain) -> str:
+    found = manifest["figures"].get("cascade")
+    if found is None:
+        return ""
+    cleared, cost = percent(found["cleared"]), f"{found['cost_of_others']:.2f}"
+    return f"; on average over clean inputs, of which {cleared} are cleared early; others cost {cost}"
 
 
 def print_gate(title: str, manifest: Plain, threshold: float) -> None:

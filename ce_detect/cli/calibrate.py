@@ -85,6 +85,12 @@ SEED = _Seed()
     help="Draw random interventions from the system's randomness, or from N, instead of --seed. The artifact, its "
     "manifest and exported graphs hold the seed and then are secrets.",
 )
+@click.option(
+    "--cascade",
+    is_flag=True,
+    help="Let the free statistics clear most clean inputs, and intervene on the others only: the budget then holds on "
+    "average over clean traffic.",
+)
 @options.attack_options()
 @click.option(
     "--output", type=options.FILE, default=Path("guard.safetensors"), show_default=True, help="The artifact to write."

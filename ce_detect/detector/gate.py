@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ce_detect.detector.cascade import CascadedHead, Staged
 from ce_detect.detector.head import Head
 from ce_detect.detector.traced import Traced
 from ce_detect.signature import Signature
@@ -54,7 +55,10 @@ class Detector(nn.Module):
             features: their signatures.
             threshold: scalar, in the place of the calibrated one.
         """
-        score = self.head(features)
+        return self.judged(logits, self.head(features), threshold)
+
+    def judged(self, logits: Tensor, score: Tensor, threshold: Tensor | None = None) -> Verdict:
+        """Judge by scores ``(batch,)``, see `verdict`."""
         at_least = (self.clean_scores >= score[:, None]).float().sum(1)
         p_value = (1 + at_least) / (self.clean_scores.shape[0] + 1)
         probability = torch.sigmoid(self.head.log_likelihood_ratio(score) + self.prior)
@@ -84,18 +88,21 @@ class Gate(Detector):
         super().__init__(head, clean_scores=clean_scores, threshold=threshold, prevalence=prevalence)
         self.signature = signature
         self.clean_only = clean_only
-        self._traced = Traced(self)
+        self._run = self._runner()
 
     def forward(self, x: Tensor) -> Verdict:
         """Judge inputs ``(batch, channels, height, width)``."""
         return self.verdict(*self.signature(x))
 
     def judge(self, x: Tensor) -> Verdict:
-        """The same without gradients and as fast as it goes, see `ce_detect.detector.traced`."""
+        """The same without gradients and as fast as it goes, see `ce_detect.detector.traced` and `.cascade`."""
         with torch.inference_mode():
-            return Verdict(*self._traced(x))
+            return Verdict(*self._run(x))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._traced = Traced(self)  # what was traced holds the tensors of before
+        self._run = self._runner()  # what was traced holds the tensors of before
         return moved
+
+    def _runner(self) -> Traced | Staged:
+        return Staged(self) if isinstance(self.head, CascadedHead) else Traced(self)

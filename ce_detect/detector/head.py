@@ -58,6 +58,14 @@ class Head(nn.Module):
         """Return squashed features, of the same shape."""
         return torch.asinh((features - self.center) / self.scale)
 
+    def near(self, features: Tensor, threshold: float) -> Tensor:
+        """Return what is above a threshold exactly where the score is, with the gradient of the shortest way below it.
+
+        That is the score itself, unless there is more than one way.
+        """
+        scores: Tensor = self(features)
+        return scores
+
     def log_likelihood_ratio(self, score: Tensor) -> Tensor:
         """Log of how much more likely a score is under attack than on clean inputs, in nats."""
         return self.slope * score + self.offset

@@ -12,6 +12,7 @@ from torch import nn
 from ce_detect.artifact import Artifact
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.torch import fingerprint
+from ce_detect.detector.cascade import CascadedHead
 from ce_detect.detector.gate import Detector, Gate
 from ce_detect.detector.hardened import HardenedHead
 from ce_detect.detector.head import DistanceHead, FusedHead, Head, NetworkHead
@@ -130,6 +131,8 @@ def _head(tensors: dict[str, torch.Tensor], prefix: str) -> Head:
     if "inner.center" in part:
         numbers = {name: float(part[name]) for name in ("middle", "width", "meeting")}
         return HardenedHead(_head(part, "inner."), effect=int(part["effect"]), odds=int(part["odds"]), **numbers)
+    if "level" in part:
+        return CascadedHead(_head(part, "first."), _head(part, "second."), level=float(part["level"]))
     if "network.center" in part:
         network, clean = (_head(part, name) for name in ("network.", "clean."))
         assert isinstance(network, NetworkHead | TreeHead)

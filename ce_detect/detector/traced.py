@@ -22,11 +22,11 @@ ROUNDING = 1e-5
 
 _tracing = threading.Lock()
 
-Program = Callable[[Tensor], tuple[Tensor, ...]]
+Program = Callable[..., tuple[Tensor, ...]]
 
 
 class Traced:
-    """Runs a gate or a signature; from the second batch of a shape on as a TorchScript trace of it.
+    """Runs a gate, a signature or a part of them; from the second batch of a shape on as a TorchScript trace of it.
 
     A trace is the list of the tensor operations that ran, which PyTorch's own executor runs again: the same operations
     in the same order. What they return is the same but for the last digit of a few, whose kernels round by where in
@@ -37,16 +37,16 @@ class Traced:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._programs: dict[tuple[int, ...], Program | None] = {}
+        self._programs: dict[tuple[tuple[int, ...], ...], Program | None] = {}
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return what the module returns for inputs ``(batch, channels, height, width)``, as a plain tuple."""
+    def __call__(self, *x: Tensor) -> tuple[Tensor, ...]:
+        """Return what the module returns for inputs ``(batch, ...)``, as a plain tuple."""
         program = None if torch.is_grad_enabled() else self._program(x)
-        found: tuple[Tensor, ...] = tuple(self._module(x)) if program is None else program(x)
+        found: tuple[Tensor, ...] = tuple(self._module(*x)) if program is None else program(*x)
         return found
 
-    def _program(self, x: Tensor) -> Program | None:
-        shape = tuple(x.shape)
+    def _program(self, x: tuple[Tensor, ...]) -> Program | None:
+        shape = tuple(tuple(tensor.shape) for tensor in x)
         if shape not in self._programs:
             if len(self._programs) < MOST_SHAPES:
                 self._programs[shape] = None if can_trace(self._module) else self._module
@@ -61,7 +61,7 @@ class Traced:
 
 
 def can_trace(module: nn.Module) -> bool:
-    """Whether a gate or a signature is nothing but tensor operations on a CPU, which no value decides about."""
+    """Whether a gate, a signature or a part is nothing but tensor operations on a CPU, which no value decides about."""
     signature: Any = getattr(module, "signature", module)
     classifier = signature.classifier
     return (
@@ -69,20 +69,25 @@ def can_trace(module: nn.Module) -> bool:
     )
 
 
-def _traced(module: nn.Module, x: Tensor) -> Program | None:
+def _traced(module: nn.Module, x: tuple[Tensor, ...]) -> Program | None:
     """The trace of a module for batches like ``x``, or None where it is not faithful."""
     try:
         with _tracing, _constant(module), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its deprecation, and of each shape that is a number in it: one a trace
-            program: Program = torch.jit.trace(lambda pixels: tuple(module(pixels)), (x,), check_trace=False)
-        others = x.flip(2), x.flip(3)  # the second run also has the executor specialise
-        faithful = all(_same(module(pixels), program(pixels)) for pixels in others)
+            program: Program = torch.jit.trace(lambda *given: tuple(module(*given)), x, check_trace=False)
+        others = _mirrored(x, -2), _mirrored(x, -1)  # the second run also has the executor specialise
+        faithful = all(_same(tuple(module(*other)), program(*other)) for other in others)
     except Exception as error:  # noqa: BLE001  whatever TorchScript raises, the module itself runs
         logger.info("no trace of the gate (%s); it runs as it is", str(error).strip().partition("\n")[0])
         return None
     if not faithful:
         logger.info("the trace of the gate says something else than the gate; it runs as it is")
     return program if faithful else None
+
+
+def _mirrored(x: tuple[Tensor, ...], along: int) -> tuple[Tensor, ...]:
+    """Other pixels, and other latents: those that were given, mirrored; what is no picture stays."""
+    return tuple(tensor.flip(along) if tensor.ndim > 2 else tensor for tensor in x)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ The manifest of the artifact is in the metadata of the model, see `ce_detect.exp
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,9 +29,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from ce_detect.classifiers.torch import TorchClassifier
+from ce_detect.detector.cascade import VERDICTS, CascadedHead, First, Last, Second
 from ce_detect.detector.gate import Gate, Verdict
 from ce_detect.errors import ModelError
-from ce_detect.export import tidy
+from ce_detect.export import cascade, tidy
 from ce_detect.export.verify import scaled
 
 if TYPE_CHECKING:
@@ -80,14 +82,46 @@ def fused(gate: Gate, manifest: dict[str, Any], *, uint8: bool = False, riding: 
         ModelError: the gate, or the classifier it is in front of, cannot become a graph.
     """
     check(gate)
-    module = FusedGate(gate, uint8=uint8, riding=riding).eval()
-    program = _captured(module, _example(gate, uint8))
-    model = _written(program, [INPUT, THRESHOLD], Verdict._fields, _opset(gate.signature.classifier))
+    opset = _opset(gate.signature.classifier)
+    if isinstance(gate.head, CascadedHead):
+        model = staged(gate, gate.head, uint8, opset)
+    else:
+        module = FusedGate(gate, uint8=uint8, riding=riding).eval()
+        model = _written(_captured(module, _example(gate, uint8)), [INPUT, THRESHOLD], Verdict._fields, opset)
     if not gate.signature.classifier.differentiable:
         from ce_detect.classifiers.onnx import standin
 
         model = standin.filled(model, gate.signature.classifier)
     return tidy.tidied(model, manifest, threshold=float(gate.threshold))
+
+
+class _FirstOfLevels(First):
+    """The same from grey levels; also gives the pixels that they are scaled to, before all else."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Look at inputs ``(batch, height, width, channels)``."""
+        x = scaled(x.permute(0, 3, 1, 2), self.signature.classifier.bounds)
+        return x, *super().forward(x)
+
+
+def staged(gate: Gate, head: CascadedHead, uint8: bool, opset: int | None) -> ModelProto:
+    """The graph of a gate with a cascade, before it is tidied: its parts are captured one by one, and then joined."""
+    x, threshold = _example(gate, uint8)
+    first = _FirstOfLevels(gate) if uint8 else First(gate)
+    with torch.no_grad():
+        pixels, z, free, score, *latents = first(x) if uint8 else (x, *first(x))
+    names = [f"latent{i}" for i in range(len(latents))]
+
+    def written(module: nn.Module, given: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+        return _written(_captured(module.eval(), given), inputs, outputs, opset)
+
+    seen = [*([cascade.PIXELS] if uint8 else []), *cascade.SEEN, *names]
+    return cascade.joined(
+        written(first, (x,), [INPUT], seen),
+        written(Second(gate, whole=True), (pixels, z, free, *latents), [*cascade.READ, *names], [cascade.SCORE]),
+        written(Last(gate), (z, score, threshold), [cascade.LOGITS, cascade.SCORE, THRESHOLD], VERDICTS),
+        level=float(head.level), latents=names,
+    )  # fmt: skip
 
 
 def bare(classifier: TorchClassifier) -> ModelProto:
@@ -149,10 +183,16 @@ def _example(gate: Gate, uint8: bool) -> tuple[Tensor, Tensor]:
 
 
 def _captured(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
-    shapes: tuple[dict[int, Any], ...] = ({0: torch.export.Dim("batch", min=1)}, {})
+    """Capture a module of tensors ``(batch, ...)`` and scalars."""
+    batch = torch.export.Dim("batch", min=1)
+    shapes: list[Any] = [{0: batch} if tensor.ndim else {} for tensor in example]
+    *_, last = inspect.signature(module.forward).parameters.values()
+    if last.kind is inspect.Parameter.VAR_POSITIONAL:
+        named = len(inspect.signature(module.forward).parameters) - 1
+        shapes[named:] = [tuple(shapes[named:])] if shapes[named:] else []
     try:
         with _quiet(), torch.no_grad():
-            return torch.export.export(module, example, dynamic_shapes=shapes[: len(example)], strict=False)
+            return torch.export.export(module, example, dynamic_shapes=tuple(shapes), strict=False)
     except Exception as error:  # torch.export raises many types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"this gate cannot be captured as one graph for every batch size: {reason}") from error

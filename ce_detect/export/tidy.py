@@ -90,7 +90,7 @@ def _strip(model: ModelProto) -> None:
     del graph.value_info[:]
     graph.name, graph.doc_string = "ce_detect", ""
     del graph.metadata_props[:]
-    for part in (*_nodes(graph), *graph.initializer, *graph.input, *graph.output):
+    for part in (*nodes(graph), *graph.initializer, *graph.input, *graph.output):
         part.doc_string = ""
         del part.metadata_props[:]
 
@@ -111,9 +111,9 @@ def _deduplicate(graph: GraphProto) -> None:
         kept = first.setdefault(_content(tensor), tensor.name)
         if kept != tensor.name:
             renamed[tensor.name] = kept
-    for node in _nodes(graph):
+    for node in nodes(graph):
         node.input[:] = [renamed.get(name, name) for name in node.input]
-    read = {name for node in _nodes(graph) for name in node.input} | {output.name for output in graph.output}
+    read = {name for node in nodes(graph) for name in node.input} | {output.name for output in graph.output}
     left = [tensor for tensor in graph.initializer if tensor.name in read and tensor.name not in renamed]
     del graph.initializer[:]
     graph.initializer.extend(left)
@@ -132,8 +132,8 @@ def _pack(graph: GraphProto) -> None:
             continue
         name, (whole, scale, cast) = tensor.name, (f"{tensor.name}.{part}" for part in ("int8", "scale", "float"))
         graph.initializer.remove(tensor)
-        for given, values in zip((whole, scale), found, strict=True):
-            graph.initializer.append(numpy_helper.from_array(values, given))
+        graph.initializer.append(numpy_helper.from_array(found[0], whole))
+        graph.initializer.append(numpy_helper.from_array(found[1], scale))
         unpacking.append(helper.make_node("Cast", [whole], [cast], cast, to=TensorProto.FLOAT))
         unpacking.append(helper.make_node("Mul", [cast, scale], [name], f"{name}.unpacked"))
     nodes = [*unpacking, *graph.node]
@@ -148,10 +148,10 @@ def _content(tensor: TensorProto) -> tuple[Any, ...]:
     return tensor.data_type, tuple(tensor.dims), hashlib.sha256(values.tobytes()).digest()
 
 
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+def nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """Every node, also those of graphs inside nodes."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+                yield from nodes(inner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ce_detect.calibrate.sets import Progress, attack_all
 from ce_detect.data import Images
 from ce_detect.data.pixels import Pixels
 from ce_detect.detector import conformal
+from ce_detect.detector.cascade import CascadedHead, First
 from ce_detect.detector.gate import Gate, Verdict
 from ce_detect.errors import ArtifactError
 
@@ -31,6 +33,9 @@ SCORE_TOLERANCE = conformal.ROUNDING
 
 BATCH = 32
 """Inputs that are judged at a time."""
+
+SINGLE = 16
+"""Inputs that are judged one by one before; in a cascade, graphs then see parts without any row."""
 
 _ERRORS = 3  # severity: ONNX Runtime warns that a threshold which can be given is no constant, as it should be
 
@@ -48,6 +53,8 @@ class Differences:
         label_flips: number of inputs with another label.
         verdict_flips: number of inputs with another verdict.
         margin: smallest distance of a score from the threshold: how close the sample comes to a flip.
+        either: number of inputs so near the level of a cascade that rounding decides which of its heads scores them;
+            only their verdicts are compared.
     """
 
     inputs: int
@@ -58,6 +65,7 @@ class Differences:
     label_flips: int
     verdict_flips: int
     margin: float
+    either: int = 0
 
     @property
     def agree(self) -> bool:
@@ -152,24 +160,38 @@ def differences(gate: Gate, opened: InferenceSession, x: Pixels) -> Differences:
     levels = opened.get_inputs()[0].type == "tensor(uint8)"
     expected: list[Verdict] = []
     got: list[list[NDArray[Any]]] = []
-    for batch in inputs.batches(x, BATCH, "cpu"):
+    near: list[NDArray[np.bool_]] = []
+    single = min(SINGLE, len(x))
+    for batch in chain(inputs.batches(x[:single], 1, "cpu"), inputs.batches(x[single:], BATCH, "cpu")):
         pixels = given = batch
         if levels:
             given, pixels = _quantised(batch, classifier.bounds)
         with torch.inference_mode():
             expected.append(gate(pixels.to(classifier.device)))
+            near.append(_near_the_level(gate, pixels.to(classifier.device)))
         got.append(opened.run(None, {"input": given.numpy()}))
     ours = [np.concatenate([part.cpu().numpy() for part in parts]) for parts in zip(*expected, strict=True)]
     theirs = [np.concatenate(parts) for parts in zip(*got, strict=True)]
-    return _compared(_named(ours), _named(theirs), float(gate.threshold))
+    return _compared(_named(ours), _named(theirs), float(gate.threshold), np.concatenate(near))
+
+
+def _near_the_level(gate: Gate, x: Tensor) -> NDArray[np.bool_]:
+    """Which inputs either head of a cascade may score."""
+    if not isinstance(gate.head, CascadedHead):
+        return np.zeros(len(x), bool)
+    first = First(gate)(x)[2]
+    return np.asarray(((first - gate.head.level).abs() <= SCORE_TOLERANCE).cpu())
 
 
 def _named(outputs: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return dict(zip(Verdict._fields, outputs, strict=True))
 
 
-def _compared(ours: dict[str, NDArray[Any]], theirs: dict[str, NDArray[Any]], threshold: float) -> Differences:
+def _compared(
+    ours: dict[str, NDArray[Any]], theirs: dict[str, NDArray[Any]], threshold: float, either: NDArray[np.bool_]
+) -> Differences:
     off = {name: np.abs(ours[name] - theirs[name]) for name in ("logits", "score", "p_value", "probability")}
+    off |= {name: np.where(either, 0, off[name]) for name in ("score", "p_value", "probability")}
     unknown = np.isnan(ours["probability"]) & np.isnan(theirs["probability"])
     flips = {name: int((ours[name] != theirs[name]).sum()) for name in ("label", "is_adversarial")}
     return Differences(
@@ -181,6 +203,7 @@ def _compared(ours: dict[str, NDArray[Any]], theirs: dict[str, NDArray[Any]], th
         label_flips=flips["label"],
         verdict_flips=flips["is_adversarial"],
         margin=float(np.abs(ours["score"] - threshold).min()),
+        either=int(either.sum()),
     )
 
 

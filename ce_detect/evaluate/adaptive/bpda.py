@@ -46,9 +46,9 @@ class StraightThrough(Gated):
         with self._passed_through():
             logits, features = self.gate.signature(x)
         if self.imitation is None:
-            return Joint(logits, self.gate.head(features))
+            return Joint(logits, self.gate.head.near(features, self.threshold))
         with torch.no_grad():
-            exact = self.gate.head(features)
+            exact = self.gate.head.near(features, self.threshold)
         lent = self.imitation(self.gate.head.squash(features)).squeeze(1)
         return Joint(logits, exact + lent - lent.detach())
 

@@ -17,7 +17,7 @@ class Joint(NamedTuple):
 
     Attributes:
         logits: ``(batch, classes)`` of the classifier.
-        score: ``(batch,)`` of the detector, larger = more adversarial.
+        score: ``(batch,)`` of the detector, larger = more adversarial; above the threshold exactly where it flags.
     """
 
     logits: Tensor
@@ -52,7 +52,7 @@ class Gated:
     def joint(self, x: Tensor) -> Joint:
         """Judge inputs, see `Target.joint`."""
         logits, features = self.gate.signature(x)
-        return Joint(logits, self.detector.head(features))
+        return Joint(logits, self.detector.head.near(features, self.threshold))
 
 
 class Alone:

@@ -1,0 +1,136 @@
+"""A cascade at a budget of 1.5: what it detects, whom it clears, and what it costs as more of the traffic is attacked.
+
+    CE_DETECT_DATA=... python benchmarks/cascade.py                           # CIFAR-10, ResNet-20
+    CE_DETECT_DATA=... python benchmarks/cascade.py --only imagenet-lite0
+
+Calibrates with the images of ``detection.py`` and judges the same images and attacks. Costs are those of the fused
+graph over the bare model's in ONNX Runtime: both run the same stream of images in batches of 1, 8 and 32, in turns, and
+the ratio is the median over the rounds. Streams mix clean images with successful attacks of all kinds, in an order drawn
+from a seed. Writes ``results/cascade.json``; rows of subjects that were not asked
+for stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parent))
+from detection import BATCHES, FPR, RESULTS, environment, progress, row, successful
+from serving import bare_graph, opened
+from subjects import SEED, SUBJECTS, Subject
+
+from ce_detect import DetectedModel, Recipe
+from ce_detect.calibrate.cost import on_each, ratios
+from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.data import Images
+from ce_detect.detector.cascade import First, cascaded
+from ce_detect.export.graph import fused
+
+BUDGET = 1.5
+SHARES = (0.0, 0.01, 0.1, 0.5, 1.0)
+"""Of a stream, how much is attacked."""
+
+PIXELS = 1_000_000
+"""Pixel values in a stream, about; a multiple of the largest batch."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", default=["cifar10-resnet20"])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1, help="of ONNX Runtime")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", module="art")
+    logging.basicConfig(level=logging.WARNING)
+    path = RESULTS / "cascade.json"
+    kept = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [measured(SUBJECTS[name], options) for name in options.only]
+    rows += [found for found in kept if found["subject"] not in options.only]
+    outcome = {
+        "what": __doc__.partition("\n")[0], "budget": BUDGET, "fpr": FPR, "seed": SEED,
+        "environment": {**environment(), "onnxruntime": onnxruntime.__version__}, "rows": rows,
+    }  # fmt: skip
+    path.write_text(json.dumps(outcome, indent=1) + "\n")
+
+
+def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
+    """Everything measured on one subject."""
+    first, fresh = subject.split()
+    guard = subject.guard(first.pixels.shape[1:])
+    recipe = Recipe.load(subject.recipe)
+    guard.calibrate(first, recipe=subject.recipe, fpr=FPR, budget=BUDGET, seed=SEED, cascade=True, progress=progress)
+    kept = subject.artifact(BUDGET).with_suffix(".cascade.safetensors")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    guard.save(kept)
+    attacked = subject.attack(guard, fresh, progress)
+    found = row(guard, BUDGET, first, fresh, attacked, recipe)
+    twins = {name: successful(guard, fresh.pixels, value) for name, value in attacked.items()}
+    areas = [attack["auroc_successes"] for attack in found["report"]["attacks"].values()]
+    outcome = {
+        "subject": subject.name, **found, "mean_auroc": round(float(np.mean(areas)), 4),
+        "figures": {key: guard.manifest["figures"][key] for key in ("cost", "served_cost", "cascade")},
+        "cleared": {"clean": cleared(guard, fresh.pixels), **{k: cleared(guard, v.pixels) for k, v in twins.items()}},
+        "traffic": traffic(guard, fresh, twins, options),
+    }  # fmt: skip
+    print(
+        f"{subject.title}: {found['summary']}, mean {outcome['mean_auroc']}, cleared {outcome['cleared']}", flush=True
+    )
+    return outcome
+
+
+def cleared(guard: DetectedModel, x: Any) -> float:
+    """Share of images that meet no intervention."""
+    look, level, found = First(guard.gate), cascaded(guard.gate).level, 0
+    with torch.inference_mode():
+        for start in range(0, len(x), 32):
+            found += int((look(torch.from_numpy(np.asarray(x[start : start + 32])))[2] <= level).sum())
+    return round(found / len(x), 4)
+
+
+def traffic(
+    guard: DetectedModel, fresh: Images, twins: dict[str, AttackedSet], options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Cost by the share of attacked images and the batch size, and how many were cleared."""
+    gated = opened(fused(guard.gate, guard.manifest).SerializeToString(), options.threads)
+    alone = opened(bare_graph(guard.model, torch.from_numpy(fresh.pixels[:2])), options.threads)
+    found = {}
+    for share in SHARES:
+        x = stream(fresh, twins, share)
+        costs = {"cleared": cleared(guard, x)}
+        for batch in BATCHES:
+            feeds = [{"input": x[start : start + batch]} for start in range(0, len(x), batch)]
+            bare, whole = (on_each(partial(session.run, None), feeds) for session in (alone, gated))
+            (ratio,) = ratios(bare, [whole], rounds=options.rounds)
+            costs[str(batch)] = round(ratio, 3)
+        print(f"{share:.0%} attacked: {costs}", flush=True)
+        found[f"{share:g}"] = costs
+    return found
+
+
+def stream(fresh: Images, twins: dict[str, AttackedSet], share: float) -> NDArray[np.float32]:
+    """Images of which a share is attacked, by every attack as often, in random order."""
+    generator = np.random.default_rng(SEED)
+    largest = max(BATCHES)
+    count = largest * max(1, round(PIXELS / np.prod(fresh.pixels.shape[1:]) / largest))
+    each = [np.asarray(twin.pixels) for twin in twins.values() if len(twin)]
+    number = round(share * count)
+    picked = [each[i % len(each)][generator.integers(len(each[i % len(each)]))] for i in range(number)]
+    clean = np.asarray(fresh.pixels[: count - number])
+    mixed = np.concatenate([clean, np.stack(picked)]) if picked else clean
+    return np.ascontiguousarray(mixed[generator.permutation(len(mixed))])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The graph of a gate with a cascade: rows that the first part does not clear are taken out, judged and put back.
+
+No branch: a part without rows costs next to nothing, and inside a branch ONNX Runtime does not lay out convolutions
+for the processor (with version 1.27 a cascade in a branch took 1.2 times as long).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ce_detect.export import tidy
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+PIXELS, LOGITS, FREE, SCORE = "pixels", "logits", "free", "score"
+
+SEEN = (LOGITS, FREE, SCORE)
+"""What the first part gives, beside latents; before it pixels, unless they are what it reads."""
+
+READ = (PIXELS, LOGITS, FREE)
+"""What the second part reads, beside latents."""
+
+
+def joined(
+    first: ModelProto, second: ModelProto, last: ModelProto, *, level: float, latents: Sequence[str]
+) -> ModelProto:
+    """Join three graphs to one that reads what the first reads, and the last beside, and gives logits and verdicts.
+
+    Args:
+        first: gives `SEEN` and latents.
+        second: reads `READ` and latents, and gives scores.
+        last: reads logits and scores, and gives everything else.
+        level: score of the first part above which a row goes through the second.
+        latents: their names.
+    """
+    from onnx import TensorProto, compose, helper
+
+    before, rest, after = (
+        compose.add_prefix(model, f"{name}/").graph
+        for name, model in (("first", first), ("second", second), ("last", last))
+    )
+    given = {value.name for value in before.output}
+    pixels = f"first/{PIXELS}" if f"first/{PIXELS}" in given else before.input[0].name
+    of_first, kept = f"first/{SCORE}", "cascade/level"
+    apart = [
+        helper.make_node("LessOrEqual", [of_first, kept], ["cascade/cleared"]),
+        helper.make_node("Not", ["cascade/cleared"], ["cascade/left"]),  # also where a score is not a number
+        *(
+            helper.make_node("Compress", [source, "cascade/left"], [f"second/{name}"], axis=0)
+            for name, source in {PIXELS: pixels, **{name: f"first/{name}" for name in (LOGITS, FREE, *latents)}}.items()
+        ),
+    ]
+    together = [
+        helper.make_node("NonZero", ["cascade/left"], ["cascade/places"]),
+        helper.make_node("Transpose", ["cascade/places"], ["cascade/rows"], perm=[1, 0]),
+        helper.make_node("ScatterND", [of_first, "cascade/rows", f"second/{SCORE}"], [SCORE]),
+    ]
+    weights = [*before.initializer, *rest.initializer, *after.initializer]
+    weights.append(helper.make_tensor(kept, TensorProto.FLOAT, [], [level]))
+    own = [value for value in after.input if value.name not in (f"last/{LOGITS}", f"last/{SCORE}")]
+    logits = next(value for value in before.output if value.name == f"first/{LOGITS}")
+    score = helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, ["batch"])
+    label, *others = after.output
+    graph = helper.make_graph(
+        [*before.node, *apart, *rest.node, *together, *after.node], "cascade", [*before.input, *own],
+        [logits, label, score, *others], initializer=weights,
+    )  # fmt: skip
+    names = {f"last/{LOGITS}": LOGITS, f"last/{SCORE}": SCORE}
+    names |= {value.name: value.name.partition("/")[2] for value in (*graph.input, logits, label, *others)}
+    for node in tidy.nodes(graph):
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (*graph.input, *graph.output):
+        value.name = names.get(value.name, value.name)
+    return helper.make_model(graph, opset_imports=list(first.opset_import), ir_version=first.ir_version)
