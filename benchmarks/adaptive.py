@@ -10,7 +10,8 @@ as ``images`` in the row says; compare them with the same images of other rows. 
 ``results/adaptive-<subject>.json`` (``-from-N`` with ``--skip N``) and, for our own gates, the AUROC of ordinary
 attacks on the test split: what hardening costs there.
 
-Gates come from where ``detection.py`` left them; what is not there is calibrated here.
+Gates come from where ``detection.py`` and ``cascade.py`` left them; what is not there is calibrated here, but for the
+cascade.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ FPR = 0.05
 BUDGET, LARGE = 2.0, 4.5
 HARDENED = 3.0
 """Budget of the hardened gates: a hardened copy takes a whole forward pass, for which 2.0 has no room."""
+
+CASCADED = 1.5
+"""Budget of the gate with a cascade, which ``cascade.py`` leaves."""
 
 FEW = 16
 """Images that the rows attack in which a step takes several gates, at most."""
@@ -219,6 +223,10 @@ def unhardened(bench: Bench) -> dict[str, Any]:
     return gated(bench.calibrated(BUDGET), bench, check=True)
 
 
+def staged(bench: Bench) -> dict[str, Any]:
+    return gated(DetectedModel.load(bench.subject.artifact(CASCADED, cascade=True), bench.subject.model()), bench)
+
+
 def large(bench: Bench) -> dict[str, Any]:
     return gated(bench.calibrated(LARGE), bench)
 
@@ -276,6 +284,7 @@ def line(name: str, row: dict[str, Any]) -> None:
 ROWS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "unhardened": unhardened,
     "larger": large,
+    "cascade": staged,
     "hardened-1": hardened(1),
     "hardened-3": hardened(3, check=True),
     "larger-1": hardened(1, LARGE, check=True),

@@ -71,7 +71,7 @@ def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     guard = subject.guard(first.pixels.shape[1:])
     recipe = Recipe.load(subject.recipe)
     guard.calibrate(first, recipe=subject.recipe, fpr=FPR, budget=BUDGET, seed=SEED, cascade=True, progress=progress)
-    kept = subject.artifact(BUDGET).with_suffix(".cascade.safetensors")
+    kept = subject.artifact(BUDGET, cascade=True)
     kept.parent.mkdir(parents=True, exist_ok=True)
     guard.save(kept)
     attacked = subject.attack(guard, fresh, progress)

@@ -77,9 +77,9 @@ class Subject:
             attacked |= attack_all(guard.classifier, judged.x[:count], (attack,), seed=SEED, progress=progress)
         return attacked
 
-    def artifact(self, budget: float) -> Path:
-        """Where ``detection.py`` leaves the calibrated detector for other programs."""
-        return cache_folder() / "guards" / f"{self.name}-{budget:g}.safetensors"
+    def artifact(self, budget: float, *, cascade: bool = False) -> Path:
+        """Where ``detection.py`` leaves the calibrated detector for other programs, and ``cascade.py`` one in stages."""
+        return cache_folder() / "guards" / f"{self.name}-{budget:g}{'-cascade' if cascade else ''}.safetensors"
 
 
 def cifar10() -> Arrays:

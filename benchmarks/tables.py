@@ -19,6 +19,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 SUBJECTS = ("cifar10-resnet20", "cifar10-resnet32", "fashion", "pneumonia", "imagenet-lite0")
 ADAPTIVE = {
     "unhardened": "ce-detect, budget 2.0", "larger": "ce-detect, budget 4.5",
+    "cascade": "ce-detect, budget 1.5, cascade",
     "hardened-1": "3.0, hardened in 1 round", "hardened-3": "3.0, hardened in 3 rounds",
     "larger-1": "4.5, hardened in 1 round", "larger-1-longer": "the same, four times the steps",
     "larger-3": "4.5, hardened in 3 rounds",
@@ -104,6 +105,20 @@ def serving() -> list[list[str]]:
     return rows
 
 
+def cascade() -> list[list[str]]:
+    titles = {"cifar10-resnet20": "ResNet-20", "imagenet-lite0": "EfficientNet-Lite0"}
+    found = {row["subject"]: row for row in read("cascade.json")["rows"]}
+    rows = [["share of traffic that is attacked", *(f"{titles[subject]}: cleared, cost" for subject in found)]]
+    for share in next(iter(found.values()))["traffic"]:
+        cells = []
+        for row in found.values():
+            cost = row["traffic"][share]
+            ratios = " / ".join(f"{cost[batch]:.2f}" for batch in ("1", "8", "32"))
+            cells.append(f"{cost['cleared']:.0%}, {ratios}")
+        rows.append([f"{float(share):.0%}", *cells])
+    return rows
+
+
 def peers() -> list[list[str]]:
     by_subject: dict[str, dict[str, Any]] = {
         subject: {path.stem: json.loads(path.read_text()) for path in (RESULTS / "compare" / subject).glob("*.json")}
@@ -158,6 +173,7 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
     "benign": benign,
     "interventions": interventions,
     "serving": serving,
+    "cascade": cascade,
     "peers": peers,
     "adaptive": adaptive,
 }
