@@ -5,9 +5,8 @@
 
 Calibrates with the images of ``detection.py`` and judges the same images and attacks. Costs are those of the fused
 graph over the bare model's in ONNX Runtime: both run the same stream of images in batches of 1, 8 and 32, in turns, and
-the ratio is the median over the rounds. Streams mix clean images with successful attacks of all kinds, in an order drawn
-from a seed. Writes ``results/cascade.json``; rows of subjects that were not asked
-for stay.
+the ratio is the median over the rounds. Streams mix clean images with successful attacks of all kinds, in an order that
+is drawn from a seed. Writes ``results/cascade.json``; rows of subjects that were not asked for stay.
 """
 
 from __future__ import annotations
