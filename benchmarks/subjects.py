@@ -78,7 +78,7 @@ class Subject:
         return attacked
 
     def artifact(self, budget: float, *, cascade: bool = False) -> Path:
-        """Where ``detection.py``, or for a cascade ``cascade.py``, leaves the calibrated detector for other programs."""
+        """Where ``detection.py``, or for a cascade ``cascade.py``, leaves the calibrated gate for other programs."""
         return cache_folder() / "guards" / f"{self.name}-{budget:g}{'-cascade' if cascade else ''}.safetensors"
 
 

@@ -324,6 +324,21 @@ def test_two_distributions_are_explained(
         Gate(path)
 
 
+@pytest.mark.parametrize("available", [["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]])
+def test_libraries_of_cuda_are_loaded_where_they_could_be_needed(
+    available: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those in wheels of NVIDIA are found; what ONNX Runtime prints then does not mix with what a command prints."""
+    module = SimpleNamespace(
+        get_available_providers=lambda: available, preload_dlls=lambda: print("Failed to load libcudart.so")
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+    assert providers.onnxruntime() is module
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert ("libcudart" in said.err) == ("CUDAExecutionProvider" in available)
+
+
 def test_absent_runtime_names_its_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without ONNX Runtime the error says what to install."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

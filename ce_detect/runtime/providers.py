@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
@@ -54,6 +56,7 @@ def onnxruntime() -> Any:
         raise UsageError(f"{found} ({error})") from error
     if found is not None:
         logger.warning(found)
+    _preload(module)
     return module
 
 
@@ -105,6 +108,16 @@ def check_loaded(wanted: Sequence[Provider] | None, available: Sequence[str], lo
             "driver and the CUDA libraries of its version are installed"
         )
     logger.info("the gate runs on %s", ", ".join(loaded))
+
+
+def _preload(module: Any) -> None:
+    """Load CUDA's libraries from the wheels of NVIDIA where these are installed; else the loader must find them.
+
+    Whatever ONNX Runtime prints about it goes to stderr: what a command prints on stdout is for machines.
+    """
+    if CUDA & set(module.get_available_providers()) and hasattr(module, "preload_dlls"):
+        with contextlib.redirect_stdout(sys.stderr):
+            module.preload_dlls()
 
 
 def _installed(name: str) -> bool:
