@@ -2,8 +2,8 @@
 
     CE_DETECT_DATA=... python benchmarks/hardened.py
 
-Mean AUROC over successful attacks, seen and unseen; every clean image counts. Writes
-``results/hardened-<subject>.json``.
+Mean AUROC over successful attacks, seen and unseen; every clean image counts. Also how large the exported graphs are.
+Writes ``results/hardened-<subject>.json``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from adaptive import BUDGET, HARDENED, LARGE, Bench
 from detection import RESULTS, environment, progress
+from serving import bare_graph
 from subjects import SUBJECTS
 
 from ce_detect import DetectedModel, Recipe
 from ce_detect.evaluate.metrics import auroc
+from ce_detect.export import graph
 
 GATES = {
     f"{budget:g}, hardened in 1 round" if rounds else f"{budget:g}": (budget, rounds)
@@ -41,8 +44,18 @@ def main() -> None:
     found = {"what": __doc__.partition("\n")[0], "environment": environment(), "gates": {}}
     for name, (budget, rounds) in GATES.items():
         found["gates"][name] = row = judged(bench, bench.calibrated(budget, rounds))
-        print(f"{name:24} FPR {row['false_positive_rate']:.3f}, seen {row['seen']:.4f}, unseen {row['unseen']:.4f}")
+        print(
+            f"{name:24} FPR {row['false_positive_rate']:.3f}, "
+            f"seen {row['seen']:.4f}, unseen {row['unseen']:.4f}, {row['bytes']} B"
+        )
     (RESULTS / f"hardened-{subject.name}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def size(guard: DetectedModel) -> dict[str, Any]:
+    """Bytes of the exported graph and of the bare model's, and whether the former is as small as it has to be."""
+    fused = len(graph.fused(guard.gate, guard.manifest).SerializeToString())
+    alone = len(bare_graph(guard.model, torch.zeros(2, *guard.classifier.input_shape)))
+    return {"bytes": fused, "bare_bytes": alone, "small": fused <= 1.1 * alone + 1e6}
 
 
 def judged(bench: Bench, guard: DetectedModel) -> dict[str, Any]:
@@ -58,6 +71,7 @@ def judged(bench: Bench, guard: DetectedModel) -> dict[str, Any]:
         "seen": round(float(np.mean([area for name, area in areas.items() if name in known])), 4),
         "unseen": round(float(np.mean([area for name, area in areas.items() if name not in known])), 4),
         "auroc": areas,
+        **size(guard),
         "false_positive_rate": round(float(clean.is_adversarial.mean()), 4),
     }
 

@@ -106,17 +106,34 @@ def serving() -> list[list[str]]:
 
 
 def cascade() -> list[list[str]]:
-    titles = {"cifar10-resnet20": "ResNet-20", "imagenet-lite0": "EfficientNet-Lite0"}
     found = {row["subject"]: row for row in read("cascade.json")["rows"]}
-    rows = [["share of traffic that is attacked", *(f"{titles[subject]}: cleared, cost" for subject in found)]]
-    for share in next(iter(found.values()))["traffic"]:
-        cells = []
-        for row in found.values():
-            cost = row["traffic"][share]
-            ratios = " / ".join(f"{cost[batch]:.2f}" for batch in ("1", "8", "32"))
-            cells.append(f"{cost['cleared']:.0%}, {ratios}")
-        rows.append([f"{float(share):.0%}", *cells])
+    shares = ("0", "0.1", "1")
+    rows = [
+        [
+            "images, model", "1.5 without: seen / unseen / all", "cascade: seen / unseen / all",
+            "cleared: clean / attacked", *(f"cost, {float(share):.0%} attacked" for share in shares),
+        ],
+    ]  # fmt: skip
+    for subject in (name for name in SUBJECTS if name in found):
+        row, plain = found[subject], read(f"detection-{subject}.json")
+        (without,) = (budget for budget in plain["budgets"] if budget["budget"] == 1.5)
+        attacked = [share for name, share in row["cleared"].items() if name != "clean"]
+        rows.append(
+            [
+                plain["what"].partition(";")[0],
+                areas(without),
+                areas(row),
+                f"{row['cleared']['clean']:.0%} / {sum(attacked) / len(attacked):.1%}",
+                *(" / ".join(f"{row['traffic'][share][batch]:.2f}" for batch in ("1", "8", "32")) for share in shares),
+            ]
+        )
     return rows
+
+
+def areas(budget: dict[str, Any]) -> str:
+    every = [attack["auroc_successes"] for attack in budget["report"]["attacks"].values()]
+    found = (budget["summary"]["auroc_seen"], budget["summary"]["auroc_unseen"], sum(every) / len(every))
+    return " / ".join(f"{area:.3f}" for area in found)
 
 
 def peers() -> list[list[str]]:

@@ -160,7 +160,10 @@ def test_calibrated_cascade_clears_most_clean_inputs_and_still_detects() -> None
     assert abs(found["cleared"] - CLEARED) < 0.15
     assert found["cost_of_others"] > guard().manifest["figures"]["cost"]
     assert guard().manifest["cascade"]
+    assert found["cleared_attacked"] == {}
     assert "are cleared early; others cost" in cost(guard().manifest)
+    beside = {**found, "cleared_attacked": {"pgd": 0.01, "fgsm": 0.03}}
+    assert "(and 2.0 % of attacked ones)" in cost({**guard().manifest, "figures": {"cost": 1.2, "cascade": beside}})
 
 
 def test_promise_holds_with_a_cascade() -> None:

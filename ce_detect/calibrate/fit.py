@@ -23,7 +23,7 @@ from ce_detect.cache import cache_folder
 from ce_detect.calibrate import candidates, harden, hardened_copy, identity, learn, samples
 from ce_detect.calibrate.cost import CostTable
 from ce_detect.calibrate.manifest import manifest
-from ce_detect.calibrate.material import Material, corrupted, gathered
+from ce_detect.calibrate.material import Material, corrupted, decisions, gathered, successes
 from ce_detect.calibrate.meter import BATCHES, SERVED, Meter
 from ce_detect.calibrate.request import Request
 from ce_detect.calibrate.search import KEPT, search
@@ -92,10 +92,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     }  # fmt: skip
     if isinstance(gate.head, CascadedHead):
         whole = Meter(classifier, bare, sample, table, recipe.head)
-        figures["cascade"] = {
-            "cleared": round(_cleared(gate, gate.head, material.clean("calibrate")), 4),
-            "cost_of_others": whole.gate(chosen.items),
-        }
+        figures["cascade"] = {**_cleared(gate, gate.head, material), "cost_of_others": whole.gate(chosen.items)}
     if copy is not None:
         figures["hardened_copy"] = {
             "radius": hardened_copy.RADII * reach,
@@ -158,13 +155,22 @@ def _served(meter: Meter, items: tuple[candidates.Item, ...], budget: float) -> 
     return served
 
 
-def _cleared(gate: Gate, head: CascadedHead, clean: Pixels) -> float:
-    """Share of clean images that the first head of a cascade clears."""
-    look, cleared = First(gate), 0
-    with torch.inference_mode():
-        for batch in inputs.batches(clean, gate.signature.chunk or 128, gate.signature.classifier.device):
-            cleared += int((look(batch)[2] <= head.level).sum())
-    return cleared / len(clean)
+def _cleared(gate: Gate, head: CascadedHead, material: Material) -> dict[str, Any]:
+    """Shares that the first head of a cascade clears: of clean images of *calibrate*, and of successes on *test*."""
+    look, classifier = First(gate), gate.signature.classifier
+
+    def share(x: Pixels) -> float:
+        cleared = 0
+        with torch.inference_mode():
+            for batch in inputs.batches(x, gate.signature.chunk or 128, classifier.device):
+                cleared += int((look(batch)[2] <= head.level).sum())
+        return round(cleared / len(x), 4)
+
+    found = successes(classifier, material.tested, decisions(classifier, material.clean("test")))
+    return {
+        "cleared": share(material.clean("calibrate")),
+        "cleared_attacked": {name: share(twins.pixels) for name, twins in found.items() if len(twins)},
+    }
 
 
 def _sample(fit: learn.Sets) -> NDArray[np.float32]:

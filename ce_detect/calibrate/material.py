@@ -70,11 +70,11 @@ def gathered(classifier: Any, images: Images, request: Request) -> Material:
     recipe = request.recipe
     parts = identity.split(known, recipe.splits, request.seed)
     _check_sizes(parts, images, request)
-    labels = _labels(classifier, images.pixels)
+    labels = decisions(classifier, images.pixels)
     _check_classes(labels, classifier.num_classes)
     plausibility.check(classifier, images, labels)
     attacked = _attacked(classifier, images, parts, request)
-    learning = {name: _successes(classifier, attacked[name], labels[parts[name]]) for name in ("fit", "select")}
+    learning = {name: successes(classifier, attacked[name], labels[parts[name]]) for name in ("fit", "select")}
     attacks = _teaching(recipe, learning)
     sets = {
         name: learn.Sets(
@@ -109,7 +109,8 @@ def _check_sizes(parts: dict[str, NDArray[np.int64]], images: Images, request: R
         )
 
 
-def _labels(classifier: Any, x: Pixels) -> NDArray[np.int64]:
+def decisions(classifier: Any, x: Pixels) -> NDArray[np.int64]:
+    """Labels ``(n,)`` that the classifier gives images."""
     labels, done = np.empty(len(x), np.int64), 0  # many small arrays would scatter over the memory that batches need
     with torch.inference_mode():
         for batch in inputs.batches(x, 128, classifier.device):
@@ -143,12 +144,12 @@ def _attacked(
     return attacked
 
 
-def _successes(classifier: Any, attacked: dict[str, AttackedSet], labels: NDArray[np.int64]) -> dict[str, AttackedSet]:
+def successes(classifier: Any, attacked: dict[str, AttackedSet], labels: NDArray[np.int64]) -> dict[str, AttackedSet]:
     """Keep what changed the classifier's decision."""
-    successes = {}
-    for name, twins in attacked.items():
-        successes[name] = twins.subset(_labels(classifier, twins.pixels) != labels[twins.index])
-    return successes
+    return {
+        name: twins.subset(decisions(classifier, twins.pixels) != labels[twins.index])
+        for name, twins in attacked.items()
+    }
 
 
 def _teaching(recipe: Recipe, learning: dict[str, dict[str, AttackedSet]]) -> tuple[str, ...]:

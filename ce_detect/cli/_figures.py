@@ -42,8 +42,10 @@ def _cascade(manifest: Plain) -> str:
     found = manifest["figures"].get("cascade")
     if found is None:
         return ""
-    cleared, cost = percent(found["cleared"]), f"{found['cost_of_others']:.2f}"
-    return f"; on average over clean inputs, of which {cleared} are cleared early; others cost {cost}"
+    attacked = found["cleared_attacked"].values()
+    beside = f" (and {percent(sum(attacked) / len(attacked))} of attacked ones)" if attacked else ""
+    cleared, others = percent(found["cleared"]), f"{found['cost_of_others']:.2f}"
+    return f"; on average over clean inputs, of which {cleared} are cleared early{beside}; others cost {others}"
 
 
 def print_gate(title: str, manifest: Plain, threshold: float) -> None:
