@@ -41,8 +41,12 @@ BUDGET = 1.5
 SHARES = (0.0, 0.01, 0.1, 0.5, 1.0)
 """Of a stream, how much is attacked."""
 
-PIXELS = 1_000_000
-"""Pixel values in a stream, about; a multiple of the largest batch."""
+PIXELS, LEAST = 1_000_000, 96
+"""Pixel values in a stream, about, and images at least; a multiple of the largest batch."""
+
+
+SECONDS = 20.0
+"""Time after which no new round begins."""
 
 
 def main() -> None:
@@ -75,6 +79,8 @@ def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
     guard.save(kept)
     attacked = subject.attack(guard, fresh, progress)
     found = row(guard, BUDGET, first, fresh, attacked, recipe)
+    del found["cost_by_batch"], found["cost_against_folded_model"]  # of the first images, which may be cleared or not
+    found["summary"]["cost"] = guard.manifest["figures"]["cost"]
     twins = {name: successful(guard, fresh.pixels, value) for name, value in attacked.items()}
     areas = [attack["auroc_successes"] for attack in found["report"]["attacks"].values()]
     outcome = {
@@ -111,7 +117,7 @@ def traffic(
         for batch in BATCHES:
             feeds = [{"input": x[start : start + batch]} for start in range(0, len(x), batch)]
             bare, whole = (on_each(partial(session.run, None), feeds) for session in (alone, gated))
-            (ratio,) = ratios(bare, [whole], rounds=options.rounds)
+            (ratio,) = ratios(bare, [whole], rounds=options.rounds, seconds=SECONDS)
             costs[str(batch)] = round(ratio, 3)
         print(f"{share:.0%} attacked: {costs}", flush=True)
         found[f"{share:g}"] = costs
@@ -122,7 +128,7 @@ def stream(fresh: Images, twins: dict[str, AttackedSet], share: float) -> NDArra
     """Images of which a share is attacked, by every attack as often, in random order."""
     generator = np.random.default_rng(SEED)
     largest = max(BATCHES)
-    count = largest * max(1, round(PIXELS / np.prod(fresh.pixels.shape[1:]) / largest))
+    count = largest * max(LEAST // largest, round(PIXELS / np.prod(fresh.pixels.shape[1:]) / largest))
     each = [np.asarray(twin.pixels) for twin in twins.values() if len(twin)]
     number = round(share * count)
     picked = [each[i % len(each)][generator.integers(len(each[i % len(each)]))] for i in range(number)]

@@ -18,6 +18,10 @@ LARGEST = 127
 _DIGITS = 2.0**16  # 17 bits of a scale and 7 of the whole number are the 24 of a float32
 
 
+_LEAST = np.float32(LARGEST) * np.finfo(np.float32).tiny
+"""Largest weight of a row at least: scales below the normal numbers would have too few digits."""
+
+
 def rounded(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Round weights ``(rows, ...)`` to whole multiples of a scale, of which the largest of a row has `LARGEST`."""
     mantissa, exponent = np.frexp(_largest(weights, 0).astype(np.float64) / LARGEST)
@@ -27,16 +31,21 @@ def rounded(weights: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def packed(weights: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
-    """Whole numbers and scales whose products are weights ``(rows, ..., columns)`` exactly; None where none are.
+    """Whole numbers and scales whose products are weights ``(rows, ..., columns)`` exactly.
+
+    None where there are none, or where they would take no less than half the bytes.
 
     Returns:
         Whole numbers of the shape of the weights, and scales of length 1 along every axis but the first or the last.
     """
     for axis in (0, weights.ndim - 1):
         largest = _largest(weights, axis)
+        if not (np.isfinite(largest) & ((largest == 0) | (largest > _LEAST))).all():
+            return None
         scale = np.where(largest > 0, largest / np.float32(LARGEST), 1).astype(np.float32)
         whole = np.rint(weights / scale)
-        if np.array_equal(whole * scale, weights):
+        small = 2 * (whole.size + scale.nbytes) < weights.nbytes and np.abs(whole).max(initial=0) <= LARGEST
+        if small and np.array_equal(whole * scale, weights):
             return whole.astype(np.int8), scale
     return None
 

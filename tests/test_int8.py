@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,9 +25,10 @@ from ce_detect.interventions import HardenedCopy
 from ce_detect.signature import Signature
 
 SIZES = st.floats(2.0**-60, 2.0**60, width=32)
+"""Smaller ones are rounded to zero or not packed."""
 WEIGHTS = arrays(
     np.float32,
-    array_shapes(min_dims=2, max_dims=4, max_side=5),
+    array_shapes(min_dims=2, max_dims=3, min_side=6, max_side=8),
     elements=st.one_of(st.just(0.0), SIZES, SIZES.map(lambda size: -size)),
 )
 
@@ -53,9 +56,21 @@ def test_a_scale_may_belong_to_a_column() -> None:
     np.testing.assert_array_equal(whole * scale, weights)
 
 
-def test_other_weights_are_not_packed() -> None:
-    """What would lose a digit stays as it is."""
-    assert int8.packed(np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)) is None
+@pytest.mark.parametrize(
+    "weights",
+    [
+        np.random.default_rng(0).normal(size=(8, 8)),
+        np.full((40, 40), -np.inf),
+        np.eye(2),  # scales would be as long as the weights
+        np.array([[190.0, 3.0] * 20]) * 2.0**-149,  # the smallest numbers there are have too few digits
+        np.array([[1.0, 0.0] * 20]) * 2.0**-149,
+    ],
+)
+def test_other_weights_are_not_packed(weights: NDArray[Any]) -> None:
+    """What would lose a digit, or gain nothing, stays as it is, without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert int8.packed(weights.astype(np.float32)) is None
 
 
 def test_graph_holds_a_hardened_copy_in_a_quarter_and_judges_alike() -> None:
@@ -76,6 +91,7 @@ def test_graphs_without_one_have_nothing_packed() -> None:
     """The weights of an ordinary classifier and head are no whole multiples of anything, but tables of 0 and 1 are."""
     graph = fused(gate("plain", "mlp"), MANIFEST).graph
     packed = [onnx.numpy_helper.to_array(t) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    assert packed
     assert all(set(np.unique(whole)) <= {0, int8.LARGEST} for whole in packed)
 
 

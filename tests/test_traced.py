@@ -46,7 +46,7 @@ def test_a_trace_says_the_same(cut_model: Subject) -> None:
     for count in (1, 2, 8):
         x = cut_model.x[:count]
         run(x), run(x)
-        assert isinstance(run._programs[tuple(x.shape)], torch.jit.ScriptFunction)
+        assert isinstance(run._programs[(tuple(x.shape),)], torch.jit.ScriptFunction)
         for pixels in (x, tiny_images(cut_model.name, count, seed=5)):
             for expected, got in zip(module(pixels), run(pixels), strict=True):
                 torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
@@ -146,7 +146,7 @@ def test_only_so_many_shapes_are_traced(plain: Subject, monkeypatch: pytest.Monk
         for count in (1, 2, 3, 1, 2, 3, 3):
             x = plain.x[:count]
             assert torch.equal(run(x)[1], module(x)[1])
-    assert [shape[0] for shape in run._programs] == [1, 2]
+    assert [shape[0] for (shape,) in run._programs] == [1, 2]
 
 
 def _another(gate: Gate) -> Gate:

@@ -18,19 +18,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ce_detect import checks, inputs
+from ce_detect import checks
 from ce_detect.cache import cache_folder
-from ce_detect.calibrate import candidates, harden, hardened_copy, identity, learn, samples
+from ce_detect.calibrate import candidates, cascade, harden, hardened_copy, identity, learn, samples
 from ce_detect.calibrate.cost import CostTable
 from ce_detect.calibrate.manifest import manifest
-from ce_detect.calibrate.material import Material, corrupted, decisions, gathered, successes
+from ce_detect.calibrate.material import Material, corrupted, gathered
 from ce_detect.calibrate.meter import BATCHES, SERVED, Meter
 from ce_detect.calibrate.request import Request
 from ce_detect.calibrate.search import KEPT, search
 from ce_detect.data import Images, Pixels, rows
 from ce_detect.data.pixels import Concatenated
 from ce_detect.detector import conformal
-from ce_detect.detector.cascade import CascadedHead, First
+from ce_detect.detector.cascade import CLEARED, CascadedHead
 from ce_detect.detector.gate import Detector, Gate
 from ce_detect.detector.head import Head, by_rows
 from ce_detect.evaluate import report
@@ -69,8 +69,10 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     material = gathered(classifier, images, request)
     recipe, cache, labels = request.recipe, request.cache or cache_folder(), material.images.y
     sample = torch.from_numpy(material.clean("fit")[: max(BATCHES)]).to(classifier.device)
-    table = CostTable(cache, classifier, batches=BATCHES)
-    meter = Meter(classifier, bare, sample, table, recipe.head, cascade=request.cascade)
+    if request.cascade:
+        cascade.check_empty(classifier)
+    measuring = partial(Meter, classifier, bare, sample, CostTable(cache, classifier, batches=BATCHES), recipe.head)
+    meter = measuring(cleared=CLEARED if request.cascade else None)
     reach = harden.median_radius(classifier, material.clean("fit")) if request.harden else 0.0
     further = _further(classifier, material, request)
     copy = _hardened_copy(classifier, material, further, meter, reach, request, cache)
@@ -85,14 +87,17 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     gate = learned(tables)
     gate, rounds = harden.harden(gate, material.sets, tables, learned, request, reach)
     del tables  # the largest that there is in memory
-    served = {} if math.isinf(request.budget) else _served(meter, chosen.items, request.budget)
-    figures = {
-        "cost": meter.gate(chosen.items), "served_cost": {str(batch): ratio for batch, ratio in served.items()},
-        "test": _tested(gate, material, request), "hardening": rounds,
-    }  # fmt: skip
+    cost, served = (
+        meter.gate(chosen.items),
+        {} if math.isinf(request.budget) else _served(meter, chosen.items, request.budget),
+    )
+    figures: dict[str, Any] = {"cost": cost, "served_cost": {str(batch): ratio for batch, ratio in served.items()}}
     if isinstance(gate.head, CascadedHead):
-        whole = Meter(classifier, bare, sample, table, recipe.head)
-        figures["cascade"] = {**_cleared(gate, gate.head, material), "cost_of_others": whole.gate(chosen.items)}
+        figures |= cascade.measured(gate, gate.head, material, figures, measuring(cleared=0.0), chosen.items)
+        cascade.check_budget(figures, meter, request.budget)
+    elif request.cascade:
+        logger.warning("no cascade: no intervention was worth its cost, so there is nothing that a cascade could spare")
+    figures |= {"test": _tested(gate, material, request), "hardening": rounds}
     if copy is not None:
         figures["hardened_copy"] = {
             "radius": hardened_copy.RADII * reach,
@@ -153,24 +158,6 @@ def _served(meter: Meter, items: tuple[candidates.Item, ...], budget: float) -> 
             " / ".join(f"{ratio:.2f}" for ratio in tight.values()), " / ".join(map(str, tight)), budget,
         )  # fmt: skip
     return served
-
-
-def _cleared(gate: Gate, head: CascadedHead, material: Material) -> dict[str, Any]:
-    """Shares that the first head of a cascade clears: of clean images of *calibrate*, and of successes on *test*."""
-    look, classifier = First(gate), gate.signature.classifier
-
-    def share(x: Pixels) -> float:
-        cleared = 0
-        with torch.inference_mode():
-            for batch in inputs.batches(x, gate.signature.chunk or 128, classifier.device):
-                cleared += int((look(batch)[2] <= head.level).sum())
-        return round(cleared / len(x), 4)
-
-    found = successes(classifier, material.tested, decisions(classifier, material.clean("test")))
-    return {
-        "cleared": share(material.clean("calibrate")),
-        "cleared_attacked": {name: share(twins.pixels) for name, twins in found.items() if len(twins)},
-    }
 
 
 def _sample(fit: learn.Sets) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -38,6 +38,9 @@ WIDTH = 64
 TREES = 200
 """Trees of the ``trees`` head."""
 
+FOLDS = 4
+"""Parts of the images that set the level of a cascade, each scored by a head fitted on the others and their twins."""
+
 LEVELS = 4
 """Splits on the way to each of their leaves, at most."""
 
@@ -64,10 +67,24 @@ class Table:
     Attributes:
         clean: ``(n, features)``.
         attacked: ``(m, features)`` by name of the attack.
+        images: number of clean images: row ``i`` of ``clean`` is of image ``i % images``; None for one a row.
+        twins: images ``(m,)`` that the rows of ``attacked`` are made of, by name of the attack, where that is known.
     """
 
     clean: Floats
     attacked: dict[str, Floats]
+    images: int | None = None
+    twins: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def fold(self, number: int, *, others: bool, columns: slice) -> Table:
+        """Some columns of the rows of one of `FOLDS` folds of the images, or of all other rows."""
+        own = np.arange(len(self.clean)) % (self.images or max(1, len(self.clean)))
+        of = {name: self.twins.get(name, np.arange(len(rows))) for name, rows in self.attacked.items()}
+        kept = {name: (image % FOLDS == number) != others for name, image in of.items()}
+        return Table(
+            self.clean[(own % FOLDS == number) != others, columns],
+            {name: rows[kept[name], columns] for name, rows in self.attacked.items()},
+        )
 
 
 def stacked(*tables: Table) -> tuple[Floats, NDArray[np.int64], NDArray[np.float64]]:
@@ -100,7 +117,8 @@ def table(signature: Signature, sets: Sets) -> Table:
     """Signatures of everything in a split."""
     clean = sets.clean if sets.corrupted is None else Concatenated([sets.clean, sets.corrupted])
     attacked = {name: features(signature, twins.pixels) for name, twins in sets.attacked.items()}
-    return Table(features(signature, clean), attacked)
+    twins = {name: twins.index for name, twins in sets.attacked.items()}
+    return Table(features(signature, clean), attacked, len(sets.clean), twins)
 
 
 def fitted(
@@ -119,7 +137,7 @@ def fitted(
         kind: ``"mlp"``, ``"logistic"``, ``"trees"`` or ``"distance"``.
         seed: seed of the networks' starts, and of what trees draw.
         flagged: share of clean inputs that will be flagged; it matters where there is a hardened copy.
-        cascade: whether the free features alone clear inputs first; it matters where there are interventions.
+        cascade: whether the free features alone clear inputs first. Without interventions there is nothing to spare.
     """
     if kind == "distance":
         return clean_only(signature, fit, select)
@@ -134,7 +152,7 @@ def fitted(
         for one in (head, before):
             one.level(scores, clean, flagged)
     elif cascade and len(signature.interventions):
-        head, before = _cascaded(signature, (fit, select), held_out, (head, before), kind, seed)
+        head, before = _cascaded(signature, (fit, select), (head, before), kind, seed)
     slope, offset = _platt(before, held_out)
     head.slope.fill_(slope)
     head.offset.fill_(offset)
@@ -152,12 +170,12 @@ def _doubting(signature: Signature, copy: HardenedCopy, inner: Head) -> Hardened
 
 
 def _cascaded(
-    signature: Signature, tables: tuple[Table, Table], held_out: Table, seconds: tuple[Head, Head], kind: HeadKind,
-    seed: int,
-) -> tuple[CascadedHead, CascadedHead]:  # fmt: skip
-    """Cascades that end in heads fitted on both splits and on the first; the level is that of the latter for both.
+    signature: Signature, tables: tuple[Table, Table], seconds: tuple[Head, Head], kind: HeadKind, seed: int
+) -> tuple[CascadedHead, CascadedHead]:
+    """Cascades that end in heads fitted on both splits and on the first, with one level.
 
-    Both score clean inputs on one scale, see `FusedHead.standardise`.
+    The level is taken from scores of clean images by heads that were fitted on the other ones: all of them score clean
+    inputs on one scale, see `FusedHead.standardise`, but each scores its own lower than others.
     """
     alone = without_interventions(signature)
     columns = slice(signature.free)
@@ -166,8 +184,13 @@ def _cascaded(
         for table in tables
     ]
     first, before = _fused(alone, tuple(free), kind, seed), _fused(alone, (free[0],), kind, seed)
-    with torch.inference_mode():
-        level = float(by_rows(before, torch.from_numpy(held_out.clean[:, columns])).quantile(CLEARED))
+    scores = []
+    for fold in range(FOLDS):
+        others = tuple(table.fold(fold, others=True, columns=columns) for table in tables)
+        left = np.concatenate([table.fold(fold, others=False, columns=columns).clean for table in tables])
+        with torch.inference_mode():
+            scores.append(by_rows(_fused(alone, others, kind, seed), torch.from_numpy(left)))
+    level = float(torch.cat(scores).quantile(CLEARED))
     return CascadedHead(first, seconds[0], level=level), CascadedHead(before, seconds[1], level=level)
 
 
@@ -205,8 +228,8 @@ def for_timing(signature: Signature, kind: HeadKind) -> Head:
     return head if copy is None or kind == "distance" else _doubting(signature, copy, head)
 
 
-def cascade_for_timing(signature: Signature, kind: HeadKind, x: torch.Tensor) -> Head:
-    """The same in a cascade that clears `CLEARED` of inputs ``x``, whichever."""
+def cascade_for_timing(signature: Signature, kind: HeadKind, x: torch.Tensor, cleared: float) -> Head:
+    """The same in a cascade that clears a share of inputs ``x``, whichever."""
     second = for_timing(signature, kind)
     if not len(signature.interventions):
         return second
@@ -216,7 +239,7 @@ def cascade_for_timing(signature: Signature, kind: HeadKind, x: torch.Tensor) ->
     first.clean._prepare()
     with torch.inference_mode():
         scores = first.to(x.device)(signature.first(x)[1])
-    return CascadedHead(first, second, level=float(scores.quantile(CLEARED)))
+    return CascadedHead(first, second, level=float(scores.quantile(cleared)) if cleared else -torch.inf)
 
 
 def untrained(features: int, kind: HeadKind) -> Head:

@@ -17,7 +17,6 @@ from ce_detect.calibrate.candidates import Item, signature_of
 from ce_detect.calibrate.cost import CostTable, on_each, ratios
 from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.calibrate.served import ServedCost, can_measure
-from ce_detect.detector.cascade import CLEARED
 from ce_detect.detector.gate import Gate
 from ce_detect.detector.traced import Traced
 from ce_detect.errors import ModelError
@@ -50,22 +49,30 @@ _SECONDS = 0.7
 class Meter:
     """Measures what things cost on this machine, relative to the bare model, and remembers it.
 
-    In a cascade some inputs cost more than others. What a gate costs is then the mean over the given ones, of which it
-    clears `ce_detect.detector.cascade.CLEARED`, as of clean traffic.
+    In a cascade some inputs cost more than others. What a gate costs is then the mean over the given ones.
 
     Attributes:
         chunk: rows that are fastest to run at a time.
-        paying: share of clean inputs that pay for interventions.
+        paying: share of inputs that pay for interventions.
+
+    Args:
+        classifier: what is wrapped.
+        bare: the model as the user runs it.
+        x: images to time on.
+        table: where costs are kept.
+        head: kind of the head.
+        cleared: share of inputs that a cascade clears; None without one.
     """
 
     def __init__(
-        self, classifier: Any, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind, *, cascade: bool = False
-    ) -> None:
+        self, classifier: Any, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind,
+        *, cleared: float | None = None,
+    ) -> None:  # fmt: skip
         self._classifier = classifier
         self._bare = bare
         self._all = x
-        self._cascade = cascade
-        self.paying = 1 - CLEARED if cascade else 1.0
+        self._cleared = cleared
+        self.paying = 1.0 if cleared is None else 1 - cleared
         self._batches = [x[:batch] for batch in BATCHES if batch <= len(x)]
         affordable = [part for part in self._batches if part.numel() <= _VALUES] or self._batches[:1]
         self._extremes = affordable[:1] + affordable[1:][-1:]
@@ -76,7 +83,10 @@ class Meter:
         self.chunk = self._best_chunk()
 
     def items(self, items: list[Item]) -> dict[str, float]:
-        """Cost of each item on top of a signature that has nothing else, by name: in single inputs or in batches."""
+        """Cost of each item on top of a signature that has nothing else, by name: in single inputs or in batches.
+
+        In forward passes of an input that pays for interventions: what all inputs pay for costs it more.
+        """
         by_name = {item.name: item for item in items}
 
         def measure(names: list[str]) -> list[float]:
@@ -88,7 +98,11 @@ class Meter:
                 costs += [round(float(cost), 3) for cost in over]
             return costs
 
-        return self._table.get([item.name for item in items], measure)
+        costs = self._table.get([item.name for item in items], measure)
+        return {
+            name: cost / (1.0 if by_name[name].intervention is not None else self.paying)
+            for name, cost in costs.items()
+        }
 
     def free(self) -> float:
         """Cost of a signature without interventions or moments, the model's forward included."""
@@ -161,14 +175,15 @@ class Meter:
         return self._table.get([name], measure)[name]
 
     def _named(self, items: tuple[Item, ...]) -> str:
-        return f"{self._head}{' cascade' if self._cascade else ''}: " + "; ".join(item.name for item in items)
+        cascade = "" if self._cleared is None else f" behind {self._cleared:g} of {len(self._all)} cleared"
+        return f"{self._head}{cascade}: " + "; ".join(item.name for item in items)
 
     def _gate(self, items: tuple[Item, ...]) -> Gate:
         signature = self.signature(list(items))
-        if self._cascade:
-            head = learn.cascade_for_timing(signature, self._head, self._all)
-        else:
+        if self._cleared is None:
             head = learn.for_timing(signature, self._head)
+        else:
+            head = learn.cascade_for_timing(signature, self._head, self._all, self._cleared)
         gate = Gate(signature, head, clean_scores=torch.zeros(1000), threshold=0.0, prevalence=0.5)
         return gate.eval().to(self._x.device)
 
@@ -182,7 +197,7 @@ class Meter:
 
     def _parts(self, x: Tensor) -> Sequence[Tensor]:
         """Batches of the size of one on which to time: in a cascade all there are, for not all take as long."""
-        return self._all.split(len(x)) if self._cascade else [x]
+        return [x] if self._cleared is None else self._all.split(len(x))
 
     def _ratios(
         self, modules: list[nn.Module], parts: Sequence[Tensor], rounds: int = 7,

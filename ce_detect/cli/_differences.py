@@ -15,4 +15,5 @@ def pairs(found: Mapping[str, Any]) -> dict[str, str]:
         **{f"largest difference of {name}": f"{found[name]:.2g}" for name in ("score", "p_value", "probability")},
         "largest relative difference of logits": f"{found['logits']:.2g}",
         "closest score to the threshold": f"{found['margin']:.2g}",
+        **({"inputs at the level of the cascade": str(found["either"])} if found["either"] else {}),
     }

@@ -44,8 +44,11 @@ def _cascade(manifest: Plain) -> str:
         return ""
     attacked = found["cleared_attacked"].values()
     beside = f" (and {percent(sum(attacked) / len(attacked))} of attacked ones)" if attacked else ""
-    cleared, others = percent(found["cleared"]), f"{found['cost_of_others']:.2f}"
-    return f"; on average over clean inputs, of which {cleared} are cleared early{beside}; others cost {others}"
+    others = f"{found['cost_of_others']:.2f}"
+    if served := found["served_cost_of_others"]:
+        others += f" (in ONNX Runtime {' / '.join(f'{served[batch]:.2f}' for batch in sorted(served, key=int))})"
+    cleared = f"{percent(found['cleared'])} are cleared early{beside}"
+    return f"; on average over clean inputs, of which {cleared}; others cost {others}"
 
 
 def print_gate(title: str, manifest: Plain, threshold: float) -> None:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from ce_detect.signature import Signature
 
 CLEARED = 0.6
-"""Share of clean inputs that the first head clears."""
+"""Share of clean inputs that the first head clears, as far as the images that set its level can tell."""
+
+FEW = 8
+"""Rows up to which `Second` runs as a trace: how many are left changes from batch to batch, and each number takes a
+trace of its own. In larger batches the interpreter matters less."""
 
 VERDICTS = ("label", "p_value", "probability", "is_adversarial")
 """What follows from logits and scores."""
@@ -24,9 +28,8 @@ VERDICTS = ("label", "p_value", "probability", "is_adversarial")
 class CascadedHead(Head):
     """What the first head says where that is no more than a level, else what the second says.
 
-    The first sees the free features alone. The level is set on clean images that the first head has not learned from,
-    so that it clears `CLEARED` of them; it is fixed before the threshold is set, and the score is one function of the
-    input like any other. So promises about clean inputs hold as they do without a cascade.
+    The first sees the free features alone. The level is set before the threshold is, on other images, and the score is
+    one function of the input like any other. So promises about clean inputs hold as they do without a cascade.
 
     Attributes:
         first: free features to score.
@@ -53,13 +56,20 @@ class CascadedHead(Head):
         first = self.first(features[:, : self.free])
         return torch.where(first <= self.level, first, self.second(features))
 
-    def near(self, features: Tensor, threshold: float) -> Tensor:
-        """See `Head.near`: there are two ways past, to be cleared, or to convince the second head."""
-        first, second = self.first(features[:, : self.free]), self.second(features)
+    def ways(self, features: Tensor, threshold: float) -> Tensor:
+        """See `Head.ways`: to be cleared, and to convince the second head."""
         level = float(self.level)
-        if level > threshold:
-            return torch.where(first <= level, first, second)
-        return torch.minimum(first + (threshold - level), second)
+        if level > threshold:  # to be cleared is not enough
+            return super().ways(features, threshold)
+        first, second = self.first(features[:, : self.free]), self.second(features)
+        return torch.stack([first + (threshold - level), second])
+
+    def near(self, features: Tensor, threshold: float) -> Tensor:
+        """See `Head.near`; where rounding has the shorter way say something else, it is put right."""
+        shortest = self.ways(features, threshold).amin(0)
+        at = shortest.new_tensor(threshold)
+        above = torch.nextafter(at, at.new_tensor(torch.inf))
+        return torch.where(self(features) > at, shortest.clamp_min(above), shortest.clamp_max(at))
 
 
 class First(nn.Module):
@@ -113,16 +123,19 @@ class Staged:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._first, self._second, self._last = Traced(First(gate)), Traced(Second(gate)), Traced(Last(gate))
+        self._first, self._last = Traced(First(gate)), Traced(Last(gate))
+        self._many = Second(gate)
+        self._few = Traced(self._many)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return what the gate returns for inputs ``(batch, channels, height, width)``, as a plain tuple."""
         z, free, score, *latents = self._first(x)
         (left,) = torch.nonzero(~(score <= cascaded(self._gate).level), as_tuple=True)
+        second = self._few if len(left) <= FEW else self._many
         if len(left) == len(score):
-            (score,) = self._second(x, z, free, *latents)
+            (score,) = second(x, z, free, *latents)
         elif len(left):
-            (found,) = self._second(*(tensor[left] for tensor in (x, z, free, *latents)))
+            (found,) = second(*(tensor[left] for tensor in (x, z, free, *latents)))
             score = score.index_copy(0, left, found)
         label, *others = self._last(z, score)
         return z, label, score, *others

@@ -58,11 +58,15 @@ class Head(nn.Module):
         """Return squashed features, of the same shape."""
         return torch.asinh((features - self.center) / self.scale)
 
-    def near(self, features: Tensor, threshold: float) -> Tensor:
-        """Return what is above a threshold exactly where the score is, with the gradient of the shortest way below it.
+    def ways(self, features: Tensor, threshold: float) -> Tensor:
+        """Return scores ``(ways, batch)`` of each way past a threshold: an input passes where one is at most that.
 
-        That is the score itself, unless there is more than one way.
+        There is one way, the score itself, unless the score is put together from several.
         """
+        return torch.stack([self(features)])
+
+    def near(self, features: Tensor, threshold: float) -> Tensor:
+        """Return what is above a threshold exactly where the score is, with the gradient of the shortest way past."""
         scores: Tensor = self(features)
         return scores
 

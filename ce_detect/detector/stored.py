@@ -62,6 +62,8 @@ def to_gate(artifact: Artifact, classifier: Any) -> Gate:
             prevalence=manifest["recipe"]["prevalence"],
             clean_only=_clean_only(tensors, manifest["recipe"]["prevalence"]),
         )
+        if isinstance(gate.head, CascadedHead) and gate.head.free != signature.free:
+            raise ArtifactError(f"a first head for {gate.head.free} features, where {signature.free} are free")
         missing = gate.load_state_dict(tensors, strict=False)
     except (KeyError, RuntimeError, TypeError, CeDetectError) as error:
         raise ArtifactError(f"the artifact does not describe a gate for this model: {error}") from error

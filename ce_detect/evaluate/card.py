@@ -52,6 +52,7 @@ def card(
             "model": {key: model[key] for key in ("fingerprint", "input_shape", "num_classes", "bounds")},
             "interventions": _interventions(manifest),
             "head": manifest["recipe"]["head"],
+            "cascade": manifest.get("cascade", False),
             "hardening": len(manifest["figures"].get("hardening", [])),
             "fpr": manifest["fpr"],
             "guarantee": manifest["guarantee"],

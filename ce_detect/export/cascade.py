@@ -75,3 +75,16 @@ def joined(
     for value in (*graph.input, *graph.output):
         value.name = names.get(value.name, value.name)
     return helper.make_model(graph, opset_imports=list(first.opset_import), ir_version=first.ir_version)
+
+
+def clearing_all(model: ModelProto) -> bytes:
+    """The same graph, but that no row goes through the second part: what runs then runs whatever is cleared."""
+    from onnx import TensorProto, helper
+
+    other = type(model)()
+    other.CopyFrom(model)
+    other.graph.initializer.append(helper.make_tensor("cascade/all", TensorProto.FLOAT, [], [float("inf")]))
+    (cleared,) = (node for node in other.graph.node if "cascade/cleared" in node.output)
+    cleared.input[1] = "cascade/all"
+    content: bytes = other.SerializeToString()
+    return content

@@ -76,7 +76,8 @@ def fused(gate: Gate, manifest: dict[str, Any], *, uint8: bool = False, riding: 
         gate: on the CPU.
         manifest: of the artifact; becomes metadata.
         uint8: whether the graph takes grey levels instead of pixels within the bounds.
-        riding: whether interventions ride along in one forward pass, see `ce_detect.signature.Signature.forward`.
+        riding: whether interventions ride along in one forward pass, see `ce_detect.signature.Signature.forward`; in a
+            cascade they never do.
 
     Raises:
         ModelError: the gate, or the classifier it is in front of, cannot become a graph.
@@ -87,7 +88,8 @@ def fused(gate: Gate, manifest: dict[str, Any], *, uint8: bool = False, riding: 
         model = staged(gate, gate.head, uint8, opset)
     else:
         module = FusedGate(gate, uint8=uint8, riding=riding).eval()
-        model = _written(_captured(module, _example(gate, uint8)), [INPUT, THRESHOLD], Verdict._fields, opset)
+        given = example(gate, uint8=uint8), gate.threshold.detach().clone()
+        model = _written(_captured(module, given), [INPUT, THRESHOLD], Verdict._fields, opset)
     if not gate.signature.classifier.differentiable:
         from ce_detect.classifiers.onnx import standin
 
@@ -106,7 +108,7 @@ class _FirstOfLevels(First):
 
 def staged(gate: Gate, head: CascadedHead, uint8: bool, opset: int | None) -> ModelProto:
     """The graph of a gate with a cascade, before it is tidied: its parts are captured one by one, and then joined."""
-    x, threshold = _example(gate, uint8)
+    x, threshold = example(gate, uint8=uint8), gate.threshold.detach().clone()
     first = _FirstOfLevels(gate) if uint8 else First(gate)
     with torch.no_grad():
         pixels, z, free, score, *latents = first(x) if uint8 else (x, *first(x))
@@ -175,11 +177,10 @@ def check(gate: Gate) -> None:
             )
 
 
-def _example(gate: Gate, uint8: bool) -> tuple[Tensor, Tensor]:
-    x = gate.signature.classifier.interface.probe(_EXAMPLES)
-    if uint8:
-        x = torch.zeros(x.permute(0, 2, 3, 1).shape, dtype=torch.uint8)
-    return x, gate.threshold.detach().clone()
+def example(gate: Gate, *, uint8: bool) -> Tensor:
+    """A few inputs as the graph takes them."""
+    x: Tensor = gate.signature.classifier.interface.probe(_EXAMPLES)
+    return torch.zeros(x.permute(0, 2, 3, 1).shape, dtype=torch.uint8) if uint8 else x
 
 
 def _captured(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:

@@ -120,7 +120,7 @@ def _deduplicate(graph: GraphProto) -> None:
 
 
 def _pack(graph: GraphProto) -> None:
-    """Store float32 tensors packed where that is exact, and let two nodes make them again."""
+    """Store float32 tensors packed where that is exact and pays, and let two nodes make them again."""
     from onnx import TensorProto, helper, numpy_helper
 
     unpacking = []

@@ -16,12 +16,12 @@ from torch import Tensor
 from ce_detect import checks, inputs
 from ce_detect.calibrate.attacks import Attack
 from ce_detect.calibrate.sets import Progress, attack_all
-from ce_detect.data import Images
+from ce_detect.data import Images, rows
 from ce_detect.data.pixels import Pixels
 from ce_detect.detector import conformal
 from ce_detect.detector.cascade import CascadedHead, First
 from ce_detect.detector.gate import Gate, Verdict
-from ce_detect.errors import ArtifactError
+from ce_detect.errors import ArtifactError, ExportError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -162,17 +162,31 @@ def differences(gate: Gate, opened: InferenceSession, x: Pixels) -> Differences:
     got: list[list[NDArray[Any]]] = []
     near: list[NDArray[np.bool_]] = []
     single = min(SINGLE, len(x))
-    for batch in chain(inputs.batches(x[:single], 1, "cpu"), inputs.batches(x[single:], BATCH, "cpu")):
+    first, others = rows(x, slice(single)), rows(x, slice(single, None))
+    for batch in chain(inputs.batches(first, 1, "cpu"), inputs.batches(others, BATCH, "cpu")):
         pixels = given = batch
         if levels:
             given, pixels = _quantised(batch, classifier.bounds)
         with torch.inference_mode():
             expected.append(gate(pixels.to(classifier.device)))
             near.append(_near_the_level(gate, pixels.to(classifier.device)))
-        got.append(opened.run(None, {"input": given.numpy()}))
+        got.append(ran(opened, given))
     ours = [np.concatenate([part.cpu().numpy() for part in parts]) for parts in zip(*expected, strict=True)]
     theirs = [np.concatenate(parts) for parts in zip(*got, strict=True)]
     return _compared(_named(ours), _named(theirs), float(gate.threshold), np.concatenate(near))
+
+
+def ran(opened: InferenceSession, x: Tensor) -> list[NDArray[Any]]:
+    """Outputs for one batch.
+
+    Raises:
+        ExportError: ONNX Runtime fails in the graph.
+    """
+    try:
+        return list(opened.run(None, {"input": x.numpy()}))
+    except Exception as error:  # ONNX Runtime has a dozen types of its own
+        reason = str(error).splitlines()[0]
+        raise ExportError(f"ONNX Runtime opens the graph, but cannot run it on {len(x)} inputs: {reason}") from error
 
 
 def _near_the_level(gate: Gate, x: Tensor) -> NDArray[np.bool_]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from ce_detect import atomic
 from ce_detect.data.pixels import Pixels
+from ce_detect.detector.cascade import CascadedHead
 from ce_detect.detector.gate import Gate
 from ce_detect.errors import ArtifactError, ExportError, MissingExtraError
-from ce_detect.export import verify
-from ce_detect.export.graph import fused
+from ce_detect.export import cascade, verify
+from ce_detect.export.graph import example, fused
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """Packages that the extra ``onnx`` brings."""
@@ -50,7 +51,7 @@ def write(
 
     Raises:
         ModelError: the gate cannot become a graph.
-        ExportError: the graph judges otherwise than the gate. Nothing is written.
+        ExportError: the graph judges otherwise than the gate, or cannot run. Nothing is written.
         ArtifactError: the file cannot be written.
     """
     check_installed()
@@ -59,11 +60,14 @@ def write(
         raise ExportError(f"the graph has {model.ByteSize()} bytes, but one ONNX file holds at most {LARGEST}")
     content = model.SerializeToString(deterministic=True)
     found = verify.differences(gate, verify.session(content), verify.sample(gate) if x is None else x)
+    if isinstance(gate.head, CascadedHead):
+        verify.ran(verify.session(cascade.clearing_all(model)), example(gate, uint8=uint8))
     if not found.agree:
         raise ExportError(
             f"the exported graph judges otherwise than the gate, so nothing was written to {path}: "
             f"on {found.inputs} inputs scores differ by up to {found.score:.2g} (at most {verify.SCORE_TOLERANCE:g} is "
             f"rounding) and {found.verdict_flips} verdicts flip"
+            + (f"; {found.either} scores lie at the level of the cascade" if found.either else "")
         )
     try:
         atomic.write(path, content)

@@ -109,7 +109,7 @@ def _imitated(target: StraightThrough, x: Tensor, seed: int) -> nn.Module:
     with torch.no_grad():
         parts = [gate.signature(part)[1] for part in seen.split(64)]
         features = torch.cat(parts)
-        scores = torch.cat([gate.head(part) for part in parts])
+        scores = torch.cat([gate.head.near(part, target.threshold) for part in parts])
     squashed = gate.head.squash(features)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

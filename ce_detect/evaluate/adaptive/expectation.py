@@ -35,8 +35,8 @@ def _redrawn(module: Intervention, seed: int) -> Intervention:
 class Expectation(Gated):
     """Several gates with seeds of the attacker's own in the place of the one that is attacked.
 
-    The score is the mean over the gates plus one standard deviation: an input that only half of the draws let through
-    is no good to the attacker, who has one try at the draw that counts.
+    The score of each way past is the mean over the gates plus one standard deviation: an input that only half of the
+    draws let through is no good to the attacker, who has one try at the draw that counts.
 
     Args:
         gate: what is attacked.
@@ -50,7 +50,8 @@ class Expectation(Gated):
 
     def joint(self, x: Tensor) -> Joint:
         """Judge inputs, see `ce_detect.evaluate.adaptive.target.Target.joint`."""
-        seen = [Gated(gate).joint(x) for gate in self.gates]
-        scores = torch.stack([one.score for one in seen])
+        seen = [gate.signature(x) for gate in self.gates]
+        logits, _ = seen[0]
+        scores = torch.stack([self.gate.head.ways(features, self.threshold) for _, features in seen])
         spread = (scores.var(0, correction=0) + 1e-12).sqrt()
-        return Joint(seen[0].logits, scores.mean(0) + spread)
+        return Joint(logits, (scores.mean(0) + spread).amin(0))
