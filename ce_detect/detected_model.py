@@ -162,15 +162,18 @@ class DetectedModel:
             harden: 0, or rounds of adaptive attacks on the gate whose examples it then learns, see
                 `ce_detect.calibrate.harden`. Before them a copy of the classifier is trained that small perturbations
                 do not fool, see `ce_detect.calibrate.hardened_copy`, whose doubt makes an input suspect, too. It takes
-                one more forward pass, and a file that holds the classifier's weights twice.
+                one more forward pass, an artifact that holds as many weights as the classifier, and a quarter more
+                in a graph, where they have eight bits each.
             harden_with: further images for the training of that copy alone, the more the better; anything that ``x``
                 may be, without labels. The classifier's own training images will do.
             secret_seed: seed of random interventions in the place of the public ``seed``; ``"random"`` draws it from
                 the operating system. It is stored in the artifact, its manifest and exported graphs, which then are
                 secrets. A recipe that names a seed is taken at its word.
-            cascade: whether the free statistics of one forward pass first clear about 60 % of clean inputs, and only
-                the others meet interventions, see `ce_detect.detector.cascade`. The budget then holds on average over
-                clean traffic, and buys larger interventions; attacked inputs cost more, as the manifest says.
+            cascade: whether the free statistics of one forward pass clear inputs first, `CLEARED` of the clean ones as
+                far as the images can tell, and only the others meet interventions, see `ce_detect.detector.cascade`.
+                The budget then counts on average over clean traffic, and buys larger interventions. The manifest says
+                what is really cleared and what others cost; where that is above the budget, a warning does. Not with
+                ``harden``, and not without attacks.
 
         Returns:
             Itself, calibrated.
@@ -222,7 +225,7 @@ class DetectedModel:
 
         It is fitted beside every detector that learns from attacks, on the same signature, and has a threshold of its
         own with the same promise. It detects less and assumes nothing about the attacker. A detector that was
-        calibrated without attacks is itself of this kind.
+        calibrated without attacks is itself of this kind. A cascade spares it nothing: it needs the whole signature.
 
         Args:
             x: see `__call__`.

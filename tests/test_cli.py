@@ -100,6 +100,18 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
     return Calibrated(folder, guard, done.data)
 
 
+def test_a_cascade_says_whom_it_clears_and_what_others_cost(calibrated: Calibrated) -> None:
+    """When it is calibrated, and whenever the artifact is looked at."""
+    guard, recipe = calibrated.folder / "cascade.safetensors", calibrated.folder / "tiny.toml"
+    config = ("--config", calibrated.folder / "config.toml")
+    done = call("calibrate", *config, "--recipe", recipe, "--fpr", 0.05, "--output", guard, "--cascade")
+    assert done.code == 0, done.err
+    for said in (done.out, call("inspect", guard).out):
+        text = " ".join(said.split())
+        assert "on average over clean inputs, of which" in text
+        assert "others cost" in text
+
+
 def evaluate(calibrated: Calibrated, *more: object) -> Called:
     """Evaluate the artifact on its own images: enough to see what is printed."""
     cache = ("--cache", calibrated.folder / "cache")
@@ -170,6 +182,7 @@ def test_version() -> None:
         (["calibrate", "--model", "demo", "--data", "demo", "--limit", "60"], "images in all would do"),
         (["calibrate", "--model", "demo", "--data", "demo", "--harden-split", "train"], "--harden-with"),
         (["calibrate", "--model", "demo", "--data", "demo", "--harden-with", "demo"], "harden = 0"),
+        (["calibrate", "--model", "demo", "--data", "demo", "--harden", "1", "--cascade"], "exclude each other"),
         (["calibrate", "--model", "demo", "--data", "demo", "--harden-with", "nope"], "'nope' is no data"),
         (["evaluate", "nope", "--model", "demo", "--data", "demo"], "no artifact at nope"),
         (["evaluate", "nope", "--model", "demo", "--data", "demo", "--attack", "nope"], "no attack 'nope'"),

@@ -66,11 +66,11 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
         images: clean images and, where known, their labels.
         request: what is asked for.
     """
+    if request.cascade:
+        cascade.check_empty(classifier)
     material = gathered(classifier, images, request)
     recipe, cache, labels = request.recipe, request.cache or cache_folder(), material.images.y
     sample = torch.from_numpy(material.clean("fit")[: max(BATCHES)]).to(classifier.device)
-    if request.cascade:
-        cascade.check_empty(classifier)
     measuring = partial(Meter, classifier, bare, sample, CostTable(cache, classifier, batches=BATCHES), recipe.head)
     meter = measuring(cleared=CLEARED if request.cascade else None)
     reach = harden.median_radius(classifier, material.clean("fit")) if request.harden else 0.0
@@ -87,11 +87,11 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
     gate = learned(tables)
     gate, rounds = harden.harden(gate, material.sets, tables, learned, request, reach)
     del tables  # the largest that there is in memory
-    cost, served = (
-        meter.gate(chosen.items),
-        {} if math.isinf(request.budget) else _served(meter, chosen.items, request.budget),
-    )
-    figures: dict[str, Any] = {"cost": cost, "served_cost": {str(batch): ratio for batch, ratio in served.items()}}
+    served = {} if math.isinf(request.budget) else _served(meter, chosen.items, request.budget)
+    figures: dict[str, Any] = {
+        "cost": meter.gate(chosen.items),
+        "served_cost": {str(batch): ratio for batch, ratio in served.items()},
+    }
     if isinstance(gate.head, CascadedHead):
         figures |= cascade.measured(gate, gate.head, material, figures, measuring(cleared=0.0), chosen.items)
         cascade.check_budget(figures, meter, request.budget)

@@ -117,7 +117,8 @@ def search(
         progress: called as each stage begins.
 
     Returns:
-        What was chosen. The ledger holds of everything considered its ``cost``, its ``gain`` in
+        What was chosen, by what the whole signature is worth also where a cascade will show it to some inputs only. The
+        ledger holds of everything considered its ``cost``, its ``gain`` in
         the objective over the free statistics alone, what it ``adds`` to all others that were chosen, and whether it is
         ``affordable`` within the budget on its own.
 
