@@ -1,6 +1,7 @@
 """The exported graph against PyTorch on 2,000 real inputs: differences of every output, and verdicts that flip.
 
     CE_DETECT_DATA=... python benchmarks/detection.py --suite full --only cifar10-resnet20   # leaves the detectors
+    CE_DETECT_DATA=... python benchmarks/cascade.py                                          # leaves one with a cascade
     CE_DETECT_DATA=... python benchmarks/verify.py
 
 Half are clean test images of CIFAR-10, half are attacked with what the detector knows; calibration saw none of them.
@@ -29,6 +30,7 @@ from ce_detect.export import verify
 
 INPUTS = 2000
 ATTACKED = 192  # of each attack
+CASCADED = 1.5  # budget of the gate with a cascade
 
 
 def main() -> None:
@@ -38,7 +40,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     subject = SUBJECTS["cifar10-resnet20"]
-    kept = options.guard or [path for path in map(subject.artifact, BUDGETS) if path.exists()]
+    left = [*map(subject.artifact, BUDGETS), subject.artifact(CASCADED, cascade=True)]
+    kept = options.guard or [path for path in left if path.exists()]
     if not kept:
         raise SystemExit("no detector of cifar10-resnet20: run detection.py first, or name one with --guard")
     rows = [verified(path) for path in kept]
@@ -68,7 +71,7 @@ def verified(path: Path) -> dict[str, Any]:
         "inputs": sum(one["inputs"] for one in found.values()),
         "tolerance": verify.SCORE_TOLERANCE,
         **{name: max(one[name] for one in found.values()) for name in ("logits", "score", "p_value", "probability")},
-        **{name: sum(one[name] for one in found.values()) for name in ("label_flips", "verdict_flips")},
+        **{name: sum(one[name] for one in found.values()) for name in ("label_flips", "verdict_flips", "either")},
         "margin": min(one["margin"] for one in found.values()),
         "bytes": size,
         "bare_bytes": bare,
