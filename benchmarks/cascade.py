@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))
 from detection import BATCHES, FPR, RESULTS, environment, progress, row, successful
+from hardened import size
 from serving import bare_graph, opened
 from subjects import SEED, SUBJECTS, Subject
 
@@ -59,7 +60,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     path = RESULTS / "cascade.json"
     kept = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = [measured(SUBJECTS[name], options) for name in options.only]
+    rows = [found for name in options.only if (found := measured(SUBJECTS[name], options))]
     rows += [found for found in kept if found["subject"] not in options.only]
     outcome = {
         "what": __doc__.partition("\n")[0], "budget": BUDGET, "fpr": FPR, "seed": SEED,
@@ -68,12 +69,15 @@ def main() -> None:
     path.write_text(json.dumps(outcome, indent=1) + "\n")
 
 
-def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
-    """Everything measured on one subject."""
+def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any] | None:
+    """Everything measured on one subject; None where the search finds nothing that a cascade could spare."""
     first, fresh = subject.split()
     guard = subject.guard(first.pixels.shape[1:])
     recipe = Recipe.load(subject.recipe)
     guard.calibrate(first, recipe=subject.recipe, fpr=FPR, budget=BUDGET, seed=SEED, cascade=True, progress=progress)
+    if not guard.manifest["cascade"]:
+        print(f"{subject.title}: no cascade, no intervention is worth its cost at this budget", flush=True)
+        return None
     kept = subject.artifact(BUDGET, cascade=True)
     kept.parent.mkdir(parents=True, exist_ok=True)
     guard.save(kept)
@@ -87,6 +91,7 @@ def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any]:
         "subject": subject.name, **found, "mean_auroc": round(float(np.mean(areas)), 4),
         "figures": {key: guard.manifest["figures"][key] for key in ("cost", "served_cost", "cascade")},
         "cleared": {"clean": cleared(guard, fresh.pixels), **{k: cleared(guard, v.pixels) for k, v in twins.items()}},
+        **size(guard),
         "traffic": traffic(guard, fresh, twins, options),
     }  # fmt: skip
     print(

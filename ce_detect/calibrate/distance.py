@@ -43,7 +43,7 @@ _LEAST_DEVIATION = 1e-3
 """Standard deviation of a squashed feature below which it has no scale to measure by, and is left out."""
 
 
-def distance_head(signature: Signature, clean: NDArray[np.float32]) -> DistanceHead:
+def distance_head(signature: Signature, clean: NDArray[np.float32], *, most: int = MOST_VALUES) -> DistanceHead:
     """Fit a distance from clean signatures.
 
     The squared distance is the mean, over groups of features, of a squared Mahalanobis distance in the group divided
@@ -53,6 +53,7 @@ def distance_head(signature: Signature, clean: NDArray[np.float32]) -> DistanceH
     Args:
         signature: what makes the features.
         clean: signatures of clean images ``(n, features)``.
+        most: values in all directions, at most.
     """
     center, scale = squashing(clean)
     squash = Head(center, scale)
@@ -63,7 +64,8 @@ def distance_head(signature: Signature, clean: NDArray[np.float32]) -> DistanceH
     groups = [columns for columns in groups if len(columns)]
     precision = np.zeros(len(mean))
     directions = []
-    for columns, k in zip(groups, _shares(len(mean), [len(columns) for columns in groups], len(clean)), strict=True):
+    kept = _shares(len(mean), [len(columns) for columns in groups], len(clean), most)
+    for columns, k in zip(groups, kept, strict=True):
         standard = partial(_standard, clean, squash, mean, unit, columns)
         diagonal, product = _inverse_covariance(standard, len(clean), len(columns), k)
         precision[columns] += diagonal / len(columns)
@@ -121,10 +123,10 @@ def _moments(clean: NDArray[np.float32], squash: Head) -> tuple[Doubles, Doubles
     return mean, np.sqrt(np.sum(squares, axis=0) / count)
 
 
-def _shares(features: int, widths: list[int], rows: int) -> list[int]:
+def _shares(features: int, widths: list[int], rows: int, most: int) -> list[int]:
     """How many directions each group keeps."""
     wanted = [min(MOST_DIRECTIONS, max(1, rows // ROWS_A_DIRECTION), width - 1) for width in widths]
-    room = MOST_VALUES / max(1, features * sum(wanted))
+    room = most / max(1, features * sum(wanted))
     return wanted if room >= 1 else [min(k, max(1, int(k * room))) for k in wanted]
 
 

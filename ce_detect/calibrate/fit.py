@@ -96,7 +96,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
         figures |= cascade.measured(gate, gate.head, material, figures, measuring(cleared=0.0), chosen.items)
         cascade.check_budget(figures, meter, request.budget)
     elif request.cascade:
-        logger.warning("no cascade: no intervention was worth its cost, so there is nothing that a cascade could spare")
+        logger.warning("no cascade: the search took no intervention, so there is nothing that a cascade could spare")
     figures |= {"test": _tested(gate, material, request), "hardening": rounds}
     if copy is not None:
         figures["hardened_copy"] = {

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 from ce_detect import inputs
-from ce_detect.calibrate.distance import MOST_DIRECTIONS, distance_head
+from ce_detect.calibrate.distance import MOST_DIRECTIONS, MOST_VALUES, distance_head
 from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data.pixels import Concatenated, Pixels
@@ -43,6 +43,23 @@ FOLDS = 4
 
 LEVELS = 4
 """Splits on the way to each of their leaves, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a head may be.
+
+    Attributes:
+        networks: in the ensemble of the ``mlp`` head.
+        values: in the directions of the distance from clean signatures, at most.
+    """
+
+    networks: int = MEMBERS
+    values: int = MOST_VALUES
+
+
+WHOLE, FIRST, SECOND = Size(), Size(MEMBERS // 2, MOST_VALUES // 2), Size(MEMBERS, MOST_VALUES // 2)
+"""A head alone, and the two of a cascade, which share the room that there is in a graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +158,10 @@ def fitted(
     """
     if kind == "distance":
         return clean_only(signature, fit, select)
-    head: Head = _fused(signature, (fit, select), kind, seed)
-    before: Head = _fused(signature, (fit,), kind, seed)
+    cascade = cascade and len(signature.interventions) > 0
+    size = SECOND if cascade else WHOLE
+    head: Head = _fused(signature, (fit, select), kind, seed, size)
+    before: Head = _fused(signature, (fit,), kind, seed, size)
     held_out = select if len(select.clean) else fit
     if copy := hardened_copy(signature):
         clean = torch.from_numpy(held_out.clean)
@@ -151,7 +170,7 @@ def fitted(
         head, before = (_doubting(signature, copy, one) for one in (head, before))
         for one in (head, before):
             one.level(scores, clean, flagged)
-    elif cascade and len(signature.interventions):
+    elif cascade:
         head, before = _cascaded(signature, (fit, select), (head, before), kind, seed)
     slope, offset = _platt(before, held_out)
     head.slope.fill_(slope)
@@ -183,13 +202,13 @@ def _cascaded(
         Table(table.clean[:, columns], {name: rows[:, columns] for name, rows in table.attacked.items()})
         for table in tables
     ]
-    first, before = _fused(alone, tuple(free), kind, seed), _fused(alone, (free[0],), kind, seed)
+    first, before = _fused(alone, tuple(free), kind, seed, FIRST), _fused(alone, (free[0],), kind, seed, FIRST)
     scores = []
     for fold in range(FOLDS):
         others = tuple(table.fold(fold, others=True, columns=columns) for table in tables)
         left = np.concatenate([table.fold(fold, others=False, columns=columns).clean for table in tables])
         with torch.inference_mode():
-            scores.append(by_rows(_fused(alone, others, kind, seed), torch.from_numpy(left)))
+            scores.append(by_rows(_fused(alone, others, kind, seed, FIRST), torch.from_numpy(left)))
     level = float(torch.cat(scores).quantile(CLEARED))
     return CascadedHead(first, seconds[0], level=level), CascadedHead(before, seconds[1], level=level)
 
@@ -202,14 +221,14 @@ def without_interventions(signature: Signature) -> Signature:
     )
 
 
-def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed: int) -> FusedHead:
+def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed: int, size: Size) -> FusedHead:
     rows = np.concatenate([table.clean for table in tables])
     center, scale = squashing(rows)
-    clean = distance_head(signature, rows)
+    clean = distance_head(signature, rows, most=size.values)
     with torch.inference_mode():
         distances = by_rows(clean, torch.from_numpy(rows))
     del rows  # the matrix may fill half the memory
-    learned = _trees if kind == "trees" else partial(_network, kind=kind)
+    learned = _trees if kind == "trees" else partial(_network, members=size.networks if kind == "mlp" else 0)
     network = learned(center, scale, tables, seed=seed)
     head = FusedHead(network, clean, float(distances.mean()), float(distances.std()))
     with torch.inference_mode():
@@ -233,7 +252,7 @@ def cascade_for_timing(signature: Signature, kind: HeadKind, x: torch.Tensor, cl
     second = for_timing(signature, kind)
     if not len(signature.interventions):
         return second
-    first = untrained(signature.free, kind)
+    first = untrained(signature.free, kind, FIRST.networks)
     assert isinstance(first, FusedHead)
     first.clean.precision = torch.eye(signature.free)[signature.names.index(LOG_ODDS)]
     first.clean._prepare()
@@ -242,7 +261,7 @@ def cascade_for_timing(signature: Signature, kind: HeadKind, x: torch.Tensor, cl
     return CascadedHead(first, second, level=float(scores.quantile(cleared)) if cleared else -torch.inf)
 
 
-def untrained(features: int, kind: HeadKind) -> Head:
+def untrained(features: int, kind: HeadKind, members: int = MEMBERS) -> Head:
     """A head of the usual size with zero weights, for timing."""
     zero, one = torch.zeros(features), torch.ones(features)
     clean = DistanceHead(zero, one, zero, zero, torch.zeros(features, min(features, 4 * MOST_DIRECTIONS)))
@@ -252,8 +271,8 @@ def untrained(features: int, kind: HeadKind) -> Head:
         return FusedHead(NetworkHead(zero, one, zero[:, None], torch.zeros(1), []), clean, 0.0, 1.0)
     if kind == "trees":
         return FusedHead(_untrained_trees(zero, one), clean, 0.0, 1.0)
-    hidden = torch.zeros(MEMBERS, features, WIDTH), torch.zeros(MEMBERS, 1, WIDTH)
-    last = torch.zeros(MEMBERS, WIDTH, 1), torch.zeros(MEMBERS, 1, 1)
+    hidden = torch.zeros(members, features, WIDTH), torch.zeros(members, 1, WIDTH)
+    last = torch.zeros(members, WIDTH, 1), torch.zeros(members, 1, 1)
     return FusedHead(NetworkHead(zero, one, zero[:, None], torch.zeros(1), [hidden, last]), clean, 0.0, 1.0)
 
 
@@ -281,14 +300,14 @@ def _trees(center: torch.Tensor, scale: torch.Tensor, tables: tuple[Table, ...],
 
 
 def _network(
-    center: torch.Tensor, scale: torch.Tensor, tables: tuple[Table, ...], *, kind: HeadKind, seed: int
+    center: torch.Tensor, scale: torch.Tensor, tables: tuple[Table, ...], *, members: int, seed: int
 ) -> NetworkHead:
     x, target, weights = stacked(*tables)
     squashed = _squashed(Head(center, scale), x)
     linear = LogisticRegression(C=0.1, max_iter=1000).fit(squashed, target, sample_weight=weights)
     networks = [
         MLPClassifier((WIDTH,), alpha=0.1, max_iter=40, batch_size=128, random_state=seed + member)
-        for member in range(MEMBERS if kind == "mlp" else 0)
+        for member in range(members)
     ]
     with warnings.catch_warnings():  # the networks train for a fixed number of epochs on purpose
         warnings.simplefilter("ignore", ConvergenceWarning)
