@@ -35,7 +35,8 @@ from ce_detect.interventions import (
     UniversalPerturbation,
 )
 from ce_detect.recovery import Recovery
-from ce_detect.signature import Signature, site_shapes
+from ce_detect.signature import Signature
+from ce_detect.trace_statistics import site_shapes
 
 OUTPUTS = ["logits", "label", "score", "p_value", "probability", "is_adversarial"]
 MANIFEST = {"b": [1, 2], "a": {"text": "ä"}}

@@ -13,7 +13,8 @@ from ce_detect.data import Images
 from ce_detect.effects import EFFECTS, effects
 from ce_detect.errors import CalibrationError
 from ce_detect.interventions import AblateChannels, Flip, GaussianNoise, GridMask, Scale, Shift
-from ce_detect.signature import MARGIN_FLOOR, TOP_LOGITS, Signature, feature_names, moments, site_shapes
+from ce_detect.signature import Signature, feature_names
+from ce_detect.trace_statistics import MARGIN_FLOOR, TOP_LOGITS, moments, site_shapes
 
 
 def spatial(part: Subject) -> str:

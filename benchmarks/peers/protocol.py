@@ -198,7 +198,7 @@ def pooled(latent: Tensor) -> Tensor:
 
 def last_map(classifier: Any) -> str:
     """The last site that is a feature map."""
-    from ce_detect.signature import site_shapes
+    from ce_detect.trace_statistics import site_shapes
 
     return [site for site, shape in site_shapes(classifier).items() if len(shape) == 3][-1]
 

@@ -40,7 +40,8 @@ from ce_detect.interventions import (
     kinds,
 )
 from ce_detect.recovery import Recovery
-from ce_detect.signature import Signature, feature_names, site_shapes
+from ce_detect.signature import Signature, feature_names
+from ce_detect.trace_statistics import site_shapes
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from ce_detect.detector.head import ROWS, DistanceHead, FusedHead, Head, Network
 from ce_detect.detector.trees import TreeHead
 from ce_detect.effects import EFFECTS
 from ce_detect.interventions import HardenedCopy
-from ce_detect.signature import LOG_ODDS, Signature
+from ce_detect.signature import Signature
+from ce_detect.trace_statistics import LOG_ODDS
 
 Floats = NDArray[np.float32]
 
