@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from test_export import MANIFEST, gate
-from test_hardened_copy import demo, once
+from test_hardened_copy import demo
 
 from ce_detect import int8
-from ce_detect.calibrate import learn
+from ce_detect.calibrate import hardened_copy, learn
 from ce_detect.detector.gate import Gate
 from ce_detect.export import verify
 from ce_detect.export.graph import fused
@@ -75,7 +75,10 @@ def test_other_weights_are_not_packed(weights: NDArray[Any]) -> None:
 
 def test_graph_holds_a_hardened_copy_in_a_quarter_and_judges_alike() -> None:
     """Beside the graph without a copy it takes a little over a byte a weight, and ONNX Runtime multiplies out."""
-    copy = once()
+    untrained = hardened_copy.untrained(demo())
+    assert untrained is not None
+    copy = hardened_copy.for_timing(untrained)  # other weights than the classifier's
+    hardened_copy.rounded(copy)
     assert copy.layers is not None
     weights = sum(parameter.numel() for parameter in copy.layers.parameters())
     hardened, plain = (fused(_gate(ones), MANIFEST) for ones in ([copy], []))

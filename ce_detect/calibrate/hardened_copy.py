@@ -111,11 +111,16 @@ def trained(
         _train(classifier, copy, x, RADII * reach, seed, progress)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(path, save({name: value.contiguous() for name, value in copy.layers.state_dict().items()}))
+    rounded(copy)
+    return copy
+
+
+def rounded(copy: HardenedCopy) -> None:
+    """Round the weights of a copy in place, see `ce_detect.int8`."""
     with torch.no_grad():
-        for weights in copy.layers.parameters():
+        for weights in copy.parameters():
             if weights.ndim > 1:
                 weights.copy_(torch.from_numpy(int8.rounded(weights.cpu().numpy())))
-    return copy
 
 
 def _without(why: str) -> HardenedCopy | None:
