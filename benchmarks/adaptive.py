@@ -34,7 +34,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from attackable import PEERS, Scored, ensemble
 from detection import RESULTS, environment, progress
-from subjects import SEED, SUBJECTS, Subject
+from subjects import CASCADED, SEED, SUBJECTS, Subject
 
 import ce_detect
 from ce_detect import DetectedModel, Recipe
@@ -56,9 +56,6 @@ FPR = 0.05
 BUDGET, LARGE = 2.0, 4.5
 HARDENED = 3.0
 """Budget of the hardened gates: a hardened copy takes a whole forward pass, for which 2.0 has no room."""
-
-CASCADED = 1.5
-"""Budget of the gate with a cascade, which ``cascade.py`` leaves."""
 
 FEW = 16
 """Images that the rows attack in which a step takes several gates, at most."""

@@ -29,22 +29,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 from detection import BATCHES, FPR, RESULTS, environment, progress, row, successful
 from hardened import size
 from serving import bare_graph, opened
-from subjects import SEED, SUBJECTS, Subject
+from subjects import CASCADED, SEED, SUBJECTS, Subject
 
 from ce_detect import DetectedModel, Recipe
+from ce_detect.calibrate.cascade import cleared
 from ce_detect.calibrate.cost import on_each, ratios
 from ce_detect.calibrate.sets import AttackedSet
 from ce_detect.data import Images
-from ce_detect.detector.cascade import First, cascaded
 from ce_detect.export.graph import fused
 
-BUDGET = 1.5
 SHARES = (0.0, 0.01, 0.1, 0.5, 1.0)
 """Of a stream, how much is attacked."""
 
 PIXELS, LEAST = 1_000_000, 96
 """Pixel values in a stream, about, and images at least; a multiple of the largest batch."""
-
 
 SECONDS = 20.0
 """Time after which no new round begins."""
@@ -63,7 +61,7 @@ def main() -> None:
     rows = [found for name in options.only if (found := measured(SUBJECTS[name], options))]
     rows += [found for found in kept if found["subject"] not in options.only]
     outcome = {
-        "what": __doc__.partition("\n")[0], "budget": BUDGET, "fpr": FPR, "seed": SEED,
+        "what": __doc__.partition("\n")[0], "budget": CASCADED, "fpr": FPR, "seed": SEED,
         "environment": {**environment(), "onnxruntime": onnxruntime.__version__}, "rows": rows,
     }  # fmt: skip
     path.write_text(json.dumps(outcome, indent=1) + "\n")
@@ -74,23 +72,24 @@ def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any] | 
     first, fresh = subject.split()
     guard = subject.guard(first.pixels.shape[1:])
     recipe = Recipe.load(subject.recipe)
-    guard.calibrate(first, recipe=subject.recipe, fpr=FPR, budget=BUDGET, seed=SEED, cascade=True, progress=progress)
+    guard.calibrate(first, recipe=subject.recipe, fpr=FPR, budget=CASCADED, seed=SEED, cascade=True, progress=progress)
     if not guard.manifest["cascade"]:
         print(f"{subject.title}: no cascade, no intervention is worth its cost at this budget", flush=True)
         return None
-    kept = subject.artifact(BUDGET, cascade=True)
+    kept = subject.artifact(CASCADED, cascade=True)
     kept.parent.mkdir(parents=True, exist_ok=True)
     guard.save(kept)
     attacked = subject.attack(guard, fresh, progress)
-    found = row(guard, BUDGET, first, fresh, attacked, recipe)
+    found = row(guard, CASCADED, first, fresh, attacked, recipe)
     del found["cost_by_batch"], found["cost_against_folded_model"]  # of the first images, which may be cleared or not
     found["summary"]["cost"] = guard.manifest["figures"]["cost"]
     twins = {name: successful(guard, fresh.pixels, value) for name, value in attacked.items()}
+    judged = {"clean": fresh.pixels, **{name: twin.pixels for name, twin in twins.items()}}
     areas = [attack["auroc_successes"] for attack in found["report"]["attacks"].values()]
     outcome = {
         "subject": subject.name, **found, "mean_auroc": round(float(np.mean(areas)), 4),
         "figures": {key: guard.manifest["figures"][key] for key in ("cost", "served_cost", "cascade")},
-        "cleared": {"clean": cleared(guard, fresh.pixels), **{k: cleared(guard, v.pixels) for k, v in twins.items()}},
+        "cleared": {name: round(cleared(guard.gate, x), 4) for name, x in judged.items()},
         **size(guard),
         "traffic": traffic(guard, fresh, twins, options),
     }  # fmt: skip
@@ -98,15 +97,6 @@ def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any] | 
         f"{subject.title}: {found['summary']}, mean {outcome['mean_auroc']}, cleared {outcome['cleared']}", flush=True
     )
     return outcome
-
-
-def cleared(guard: DetectedModel, x: Any) -> float:
-    """Share of images that meet no intervention."""
-    look, level, found = First(guard.gate), cascaded(guard.gate).level, 0
-    with torch.inference_mode():
-        for start in range(0, len(x), 32):
-            found += int((look(torch.from_numpy(np.asarray(x[start : start + 32])))[2] <= level).sum())
-    return round(found / len(x), 4)
 
 
 def traffic(
@@ -118,7 +108,7 @@ def traffic(
     found = {}
     for share in SHARES:
         x = stream(fresh, twins, share)
-        costs = {"cleared": cleared(guard, x)}
+        costs = {"cleared": round(cleared(guard.gate, x), 4)}
         for batch in BATCHES:
             feeds = [{"input": x[start : start + batch]} for start in range(0, len(x), batch)]
             bare, whole = (on_each(partial(session.run, None), feeds) for session in (alone, gated))

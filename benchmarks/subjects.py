@@ -29,6 +29,9 @@ from ce_detect.models import fashion_cnn
 Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 SEED = 0
 
+CASCADED = 1.5
+"""Budget of the gate with a cascade that ``cascade.py`` leaves."""
+
 
 @dataclass(frozen=True)
 class Subject:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import torch
 from detection import BUDGETS, RESULTS, environment, progress
 from serving import bare_graph
-from subjects import SEED, SUBJECTS
+from subjects import CASCADED, SEED, SUBJECTS
 
 from ce_detect import Attack, DetectedModel
 from ce_detect.calibrate.sets import attack_all
@@ -30,7 +30,6 @@ from ce_detect.export import verify
 
 INPUTS = 2000
 ATTACKED = 192  # of each attack
-CASCADED = 1.5  # budget of the gate with a cascade
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from ce_detect.calibrate.candidates import Item
 from ce_detect.calibrate.material import Material, decisions, successes
 from ce_detect.calibrate.meter import SERVED, Meter
 from ce_detect.data import Pixels
-from ce_detect.detector.cascade import CLEARED, CascadedHead, First
+from ce_detect.detector.cascade import CLEARED, First, cascaded
 from ce_detect.detector.gate import Gate
 from ce_detect.errors import CalibrationError
 
@@ -32,33 +32,33 @@ def check_empty(classifier: Any) -> None:
         ) from error
 
 
+def cleared(gate: Gate, x: Pixels) -> float:
+    """Share of images ``(n, channels, height, width)`` that the first head of a cascade clears."""
+    look, level, found = First(gate), cascaded(gate).level, 0
+    with torch.inference_mode():
+        for batch in inputs.batches(x, gate.signature.chunk or 128, gate.signature.classifier.device):
+            found += int((look(batch)[2] <= level).sum())
+    return found / len(x)
+
+
 def measured(
-    gate: Gate, head: CascadedHead, material: Material, timed: dict[str, Any], others: Meter,
-    items: tuple[Item, ...],
-) -> dict[str, Any]:  # fmt: skip
+    gate: Gate, material: Material, timed: dict[str, Any], others: Meter, items: tuple[Item, ...]
+) -> dict[str, Any]:
     """Costs for the share of clean images that a cascade really clears, and what it clears and costs beside.
 
     Args:
-        gate: what was made.
-        head: of the gate.
+        gate: what was made, with a cascade.
         material: shares are taken on its *calibrate* split, which neither heads nor level come from.
         timed: costs with `CLEARED` of the images cleared.
         others: measures where none is.
         items: what the gate is made of.
     """
-    look, classifier = First(gate), gate.signature.classifier
-
-    def share(x: Pixels) -> float:
-        cleared = 0
-        with torch.inference_mode():
-            for batch in inputs.batches(x, gate.signature.chunk or 128, classifier.device):
-                cleared += int((look(batch)[2] <= head.level).sum())
-        return cleared / len(x)
+    classifier = gate.signature.classifier
+    clean, whole = cleared(gate, material.clean("calibrate")), others.gate(items)
 
     def mixed(cost: float, whole: float) -> float:
         return round(whole - (whole - cost) * clean / CLEARED, 3)
 
-    clean, whole = share(material.clean("calibrate")), others.gate(items)
     served = {str(batch): ratio for batch, ratio in others.served(items).items()} if timed["served_cost"] else {}
     found = successes(classifier, material.tested, decisions(classifier, material.clean("test")))
     return {
@@ -66,7 +66,7 @@ def measured(
         "served_cost": {batch: mixed(timed["served_cost"][batch], ratio) for batch, ratio in served.items()},
         "cascade": {
             "cleared": round(clean, 4),
-            "cleared_attacked": {name: round(share(x.pixels), 4) for name, x in found.items() if len(x)},
+            "cleared_attacked": {name: round(cleared(gate, x.pixels), 4) for name, x in found.items() if len(x)},
             "cost_of_others": whole,
             "served_cost_of_others": served,
         },

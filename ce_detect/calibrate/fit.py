@@ -93,7 +93,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Request
         "served_cost": {str(batch): ratio for batch, ratio in served.items()},
     }
     if isinstance(gate.head, CascadedHead):
-        figures |= cascade.measured(gate, gate.head, material, figures, measuring(cleared=0.0), chosen.items)
+        figures |= cascade.measured(gate, material, figures, measuring(cleared=0.0), chosen.items)
         cascade.check_budget(figures, meter, request.budget)
     elif request.cascade:
         logger.warning("no cascade: the search took no intervention, so there is nothing that a cascade could spare")

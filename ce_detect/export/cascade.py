@@ -1,7 +1,7 @@
 """The graph of a gate with a cascade: rows that the first part does not clear are taken out, judged and put back.
 
-No branch: a part without rows costs next to nothing, and inside a branch ONNX Runtime does not lay out convolutions
-for the processor (with version 1.32 a cascade in a branch took 1.2 times as long).
+No branch: a part without rows costs little, and inside a branch ONNX Runtime does not lay out convolutions for the
+processor.
 """
 
 from __future__ import annotations
