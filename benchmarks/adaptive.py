@@ -38,19 +38,20 @@ from subjects import CASCADED, SEED, SUBJECTS, Subject
 
 import ce_detect
 from ce_detect import DetectedModel, Recipe
-from ce_detect.artifact import FORMAT
-from ce_detect.cache import cache_folder
-from ce_detect.calibrate import harden as hardening
-from ce_detect.calibrate import hardened_copy, material
-from ce_detect.calibrate.fit import Request
+from ce_detect.artifacts.file import FORMAT
+from ce_detect.artifacts.int8 import LARGEST
+from ce_detect.calibrate import adversarial_rounds as hardening
+from ce_detect.calibrate import dataset
+from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.data import Images
-from ce_detect.detector.hardened import SOFTNESS, STEEPNESS
-from ce_detect.evaluate.adaptive.expectation import Expectation
-from ce_detect.evaluate.adaptive.plan import Plan
-from ce_detect.evaluate.adaptive.target import Alone, Gated, Target
-from ce_detect.evaluate.adaptive.union import Case, radii
-from ce_detect.evaluate.redteam import RedTeam, redteam
-from ce_detect.int8 import LARGEST
+from ce_detect.fitting import robust_copy
+from ce_detect.heads.disagreement import SOFTNESS, STEEPNESS
+from ce_detect.redteam.expectation import Expectation
+from ce_detect.redteam.radii import Case, radii
+from ce_detect.redteam.red_team import RedTeam, redteam
+from ce_detect.redteam.settings import Plan
+from ce_detect.redteam.target import Alone, Gated, Target
+from ce_detect.storage.folders import cache_folder
 
 FPR = 0.05
 BUDGET, LARGE = 2.0, 4.5
@@ -121,7 +122,7 @@ class Bench:
             return DetectedModel.load(left, self.subject.model())
         recipe = replace(Recipe.load(self.subject.recipe), interventions=interventions)
         rounds = hardening.IMAGES, hardening.REACHES, hardening.STEPS
-        copy = HARDENED_ON, hardened_copy.IMAGES, hardened_copy.RADII, hardened_copy.RATE, SOFTNESS, STEEPNESS, LARGEST
+        copy = HARDENED_ON, robust_copy.IMAGES, robust_copy.RADII, robust_copy.RATE, SOFTNESS, STEEPNESS, LARGEST
         learned = (*rounds, *copy) if harden else ()
         described = (ce_detect.__version__, FORMAT, recipe, FPR, budget, harden, learned)
         made = hashlib.sha256(repr(described).encode()).hexdigest()
@@ -154,14 +155,14 @@ class Bench:
             progress=progress,
         )  # fmt: skip
 
-    def material(self) -> material.Material:
+    def data(self) -> dataset.CalibrationData:
         """Splits and attacked images, as a calibration takes them."""
         recipe = Recipe.load(self.subject.recipe)
-        request = Request(
+        request = CalibrationSettings(
             recipe=recipe, fpr=FPR, budget=BUDGET, guarantee="pac", confidence=0.95, seed=SEED, attack_seconds=None,
             cache=None, jobs=None, progress=progress,
         )  # fmt: skip
-        return material.gathered(self.guard.classifier, self.first, request)
+        return dataset.gathered(self.guard.classifier, self.first, request)
 
 
 def main() -> None:
@@ -253,14 +254,14 @@ def _sized(bench: Bench) -> Specs:
 
 def disjoint(bench: Bench) -> dict[str, Any]:
     gates = [bench.calibrated(np.inf, 0, interventions).gate for interventions in DISJOINT]
-    clean = bench.material().clean("calibrate")
+    clean = bench.data().clean("calibrate")
     report = bench.attacked(Scored(bench.guard.classifier, ensemble(gates), clean, FPR), most=FEW)
     return {**summary(report), "interventions": [[i["kind"] for i in member] for member in DISJOINT]}
 
 
 def peer(name: str) -> Callable[[Bench], dict[str, Any]]:
     def row(bench: Bench) -> dict[str, Any]:
-        found = bench.material()
+        found = bench.data()
         images = found.images.subset(found.parts["fit"])
         score = PEERS[name](bench.guard.classifier, Images(images.x, images.y), found.sets["fit"].attacked)
         return summary(bench.attacked(Scored(bench.guard.classifier, score, found.clean("calibrate"), FPR)))

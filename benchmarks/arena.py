@@ -12,10 +12,10 @@ from peers.protocol import SMALL, Limits, Peer, forward
 from subjects import SEED, Subject
 
 from ce_detect import DetectedModel, Recipe
-from ce_detect.calibrate.identity import split_by_identity
-from ce_detect.calibrate.sets import AttackedSet, attack_all
+from ce_detect.attacks.generation import AttackedSet, attack_all
 from ce_detect.data import Images, Pixels, rows
-from ce_detect.data.pixels import Concatenated
+from ce_detect.data.lazy import Concatenated
+from ce_detect.data.splits import split_by_identity
 
 
 @dataclass(frozen=True)

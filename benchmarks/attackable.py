@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
+from ce_detect.classifiers.log_odds import log_odds
 from ce_detect.data import Images, Pixels
-from ce_detect.detector import conformal
-from ce_detect.detector.gate import Gate
-from ce_detect.effects import log_odds
-from ce_detect.evaluate.adaptive.target import Gated, Joint
+from ce_detect.detector.gate import GateModule
+from ce_detect.redteam.target import Gated, Joint
+from ce_detect.verdict import conformal
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """From images and their logits to scores ``(batch,)``, with a gradient."""
@@ -34,12 +34,12 @@ class Scored:
         self.threshold = conformal.threshold(torch.cat([part.score for part in parts]).numpy(), fpr)
 
     def joint(self, x: Tensor) -> Joint:
-        """Judge inputs, see `ce_detect.evaluate.adaptive.target.Target`."""
+        """Judge inputs, see `ce_detect.redteam.target.Target`."""
         logits = self.classifier.logits(x)
         return Joint(logits, self.score(x, logits))
 
 
-def ensemble(gates: list[Gate]) -> Score:
+def ensemble(gates: list[GateModule]) -> Score:
     """The largest of the scores of several gates, each on the scale of its clean scores."""
     scales = [(float(gate.clean_scores.mean()), float(gate.clean_scores.std())) for gate in gates]
 

@@ -19,7 +19,7 @@ from detection import FPR, RESULTS, environment, mean, progress
 from subjects import SEED, SUBJECTS
 
 from ce_detect import Recipe
-from ce_detect.corruptions import MILD
+from ce_detect.data.corruptions import MILD
 from ce_detect.evaluate import report
 
 SUBJECT = SUBJECTS["cifar10-resnet20"]

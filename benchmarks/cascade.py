@@ -32,11 +32,11 @@ from serving import bare_graph, opened
 from subjects import CASCADED, SEED, SUBJECTS, Subject
 
 from ce_detect import DetectedModel, Recipe
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.calibrate.cascade import cleared
-from ce_detect.calibrate.cost import on_each, ratios
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.calibrate.cost.timing import on_each, ratios
 from ce_detect.data import Images
-from ce_detect.export.graph import fused
+from ce_detect.export.fused_graph import fused
 
 SHARES = (0.0, 0.01, 0.1, 0.5, 1.0)
 """Of a stream, how much is attacked."""

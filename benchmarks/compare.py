@@ -37,13 +37,13 @@ from peers.protocol import SEED, Peer, forward
 from standings import Judged
 from subjects import SUBJECTS
 
-from ce_detect.cache import cache_folder
-from ce_detect.calibrate.cost import ratios
-from ce_detect.calibrate.learn import Table
-from ce_detect.corruptions import MILD
+from ce_detect.calibrate.cost.timing import ratios
 from ce_detect.data import Mapped, rows
+from ce_detect.data.corruptions import MILD
 from ce_detect.evaluate.matrix import ALL
 from ce_detect.evaluate.metrics import auroc
+from ce_detect.fitting.heads import Table
+from ce_detect.storage.folders import cache_folder
 
 FOLDER = RESULTS / "compare"
 SECONDS = 10.0

@@ -24,9 +24,9 @@ from detection import BATCHES, BUDGETS, RESULTS, environment
 from subjects import SUBJECTS, Subject
 
 from ce_detect import DetectedModel
-from ce_detect.calibrate.cost import ratios
-from ce_detect.detector.traced import Traced
-from ce_detect.signature import Signature
+from ce_detect.calibrate.cost.timing import ratios
+from ce_detect.detector.compiled import Compiled
+from ce_detect.features.signature import Signature
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def measured(subject: Subject, budget: float, rounds: int) -> dict[str, Any]:
 def parts(guard: DetectedModel, x: torch.Tensor, rounds: int) -> dict[str, float]:
     """Time of the gate and of its parts over that of the model alone."""
     gate, classifier = guard.gate, guard.classifier
-    free = Traced(Signature(classifier, [], chunk=gate.signature.chunk))
+    free = Compiled(Signature(classifier, [], chunk=gate.signature.chunk))
     with torch.inference_mode():
         logits, features = gate.signature(x)
         functions = {

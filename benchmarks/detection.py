@@ -33,16 +33,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from subjects import SEED, SUBJECTS, Subject
 
 from ce_detect import DetectedModel, Recipe
-from ce_detect.calibrate import learn
-from ce_detect.calibrate.cost import ratios
-from ce_detect.calibrate.identity import split_by_identity
-from ce_detect.calibrate.sets import CHUNK, AttackedSet, attack_all
+from ce_detect.attacks.generation import CHUNK, AttackedSet, attack_all
+from ce_detect.calibrate.cost.timing import ratios
 from ce_detect.data import Images, rows
-from ce_detect.detector import conformal
+from ce_detect.data.splits import split_by_identity
 from ce_detect.evaluate import report
 from ce_detect.evaluate.intervals import Scores, intervals
 from ce_detect.evaluate.matrix import matrix
 from ce_detect.evaluate.metrics import auroc, tpr_at
+from ce_detect.fitting import heads
+from ce_detect.verdict import conformal
 
 RESULTS = Path(__file__).parent / "results"
 FPR = 0.05
@@ -197,11 +197,11 @@ def train_test(
     for name in ("fit", "select"):
         x = rows(first.pixels, parts[name])
         twins = attack_all(guard.classifier, x, recipe.attacks, seed=SEED)
-        sets[name] = learn.Sets(x, {key: successful(guard, x, value) for key, value in twins.items()})
-    judged = learn.Table(
-        learn.features(gate.signature, fresh.pixels),
+        sets[name] = heads.Sets(x, {key: successful(guard, x, value) for key, value in twins.items()})
+    judged = heads.Table(
+        heads.features(gate.signature, fresh.pixels),
         {
-            key: learn.features(gate.signature, successful(guard, fresh.pixels, value).pixels)
+            key: heads.features(gate.signature, successful(guard, fresh.pixels, value).pixels)
             for key, value in attacked.items()
         },
     )

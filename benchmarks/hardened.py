@@ -26,7 +26,7 @@ from subjects import SUBJECTS
 
 from ce_detect import DetectedModel, Recipe
 from ce_detect.evaluate.metrics import auroc
-from ce_detect.export import graph
+from ce_detect.export import fused_graph
 
 GATES = {
     f"{budget:g}, hardened in 1 round" if rounds else f"{budget:g}": (budget, rounds)
@@ -53,7 +53,7 @@ def main() -> None:
 
 def size(guard: DetectedModel) -> dict[str, Any]:
     """Bytes of the exported graph and of the bare model's, and whether the former is as small as it has to be."""
-    fused = len(graph.fused(guard.gate, guard.manifest).SerializeToString())
+    fused = len(fused_graph.fused(guard.gate, guard.manifest).SerializeToString())
     alone = len(bare_graph(guard.model, torch.zeros(2, *guard.classifier.input_shape)))
     return {"bytes": fused, "bare_bytes": alone, "small": fused <= 1.1 * alone + 1e6}
 

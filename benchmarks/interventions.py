@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from detection import FPR, RESULTS, environment, progress
 from subjects import SEED, SUBJECTS
 
-from ce_detect.calibrate.search import WORTH, by_family
+from ce_detect.calibrate.search.search import WORTH, by_family
 
 DEFAULT = "cifar10-resnet20"
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ce_detect.models import FashionCNN
+from ce_detect.demo.model import FashionCNN
 
 WEIGHTS = Path(__file__).parent / "weights"
 PNEUMONIA_TRAINED = 1500

@@ -12,9 +12,9 @@ from subjects import Subject
 from torch import nn
 
 from ce_detect import DetectedModel
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.data import Images
-from ce_detect.detector.traced import Traced
+from ce_detect.detector.compiled import Compiled
 
 BUDGETS = (1.1, 1.5, 2.0, 4.5)
 CLEAN_ONLY_AT = 2.0
@@ -61,7 +61,7 @@ class CleanOnly(Ours):
     def prepare(self, clean: Images, attacked: Mapping[str, AttackedSet]) -> None:
         """Load the gate."""
         super().prepare(clean, attacked)
-        self._run = Traced(_Beside(self.gate))
+        self._run = Compiled(_Beside(self.gate))
 
     def features(self, x: torch.Tensor) -> Floats:
         """The score of the detector beside the gate."""

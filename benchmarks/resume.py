@@ -21,8 +21,8 @@ from detection import RESULTS, environment
 from networks import cifar10_resnet20, data_folder
 
 from ce_detect import load_data, load_model
-from ce_detect.calibrate.cost import ratios
-from ce_detect.classifiers.torch import wrap
+from ce_detect.calibrate.cost.timing import ratios
+from ce_detect.classifiers.wrapping import wrap
 
 BATCH = 32
 

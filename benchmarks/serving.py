@@ -32,8 +32,8 @@ from detection import BATCHES, BUDGETS, RESULTS, environment
 from subjects import SUBJECTS, Subject
 
 from ce_detect import DetectedModel
-from ce_detect.calibrate.cost import ratios
-from ce_detect.export.graph import fused
+from ce_detect.calibrate.cost.timing import ratios
+from ce_detect.export.fused_graph import fused
 
 DEFAULT = ("cifar10-resnet20", "imagenet-lite0")
 SLACK = 1.1
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--guard", type=Path, help="an artifact in the place of those of detection.py")
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--threads", type=int, default=0, help="of ONNX Runtime; 0 for as many as there are cores")
-    parser.add_argument("--riding", action="store_true", help="interventions ride along in one forward pass")
+    parser.add_argument("--one_pass", action="store_true", help="interventions ride along in one forward pass")
     options = parser.parse_args()
     rows = []
     for name in options.only:
@@ -69,7 +69,7 @@ def measured(subject: Subject, path: Path, options: argparse.Namespace) -> dict[
     """Ratios of one gate by batch size, and where the time goes."""
     _, fresh = subject.split()
     guard = DetectedModel.load(path, subject.model())
-    graph = fused(guard.gate, guard.manifest, riding=options.riding).SerializeToString()
+    graph = fused(guard.gate, guard.manifest, one_pass=options.one_pass).SerializeToString()
     bare = bare_graph(guard.model, torch.from_numpy(fresh.pixels[:2]))
     gated, alone = opened(graph, options.threads), opened(bare, options.threads)
     budget = guard.manifest["budget"]

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from peers.protocol import Floats, Peer
 from safetensors.numpy import load, save
 
-from ce_detect import atomic
-from ce_detect.detector import conformal
-from ce_detect.errors import TooFewSamplesError
+from ce_detect.core.errors import TooFewSamplesError
 from ce_detect.evaluate.intervals import Scores, intervals
 from ce_detect.evaluate.metrics import auroc, share_above, tpr_at
+from ce_detect.storage import atomic
+from ce_detect.verdict import conformal
 
 FPR = 0.05
 DRAWS = 200

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ce_detect import Attack, DetectedModel, Recipe, load_data
-from ce_detect.cache import cache_folder
-from ce_detect.calibrate.sets import AttackedSet, attack_all
+from ce_detect.attacks.generation import AttackedSet, attack_all
 from ce_detect.data import Images
-from ce_detect.models import fashion_cnn
+from ce_detect.demo.model import fashion_cnn
+from ce_detect.storage.folders import cache_folder
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 SEED = 0

@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import ce_detect
-from ce_detect import atomic
-from ce_detect.models import FashionCNN
+from ce_detect.demo.model import FashionCNN
+from ce_detect.storage import atomic
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
-ASSETS = Path(ce_detect.__path__[0]) / "assets"
+ASSETS = Path(ce_detect.__path__[0]) / "demo" / "assets"
 BATCH = 128
 SHIFT = 1  # pixels, each way, in augmentation
 PACKAGED = 2_000  # test images shipped in the wheel

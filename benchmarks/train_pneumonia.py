@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from networks import PNEUMONIA_TRAINED, WEIGHTS, data_folder, pneumonia_architecture
 from train_demo import accuracy, augment
 
-from ce_detect import atomic, load_data
+from ce_detect import load_data
+from ce_detect.storage import atomic
 
 BATCH = 64
 

@@ -25,8 +25,8 @@ from serving import bare_graph
 from subjects import CASCADED, SEED, SUBJECTS
 
 from ce_detect import Attack, DetectedModel
-from ce_detect.calibrate.sets import attack_all
-from ce_detect.export import verify
+from ce_detect.attacks.generation import attack_all
+from ce_detect.export import parity
 
 INPUTS = 2000
 ATTACKED = 192  # of each attack
@@ -61,14 +61,14 @@ def verified(path: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "guard.onnx"
         guard.export(graph, data=fresh.subset(slice(64)))
-        opened, size = verify.session(graph), graph.stat().st_size
-    found = {name: verify.differences(guard.gate, opened, x).to_dict() for name, x in sets.items()}
+        opened, size = parity.session(graph), graph.stat().st_size
+    found = {name: parity.differences(guard.gate, opened, x).to_dict() for name, x in sets.items()}
     bare = len(bare_graph(guard.model, torch.from_numpy(fresh.pixels[:2])))
     row: dict[str, Any] = {
         "guard": path.name,
         "head": guard.manifest["recipe"]["head"],
         "inputs": sum(one["inputs"] for one in found.values()),
-        "tolerance": verify.SCORE_TOLERANCE,
+        "tolerance": parity.SCORE_TOLERANCE,
         **{name: max(one[name] for one in found.values()) for name in ("logits", "score", "p_value", "probability")},
         **{name: sum(one[name] for one in found.values()) for name in ("label_flips", "verdict_flips", "either")},
         "margin": min(one["margin"] for one in found.values()),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ce_detect.errors import (
+from ce_detect.core.errors import (
     AbstainedError,
     ArtifactError,
     CalibrationError,
@@ -22,14 +22,18 @@ from ce_detect.errors import (
     TooFewSamplesError,
     UsageError,
 )
+from ce_detect.core.extras import needed_for
 
-if TYPE_CHECKING:
-    from ce_detect.calibrate.attacks import ATTACKS, Attack
+if TYPE_CHECKING:  # for type checkers alone: importing the package imports none of these
+    from ce_detect.attacks import ATTACKS, Attack
     from ce_detect.calibrate.recipe import Recipe
+    from ce_detect.calibrate.settings import CalibrationSettings
+    from ce_detect.classifiers.loading import load_model
+    from ce_detect.classifiers.normalization import Normalized
     from ce_detect.data import load_data
-    from ce_detect.detected_model import DetectedModel
-    from ce_detect.detector.result import Abstain, FallBack, Flag, GateResult
-    from ce_detect.models import load_model
+    from ce_detect.guard.detected_model import DetectedModel
+    from ce_detect.verdict.policies import Abstain, FallBack, Flag
+    from ce_detect.verdict.result import GateResult
 
     __version__: str
 
@@ -40,6 +44,7 @@ __all__ = [
     "ArtifactError",
     "Attack",
     "CalibrationError",
+    "CalibrationSettings",
     "CeDetectError",
     "DetectedModel",
     "ExportError",
@@ -50,6 +55,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "ModelMismatchError",
+    "Normalized",
     "NotCalibratedError",
     "Recipe",
     "TooFewSamplesError",
@@ -60,43 +66,30 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ATTACKS": "calibrate.attacks",
-    "Abstain": "detector.result",
-    "Attack": "calibrate.attacks",
-    "DetectedModel": "detected_model",
-    "FallBack": "detector.result",
-    "Flag": "detector.result",
-    "GateResult": "detector.result",
+    "ATTACKS": "attacks",
+    "Abstain": "verdict.policies",
+    "Attack": "attacks",
+    "CalibrationSettings": "calibrate.settings",
+    "DetectedModel": "guard.detected_model",
+    "FallBack": "verdict.policies",
+    "Flag": "verdict.policies",
+    "GateResult": "verdict.result",
+    "Normalized": "classifiers.normalization",
     "Recipe": "calibrate.recipe",
     "load_data": "data",
-    "load_model": "models",
+    "load_model": "classifiers.loading",
 }
-
-_BROUGHT = {
-    "PIL": ("pillow", "calibrate"),
-    "art": ("adversarial-robustness-toolbox", "calibrate"),
-    "h11": ("h11", "serve"),
-    "joblib": ("joblib", "calibrate"),
-    "msgspec": ("msgspec", "serve"),
-    "onnx": ("onnx", "onnx"),
-    "onnxruntime": ("onnxruntime", "runtime"),
-    "onnxscript": ("onnxscript", "onnx"),
-    "packaging": ("packaging", "calibrate"),
-    "prometheus_client": ("prometheus-client", "serve"),
-    "scipy": ("scipy", "calibrate"),
-    "sklearn": ("scikit-learn", "calibrate"),
-    "starlette": ("starlette", "serve"),
-    "torch": ("torch", "calibrate"),
-    "uvicorn": ("uvicorn", "serve"),
-}
-"""Import name to distribution, and to the extra that brings it."""
+"""Where each public name is defined."""
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        value: Any = _version()
+        from ce_detect.core.version import VERSION
+
+        value: Any = VERSION
     elif name in _HOMES:
-        value = _loaded(name)
+        with needed_for(f"ce_detect.{name}"):
+            value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
@@ -105,28 +98,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _loaded(name: str) -> Any:
-    try:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    except ModuleNotFoundError as error:
-        absent = _missing_extra(error, f"ce_detect.{name}")
-        if absent is None:
-            raise
-        raise absent from error
-
-
-def _missing_extra(error: ModuleNotFoundError, purpose: str) -> MissingExtraError | None:
-    """What to tell the user, where the module that was not found is one that an extra brings."""
-    package, extra = _BROUGHT.get((error.name or "").partition(".")[0], (None, ""))
-    return None if package is None else MissingExtraError(package, extra, purpose)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("ce-detect")
-    except PackageNotFoundError:  # a source checkout that is on the path but not installed
-        return "0+unknown"

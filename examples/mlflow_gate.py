@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from ce_detect import DetectedModel, load_data, load_model
 
-FACTORY = "ce_detect.models:fashion_cnn"
+FACTORY = "ce_detect.classifiers.loading:fashion_cnn"
 COLUMNS = ["label", "score", "p_value", "is_adversarial"]
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import ce_detect
-from ce_detect.errors import CeDetectError
+from ce_detect.core.errors import CeDetectError
 
 HEAVY = ("torch", "numpy", "sklearn", "scipy", "art")
 

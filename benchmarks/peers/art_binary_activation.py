@@ -11,9 +11,9 @@ from typing import Any
 
 from art.defences.detector.evasion import BinaryActivationDetector
 
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
+from ce_detect.classifiers.base import site_shapes
 from ce_detect.data import Images
-from ce_detect.trace_statistics import site_shapes
 from peers.art_estimator import BinaryPeer, detector_network, estimator, in_layers, layer_of
 from peers.protocol import Limits, Settings
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from art.defences.detector.evasion import BinaryInputDetector
 
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.data import Images
 from peers.art_estimator import BinaryPeer, detector_network, estimator
 from peers.protocol import SMALL, Limits, Settings

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.classifiers.base import PENULTIMATE
 from ce_detect.data import Images
 from peers.protocol import Floats, Peer, Published, Settings

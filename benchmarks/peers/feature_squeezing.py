@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.data import Images
 from peers.protocol import SMALL, Floats, Limits, Peer, Published, Settings
 

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ce_detect.calibrate.learn import Table
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.data import Images, rows
+from ce_detect.fitting.heads import Table
 from peers.logistic import LogisticPeer
 from peers.protocol import SEED, Floats, Limits, Published, Settings, batches, share
 

@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from torch import Tensor
 
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.data import Images
 from peers.logistic import LogisticPeer, fitted
 from peers.protocol import Floats, Limits, Published, Settings, batches, labels, pooled, stacked

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
+from ce_detect.classifiers.log_odds import log_odds
 from ce_detect.data import Images
-from ce_detect.effects import log_odds
 from peers.protocol import Floats, Peer
 
 

@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from torch import Tensor
 
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.data import Images
 from peers.protocol import SEED, Floats, Limits, Peer, Published, Settings, batches
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.data import Images
 from peers.protocol import SEED, Floats, Limits, Peer, Published, Settings, batches
 

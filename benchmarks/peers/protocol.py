@@ -19,11 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ce_detect import inputs
-from ce_detect.calibrate import learn
-from ce_detect.calibrate.learn import Table
-from ce_detect.calibrate.sets import AttackedSet
-from ce_detect.data import Images, Pixels
+from ce_detect.attacks.generation import AttackedSet
+from ce_detect.data import Images, Pixels, tensors
+from ce_detect.fitting import heads
+from ce_detect.fitting.heads import Table
 
 Floats = NDArray[np.floating[Any]]
 
@@ -169,13 +168,13 @@ class Peer(ABC):
 
 def stacked(table: Table) -> tuple[Floats, NDArray[np.int64], Floats]:
     """Statistics, 0 or 1 for clean or attacked, and weights: half for clean, half shared evenly by the attacks."""
-    x, target, weights = learn.stacked(table)
+    x, target, weights = heads.stacked(table)
     return x, (target > 0).astype(np.int64), weights
 
 
 def batches(x: Pixels, classifier: Any) -> Iterable[Tensor]:
     """Images a batch at a time, as tensors on the classifier's device."""
-    return inputs.batches(x, TOGETHER, classifier.device)
+    return tensors.batches(x, TOGETHER, classifier.device)
 
 
 def forward(classifier: Any, x: Pixels) -> Floats:
@@ -198,7 +197,7 @@ def pooled(latent: Tensor) -> Tensor:
 
 def last_map(classifier: Any) -> str:
     """The last site that is a feature map."""
-    from ce_detect.trace_statistics import site_shapes
+    from ce_detect.classifiers.base import site_shapes
 
     return [site for site, shape in site_shapes(classifier).items() if len(shape) == 3][-1]
 

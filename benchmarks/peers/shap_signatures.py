@@ -21,10 +21,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from ce_detect.calibrate.learn import Table
-from ce_detect.calibrate.sets import AttackedSet
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.classifiers.base import PENULTIMATE
 from ce_detect.data import Images, rows
+from ce_detect.fitting.heads import Table
 from peers.protocol import SEED, Floats, Limits, Peer, Settings, batches, share, stacked
 
 BACKGROUND = 100

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ce_detect.adapters import needed_for
-from ce_detect.errors import CalibrationError, ModelError
+from ce_detect.core.errors import CalibrationError, ModelError
+from ce_detect.core.extras import needed_for
 
 with needed_for("The ART detector"):
     import numpy as np
@@ -16,8 +16,8 @@ with needed_for("The ART detector"):
     from torch import nn
 
     from ce_detect.calibrate.recipe import Recipe
-    from ce_detect.detected_model import DetectedModel
-    from ce_detect.preprocessing import Normalized
+    from ce_detect.classifiers.normalization import Normalized
+    from ce_detect.guard.detected_model import DetectedModel
 
 _FIELDS = ("score", "p_value", "probability", "label", "logits")
 

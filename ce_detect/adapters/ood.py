@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-from ce_detect.adapters import needed_for
-from ce_detect.errors import NotCalibratedError
+from ce_detect.core.errors import NotCalibratedError
+from ce_detect.core.extras import needed_for
 
 with needed_for("The pytorch-ood-like detector"):
     import torch
     from torch import Tensor, nn
 
-    from ce_detect.detected_model import DetectedModel
+    from ce_detect.guard.detected_model import DetectedModel
 
 
 class CausalEffectDetector:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from ce_detect.adapters import needed_for
-from ce_detect.errors import CalibrationError, TooFewSamplesError
+from ce_detect.core.errors import CalibrationError, TooFewSamplesError
+from ce_detect.core.extras import needed_for
 
 with needed_for("The scikit-learn detectors"):
     import numpy as np
@@ -21,12 +21,12 @@ with needed_for("The scikit-learn detectors"):
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
     from torch import nn
 
-    from ce_detect.calibrate import learn
-    from ce_detect.calibrate.recipe import HeadKind, Recipe
-    from ce_detect.detected_model import DetectedModel
-    from ce_detect.detector import conformal
-    from ce_detect.detector.head import Head
-    from ce_detect.signature import Signature
+    from ce_detect.calibrate.recipe import Recipe
+    from ce_detect.features.signature import Signature
+    from ce_detect.fitting import heads
+    from ce_detect.guard.detected_model import DetectedModel
+    from ce_detect.heads.base import Head, HeadKind
+    from ce_detect.verdict import conformal
 
 Floats = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class SignatureDetector(_Detector):
     Args:
         head: ``"distance"`` learns from clean signatures alone, ``"logistic"`` and ``"mlp"`` also from attacked ones.
         fpr: largest share of clean signatures that may be flagged, in (0, 1).
-        guarantee: ``"pac"`` or ``"marginal"``, see `ce_detect.detector.conformal`.
+        guarantee: ``"pac"`` or ``"marginal"``, see `ce_detect.verdict.conformal`.
         confidence: of the pac guarantee, in (0, 1).
         held_out: share of the clean rows that set the threshold and teach the head nothing, in (0, 1).
         signature: what made the rows: the distance weighs each group of its features alike, such as the effects of one
@@ -72,7 +72,7 @@ class SignatureDetector(_Detector):
         random_state: seed of the split and of the networks.
 
     Attributes:
-        head_: the fitted `ce_detect.detector.head.Head`.
+        head_: the fitted `ce_detect.heads.base.Head`.
         offset_: minus the threshold.
         n_features_in_: number of features.
     """
@@ -131,12 +131,12 @@ class SignatureDetector(_Detector):
         check_is_fitted(self)
         return self._normality(validate_data(self, X, dtype=np.float32, reset=False))
 
-    def _learned(self, clean: learn.Floats, attacked: learn.Floats) -> Head:
+    def _learned(self, clean: NDArray[np.float32], attacked: NDArray[np.float32]) -> Head:
         made: Any = _OneGroup(clean.shape[1]) if self.signature is None else self.signature
-        fit, select = (learn.Table(clean[part], {"attacked": attacked[part]}) for part in (slice(None), slice(0)))
-        return learn.fitted(made, fit, select, kind=self.head, seed=self.random_state)
+        fit, select = (heads.Table(clean[part], {"attacked": attacked[part]}) for part in (slice(None), slice(0)))
+        return heads.fitted(made, fit, select, kind=self.head, seed=self.random_state)
 
-    def _normality(self, signatures: learn.Floats) -> Floats:
+    def _normality(self, signatures: NDArray[np.float32]) -> Floats:
         with torch.inference_mode():  # double, so that other rows do not matter; thresholds are single precision
             score = self.head_(torch.tensor(signatures, dtype=torch.float64)).float()
         return np.asarray(-score.double().numpy())

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from ce_detect import inputs
-from ce_detect.calibrate.candidates import Item
-from ce_detect.calibrate.material import Material, decisions, successes
-from ce_detect.calibrate.meter import SERVED, Meter
-from ce_detect.data import Pixels
-from ce_detect.detector.cascade import CLEARED, First, cascaded
-from ce_detect.detector.gate import Gate
-from ce_detect.errors import CalibrationError
+from ce_detect.calibrate.cost.pytorch import SERVED, Meter
+from ce_detect.calibrate.dataset import CalibrationData, decisions, successes
+from ce_detect.calibrate.search.candidates import Item
+from ce_detect.core.errors import CalibrationError
+from ce_detect.data import Pixels, tensors
+from ce_detect.detector.cascade import First, cascaded
+from ce_detect.detector.gate import GateModule
+from ce_detect.heads.cascade import CLEARED
 
 logger = logging.getLogger("ce_detect")
 
@@ -32,35 +32,35 @@ def check_empty(classifier: Any) -> None:
         ) from error
 
 
-def cleared(gate: Gate, x: Pixels) -> float:
+def cleared(gate: GateModule, x: Pixels) -> float:
     """Share of images ``(n, channels, height, width)`` that the first head of a cascade clears."""
     look, level, found = First(gate), cascaded(gate).level, 0
     with torch.inference_mode():
-        for batch in inputs.batches(x, gate.signature.chunk or 128, gate.signature.classifier.device):
+        for batch in tensors.batches(x, gate.signature.chunk or 128, gate.signature.classifier.device):
             found += int((look(batch)[2] <= level).sum())
     return found / len(x)
 
 
 def measured(
-    gate: Gate, material: Material, timed: dict[str, Any], others: Meter, items: tuple[Item, ...]
+    gate: GateModule, data: CalibrationData, timed: dict[str, Any], others: Meter, items: tuple[Item, ...]
 ) -> dict[str, Any]:
     """Costs for the share of clean images that a cascade really clears, and what it clears and costs beside.
 
     Args:
         gate: what was made, with a cascade.
-        material: shares are taken on its *calibrate* split, which neither heads nor level come from.
+        data: shares are taken on its *calibrate* split, which neither heads nor level come from.
         timed: costs with `CLEARED` of the images cleared.
         others: measures where none is.
         items: what the gate is made of.
     """
     classifier = gate.signature.classifier
-    clean, whole = cleared(gate, material.clean("calibrate")), others.gate(items)
+    clean, whole = cleared(gate, data.clean("calibrate")), others.gate(items)
 
     def mixed(cost: float, whole: float) -> float:
         return round(whole - (whole - cost) * clean / CLEARED, 3)
 
     served = {str(batch): ratio for batch, ratio in others.served(items).items()} if timed["served_cost"] else {}
-    found = successes(classifier, material.tested, decisions(classifier, material.clean("test")))
+    found = successes(classifier, data.tested, decisions(classifier, data.clean("test")))
     return {
         "cost": mixed(timed["cost"], whole),
         "served_cost": {batch: mixed(timed["served_cost"][batch], ratio) for batch, ratio in served.items()},

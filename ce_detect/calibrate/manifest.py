@@ -7,30 +7,35 @@ import math
 import platform
 from typing import Any
 
-import ce_detect
-from ce_detect.calibrate import identity
-from ce_detect.calibrate.material import Material
-from ce_detect.calibrate.request import Request
-from ce_detect.calibrate.search import Chosen
-from ce_detect.detector.cascade import CascadedHead
-from ce_detect.detector.gate import Gate
-from ce_detect.detector.stored import probe_logits
+from ce_detect.calibrate.dataset import CalibrationData
+from ce_detect.calibrate.search.search import Chosen
+from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.core.version import VERSION
+from ce_detect.data import splits
+from ce_detect.detector.gate import GateModule
+from ce_detect.detector.serialization import probe_logits
+from ce_detect.heads.cascade import CascadedHead
 
 
 def manifest(
-    classifier: Any, material: Material, request: Request, chosen: Chosen, gate: Gate, figures: dict[str, Any]
+    classifier: Any,
+    data: CalibrationData,
+    request: CalibrationSettings,
+    chosen: Chosen,
+    gate: GateModule,
+    figures: dict[str, Any],
 ) -> dict[str, Any]:
     """Describe a calibration.
 
     Args:
         classifier: the wrapped model.
-        material: what it was calibrated on.
+        data: what it was calibrated on.
         request: what was asked for.
         chosen: the outcome of the search.
         gate: what came of it.
         figures: what was measured.
     """
-    recipe, images = request.recipe, material.images
+    recipe, images = request.recipe, data.images
     return {
         "fpr": request.fpr,
         "guarantee": request.guarantee,
@@ -45,7 +50,7 @@ def manifest(
             "prevalence": recipe.prevalence,
             "splits": dict(recipe.splits),
             "attacks": [attack.spec() for attack in recipe.attacks],
-            "learned_from": list(material.sets["fit"].attacked),
+            "learned_from": list(data.sets["fit"].attacked),
             "corruptions": [corruption.spec() for corruption in recipe.corruptions],
             "corrupted": recipe.corrupted if recipe.corruptions else 0.0,
         },
@@ -63,14 +68,14 @@ def manifest(
             "interventions": [intervention.spec() for intervention in chosen.interventions],
             "names": [intervention.name for intervention in chosen.interventions],
             "sites": list(chosen.sites),
-            "recovery": None if chosen.recovery is None else chosen.recovery.spec(),
+            "recovery": None if chosen.layer_consistency is None else chosen.layer_consistency.spec(),
             "features": len(gate.signature.names),
             "chunk": gate.signature.chunk,
         },
         "data": {
-            "fingerprint": identity.fingerprint(images.pixels),
+            "fingerprint": splits.fingerprint(images.pixels),
             "images": len(images),
-            "splits": {name: len(part) for name, part in material.parts.items()},
+            "splits": {name: len(part) for name, part in data.parts.items()},
         },
         "search": chosen.ledger,
         "versions": _versions(),
@@ -82,6 +87,6 @@ def _versions() -> dict[str, str]:
     packages = ("torch", "adversarial-robustness-toolbox", "scikit-learn", "numpy")
     return {
         "python": platform.python_version(),
-        "ce-detect": ce_detect.__version__,
+        "ce-detect": VERSION,
         **{name: importlib.metadata.version(name) for name in packages},
     }

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from ce_detect.calibrate.attacks import Attack
-from ce_detect.corruptions import Corruption
-from ce_detect.errors import CalibrationError
+from ce_detect.attacks import Attack
+from ce_detect.core.errors import CalibrationError
+from ce_detect.data.corruptions import Corruption
+from ce_detect.heads.base import HeadKind
 
 SPLITS = ("fit", "select", "calibrate", "test")
-HeadKind = Literal["mlp", "logistic", "trees", "distance"]
-
 _KEYS = {"description", "head", "prevalence", "splits", "attack", "intervention", "corruption", "corrupted"}
 
 
@@ -29,7 +28,7 @@ class Recipe:
         description: what it is for.
         attacks: what makes the calibration set; none for a detector that learns from clean data alone.
         splits: share of the images for each of *fit*, *select*, *calibrate* and *test*; they sum to 1.
-        head: ``"mlp"``, ``"logistic"``, ``"trees"``, or ``"distance"`` (clean data alone).
+        head: ``"mlp"``, ``"logistic"``, or ``"distance"`` (clean data alone).
         prevalence: share of attacked inputs at which ``probability`` is reported, in (0, 1).
         interventions: specifications to use as they are; empty to search within the budget.
         corruptions: benign changes whose outcome counts as clean.

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from ce_detect import atomic
-from ce_detect.cache import cache_folder
-from ce_detect.detector.gate import Gate
+from ce_detect.detector.gate import GateModule
+from ce_detect.storage import atomic
+from ce_detect.storage.folders import cache_folder
 
 logger = logging.getLogger("ce_detect")
 
@@ -23,7 +23,7 @@ MOST_BYTES = 16_000_000
 """Size of a sample on disk, about, at most."""
 
 
-def keep(gate: Gate, sample: NDArray[np.float32], folder: Path) -> None:
+def keep(gate: GateModule, sample: NDArray[np.float32], folder: Path) -> None:
     """Keep a sample ``(n, channels, height, width)`` of the images that a gate was calibrated on, if there is room."""
     path = _path(gate, folder)
     every = max(1, -(-sample.nbytes // MOST_BYTES))
@@ -34,7 +34,7 @@ def keep(gate: Gate, sample: NDArray[np.float32], folder: Path) -> None:
         logger.warning("no sample of the calibration was kept in %s (%s); name --data to export", path.parent, error)
 
 
-def kept(gate: Gate) -> NDArray[np.float32] | None:
+def kept(gate: GateModule) -> NDArray[np.float32] | None:
     """The sample that was kept on this machine for a gate, or None."""
     path = _path(gate, cache_folder())
     if not path.is_file():
@@ -48,7 +48,7 @@ def kept(gate: Gate) -> NDArray[np.float32] | None:
     return found if fits else None
 
 
-def _path(gate: Gate, folder: Path) -> Path:
+def _path(gate: GateModule, folder: Path) -> Path:
     digest = hashlib.sha256(gate.signature.classifier.fingerprint().encode())
     for tensor in (gate.clean_scores, gate.threshold):
         digest.update(tensor.detach().cpu().numpy().tobytes())

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+import torch
+from torch import Tensor, nn
 
 INPUT = "input"
 """Name of the site that is the input itself."""
@@ -28,7 +27,7 @@ class Trace(NamedTuple):
     latents: dict[str, Tensor]
 
 
-Do = Callable[["Tensor"], "Tensor"]
+Do = Callable[[Tensor], Tensor]
 """What makes intervened rows from a latent."""
 
 
@@ -92,7 +91,9 @@ class Classifier(Protocol):
         """
         ...
 
-    def ride(self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]) -> tuple[Trace, dict[str, Tensor]]:
+    def trace_and_resume(
+        self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]
+    ) -> tuple[Trace, dict[str, Tensor]]:
         """Trace, and let intervened rows ride along: from its site on, each goes with the others in one batch.
 
         Gives what `trace` and `resume` give, in as many operations as one forward pass takes.
@@ -115,3 +116,15 @@ class Classifier(Protocol):
     def fingerprint(self) -> str:
         """Return a digest of parameters and buffers: equal digests mean the same weights, not the same code."""
         ...
+
+
+def positions(h: Tensor) -> tuple[int, ...]:
+    """Dimensions of ``h`` that are positions: height and width of a feature map, the tokens of a sequence."""
+    return (2, 3) if h.ndim == 4 else (1,)
+
+
+def site_shapes(classifier: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of the latent at each site, without the batch."""
+    with torch.no_grad():
+        latents = classifier.trace(classifier.probe()).latents
+    return {site: tuple(latent.shape[1:]) for site, latent in latents.items()}

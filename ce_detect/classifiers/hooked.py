@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers import _sites
+from ce_detect.classifiers import sites as _sites
 from ce_detect.classifiers.base import INPUT, Do, Trace
-from ce_detect.classifiers.module import Interface, ModuleClassifier, eagerly, run
+from ce_detect.classifiers.interface import Interface, ModuleClassifier, eagerly, run
 
 Hook = Callable[[nn.Module, Any, Any], Any]
 
@@ -72,8 +72,10 @@ class HookClassifier(ModuleClassifier):
             z = self.logits(x)
         return Trace(z, latents)
 
-    def ride(self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]) -> tuple[Trace, dict[str, Tensor]]:
-        """Trace and resume, for whole forwards; see `ce_detect.classifiers.base.Classifier.ride`."""
+    def trace_and_resume(
+        self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]
+    ) -> tuple[Trace, dict[str, Tensor]]:
+        """Trace and resume, for whole forwards; see `ce_detect.classifiers.base.Classifier.trace_and_resume`."""
         wanted = tuple(site for site in self.sites if site in sites or site in do)
         trace = self.trace(x, wanted)
         return trace, {site: self.resume(site, make(trace.latents.get(site, x)), x) for site, make in do.items()}

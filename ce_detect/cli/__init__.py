@@ -12,10 +12,10 @@ from typing import NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError
 
-import ce_detect
 from ce_detect.cli._group import program
 from ce_detect.cli._quiet import quiet_dependencies
-from ce_detect.errors import CeDetectError
+from ce_detect.core.errors import CeDetectError
+from ce_detect.core.extras import missing
 
 __all__ = ["main", "run"]
 
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except CeDetectError as error:
         return _refused(str(error))
     except ModuleNotFoundError as error:
-        absent = ce_detect._missing_extra(error, "This command")
+        absent = missing(error, "This command")
         if absent is None:
             raise
         return _refused(str(absent))

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def pairs(found: Mapping[str, Any]) -> dict[str, str]:
-    """Differences by name, see `ce_detect.export.verify.Differences`."""
+    """Differences by name, see `ce_detect.export.parity.Differences`."""
     return {
         "inputs": str(found["inputs"]),
         "verdicts that flip": str(found["verdict_flips"]),

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ce_detect.errors import UsageError
+from ce_detect.core.errors import UsageError
 
 
 def check_writable(path: Path) -> None:
@@ -37,7 +37,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    from ce_detect import atomic
+    from ce_detect.storage import atomic
 
     try:
         atomic.write(path, text.encode())

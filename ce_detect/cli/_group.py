@@ -44,9 +44,9 @@ class LazyGroup(click.Group):
 
 def _print_version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
     if asked:
-        import ce_detect
+        from ce_detect.core.version import VERSION
 
-        click.echo(f"ce-detect {ce_detect.__version__}")
+        click.echo(f"ce-detect {VERSION}")
         context.exit()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ce_detect.errors import UsageError
+from ce_detect.core.errors import UsageError
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from ce_detect.calibrate.sets import Progress
+    from ce_detect.core.types import Progress
 
 LINE_EVERY = 30.0
 """Seconds between two lines where stderr is not a terminal."""
@@ -53,7 +53,7 @@ class Bar:
         self._phase: tuple[float, float] = (0.0, 0.0)
 
     def __call__(self, description: str, done: float, total: float) -> None:
-        """Draw the new state; see `ce_detect.calibrate.sets.Progress`."""
+        """Draw the new state; see `ce_detect.core.types.Progress`."""
         before, total_before = self._phase
         self._phase = (done, total)
         if done >= total:  # what follows has no known length
@@ -81,7 +81,7 @@ class Lines:
         self._start = (0.0, 0.0, 0.0)
 
     def __call__(self, description: str, done: float, total: float) -> None:
-        """Print the state where the last line is old enough; see `ce_detect.calibrate.sets.Progress`."""
+        """Print the state where the last line is old enough; see `ce_detect.core.types.Progress`."""
         now = self._clock()
         _, done_before, total_before = self._start
         if total != total_before or done < done_before:

@@ -17,7 +17,7 @@ from ce_detect.cli._output import percent, print_json, print_pairs
 from ce_detect.cli._progress import shown_progress
 
 if TYPE_CHECKING:
-    from ce_detect.cli._demonstration import Demonstration, Example
+    from ce_detect.guard.demonstration import Demonstration, Example
 
 
 @click.command("demo")
@@ -33,7 +33,7 @@ def command(fresh: bool, output: Path | None, as_json: bool, seed: int) -> None:
     if output is not None:
         check_writable(output)
     from ce_detect import Attack, Recipe
-    from ce_detect.cli._demonstration import Sizes, demonstrate
+    from ce_detect.guard.demonstration import Sizes, demonstrate
 
     recipe = Recipe.load("quick")
     shown = next(attack for attack in reversed(recipe.attacks) if attack.kind == "pgd")

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-import ce_detect
-from ce_detect.cache import cache_folder
 from ce_detect.cli import _options as options
 from ce_detect.cli._output import ABSENT, print_json, print_listing, print_pairs
+from ce_detect.core.version import VERSION
+from ce_detect.storage.folders import cache_folder
 
 DEPENDENCIES: Mapping[str, str | None] = {
     "numpy": None,
@@ -66,7 +66,7 @@ def examination() -> dict[str, Any]:
     from ce_detect.calibrate.recipe import shipped_recipes
 
     return {
-        "ce-detect": ce_detect.__version__,
+        "ce-detect": VERSION,
         "python": platform.python_version(),
         "packages": packages,
         "devices": devices,
@@ -108,7 +108,7 @@ def attack_rows() -> list[dict[str, Any]]:
 
 def refused_rows() -> list[dict[str, str]]:
     """Attacks of ART that are not in the registry, and why."""
-    from ce_detect.calibrate.attacks import REFUSED
+    from ce_detect.attacks import REFUSED
 
     return [{"art": art, "reason": reason} for art, reason in REFUSED.items()]
 

@@ -12,7 +12,7 @@ from ce_detect.cli._figures import mean_detection, print_report
 from ce_detect.cli._files import check_writable, write_json
 from ce_detect.cli._output import exact_percent, percent, print_json
 from ce_detect.cli._progress import shown_progress
-from ce_detect.errors import UsageError
+from ce_detect.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ce_detect import Attack
@@ -63,7 +63,7 @@ def command(
     if output is not None:
         check_writable(output)
     from ce_detect import DetectedModel, load_data, load_model
-    from ce_detect.corruptions import MILD
+    from ce_detect.data.corruptions import MILD
 
     loaded = DetectedModel.load(guard, load_model(model, weights))
     images = load_data(data, split=split, limit=limit)

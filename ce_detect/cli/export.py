@@ -10,7 +10,7 @@ from ce_detect.cli import _options as options
 from ce_detect.cli._differences import pairs
 from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import print_json, print_pairs
-from ce_detect.errors import ExportError
+from ce_detect.core.errors import ExportError
 
 
 @click.command("export")

@@ -20,7 +20,7 @@ def command(guard: Path, as_json: bool, seed: int) -> None:
 
     The file is checked against its checksums; nothing in it is executed.
     """
-    from ce_detect.artifact import Artifact
+    from ce_detect.artifacts.file import Artifact
 
     artifact = Artifact.load(guard)
     manifest = artifact.manifest

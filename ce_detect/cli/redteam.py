@@ -74,8 +74,8 @@ def command(
         if path is not None:
             check_writable(path)
     from ce_detect import DetectedModel, load_data, load_model
-    from ce_detect.evaluate import card as cards
-    from ce_detect.evaluate.adaptive.plan import Plan, fraction
+    from ce_detect.redteam.settings import Plan, fraction
+    from ce_detect.reporting import red_team_card as cards
 
     plan = Plan(fraction(eps[0]), fraction(eps[1]), **budget)
     loaded = DetectedModel.load(guard, load_model(model, weights))

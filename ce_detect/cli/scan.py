@@ -17,10 +17,10 @@ from ce_detect.cli._figures import promise
 from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import percent, print_json, print_pairs
 from ce_detect.cli._progress import in_words, shown_progress
-from ce_detect.errors import MissingExtraError
+from ce_detect.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from ce_detect.scan.parts import Parts
+    from ce_detect.scan.checkpoints import Parts
 
 
 @click.command("scan")
@@ -60,14 +60,14 @@ def command(
     began = time.monotonic()
     _check_installed()
     from ce_detect.runtime import Gate
-    from ce_detect.scan import cluster, scan
+    from ce_detect.scan import ray, scan
     from ce_detect.scan.sources import opened
 
     gate = Gate(guard, providers=providers or None, threads=threads, threshold=threshold)
     source = opened(data)
     parts = scan.parts_of(gate, source, out)
     if engine == "ray":
-        judge = cluster.on_ray(gate, source, data, providers=providers or None, threads=threads)
+        judge = ray.on_ray(gate, source, data, providers=providers or None, threads=threads)
     else:
         judge = scan.here(gate, source)
     with _interruptible(parts), shown_progress() as progress:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ce_detect.cli import _options as options
-from ce_detect.errors import MissingExtraError, UsageError
+from ce_detect.core.errors import MissingExtraError, UsageError
 
 _PACKAGES = {name: name for name in ("starlette", "uvicorn", "h11", "msgspec", "onnxruntime")} | {
     "prometheus_client": "prometheus-client"
@@ -123,7 +123,8 @@ def _tell(address: tuple[Any, ...]) -> None:
 
 
 def _settings(flags: dict[str, Any]) -> Any:
-    from ce_detect.serve.settings import MEBIBYTE, AuditSettings, Limits, QuarantineSettings, Settings
+    from ce_detect.records.settings import MEBIBYTE, AuditSettings, QuarantineSettings
+    from ce_detect.serve.settings import Limits, Settings
 
     limits = Limits(
         batch=flags["batch"],

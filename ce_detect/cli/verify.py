@@ -11,7 +11,7 @@ from ce_detect.cli import _options as options
 from ce_detect.cli._differences import pairs
 from ce_detect.cli._output import print_json, print_pairs
 from ce_detect.cli._progress import shown_progress
-from ce_detect.errors import UsageError
+from ce_detect.core.errors import UsageError
 
 
 @click.command("verify")
@@ -46,15 +46,15 @@ def command(
     verdict flips.
     """
     from ce_detect import Attack, DetectedModel, load_data, load_model
-    from ce_detect.export import verify
+    from ce_detect.export import parity
 
     loaded = DetectedModel.load(guard, load_model(model, weights))
-    opened = verify.session(graph)
-    if verify.manifest_of(opened) != loaded.manifest:
+    opened = parity.session(graph)
+    if parity.manifest_of(opened) != loaded.manifest:
         raise UsageError(f"{graph} was not exported from {guard}: their manifests differ; export it again")
     images = load_data(data, split=split, limit=limit)
     with shown_progress() as progress:
-        found = verify.verify(
+        found = parity.verify(
             loaded, opened, images, attacks=tuple(Attack.of(name) for name in dict.fromkeys(names)) or None,
             seconds=attack_time, progress=progress, **settings,
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """Images and labels from files, from factories and from memory, in one form."""
 
 from ce_detect.data.images import Images
-from ce_detect.data.pixels import Concatenated, Lazy, Mapped, Pixels, chunks, rows
-from ce_detect.data.sources import as_images, load_data
+from ce_detect.data.lazy import Concatenated, Lazy, Mapped, Pixels, chunks, rows
+from ce_detect.data.loading import as_images, load_data
 
 __all__ = ["Concatenated", "Images", "Lazy", "Mapped", "Pixels", "as_images", "chunks", "load_data", "rows"]

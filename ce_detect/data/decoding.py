@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ce_detect.core.errors import InputError, MissingExtraError
 from ce_detect.data.images import Images, array, gathered
-from ce_detect.data.pixels import chunks
+from ce_detect.data.lazy import chunks
 from ce_detect.data.spool import Spool
-from ce_detect.errors import InputError, MissingExtraError
 
 _GREY_MODES = frozenset({"1", "L", "LA"})
 _DEEP_MODES = ("I", "F")  # Pillow's modes of more than 8 bits a channel: I, I;16, I;16B, F

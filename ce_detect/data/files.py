@@ -17,12 +17,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ce_detect.core.errors import CeDetectError, InputError, MissingExtraError
+from ce_detect.data.columns import chosen
 from ce_detect.data.decoding import Stack
 from ce_detect.data.images import Images, gathered, labels
-from ce_detect.data.naming import chosen
-from ce_detect.data.pixels import Stored
+from ce_detect.data.lazy import Stored
 from ce_detect.data.spool import Spool, fits
-from ce_detect.errors import CeDetectError, InputError, MissingExtraError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 """Of image files."""
@@ -37,7 +37,7 @@ _PLAIN = (
 
 def demo(limit: int | None) -> Images:
     """Return the packaged Fashion-MNIST test images."""
-    with (files("ce_detect") / "assets" / "fashion_images.npz").open("rb") as file, np.load(file) as stored:
+    with (files("ce_detect.demo") / "assets" / "fashion_images.npz").open("rb") as file, np.load(file) as stored:
         return gathered(stored["x"], stored["y"], "demo", limit)
 
 

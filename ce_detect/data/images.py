@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.data.pixels import Floats, Mapped, Pixels, rows
+from ce_detect.core.errors import InputError
+from ce_detect.core.types import Bounds, Floats
+from ce_detect.data.lazy import Mapped, Pixels, rows
 from ce_detect.data.spool import fits
-from ce_detect.errors import InputError
-
-Bounds = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +70,7 @@ def gathered(x: Any, y: object, origin: str, limit: int | None = None) -> Images
     """Make images from raw rows and check them.
 
     Args:
-        x: an array or `ce_detect.data.pixels.Lazy` rows with a ``dtype``: uint8 ``(n, H, W)``, ``(n, H, W, 1 or 3)`` or
+        x: an array or `ce_detect.data.lazy.Lazy` rows with a ``dtype``: uint8 ``(n, H, W)``, ``(n, H, W, 1 or 3)`` or
             ``(n, 1 or 3, H, W)``, which is scaled to [0, 1]; or floats ``(n, C, H, W)``, which keep their values.
         y: labels ``(n,)`` or ``(n, 1)``, or None.
         origin: what errors call the images.

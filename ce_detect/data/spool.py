@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.cache import cache_folder
-from ce_detect.data.pixels import Stored
-from ce_detect.errors import CalibrationError
+from ce_detect.core.errors import CalibrationError
+from ce_detect.data.lazy import Stored
+from ce_detect.storage.folders import cache_folder
 
 IN_MEMORY = 32 * 2**20
 """Bytes, as float32, up to which images are kept in memory."""

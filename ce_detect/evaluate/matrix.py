@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ce_detect.calibrate import learn
-from ce_detect.calibrate.recipe import HeadKind
 from ce_detect.evaluate.metrics import auroc
-from ce_detect.signature import Signature
+from ce_detect.features.signature import Signature
+from ce_detect.fitting import heads
+from ce_detect.heads.base import HeadKind
 
 ALL = "all"
 """Name of the row of a detector that learned every attack."""
@@ -19,8 +19,8 @@ ALL = "all"
 
 def matrix(
     signature: Signature,
-    sets: Mapping[str, learn.Sets],
-    judged: learn.Table,
+    sets: Mapping[str, heads.Sets],
+    judged: heads.Table,
     *,
     kind: HeadKind,
     seed: int,
@@ -37,7 +37,7 @@ def matrix(
     Returns:
         AUROC by name of the learned attack (or `ALL`), then by name of the scored one.
     """
-    fit, select = (learn.table(signature, sets[name]) for name in ("fit", "select"))
+    fit, select = (heads.table(signature, sets[name]) for name in ("fit", "select"))
     rows = {name: (name,) for name in fit.attacked} | {ALL: tuple(fit.attacked)}
     return {
         row: _scored(signature, _only(fit, names), _only(select, names), judged, kind, seed)
@@ -45,14 +45,14 @@ def matrix(
     }
 
 
-def _only(table: learn.Table, names: tuple[str, ...]) -> learn.Table:
-    return learn.Table(table.clean, {name: table.attacked[name] for name in names})
+def _only(table: heads.Table, names: tuple[str, ...]) -> heads.Table:
+    return heads.Table(table.clean, {name: table.attacked[name] for name in names})
 
 
 def _scored(
-    signature: Signature, fit: learn.Table, select: learn.Table, judged: learn.Table, kind: HeadKind, seed: int
+    signature: Signature, fit: heads.Table, select: heads.Table, judged: heads.Table, kind: HeadKind, seed: int
 ) -> dict[str, float]:
-    head = learn.fitted(signature, fit, select, kind=kind, seed=seed)
+    head = heads.fitted(signature, fit, select, kind=kind, seed=seed)
 
     def scores(features: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():

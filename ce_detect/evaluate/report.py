@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ce_detect import inputs
-from ce_detect.calibrate.sets import AttackedSet
-from ce_detect.corruptions import Corruption
-from ce_detect.data import Mapped, Pixels
-from ce_detect.detector.gate import Detector, Gate, Verdict
+from ce_detect.attacks.generation import AttackedSet
+from ce_detect.data import Mapped, Pixels, tensors
+from ce_detect.data.corruptions import Corruption
+from ce_detect.detector.detector import Detector
+from ce_detect.detector.gate import GateModule
 from ce_detect.evaluate.metrics import auroc, share_above, tpr_at
 
 
@@ -132,7 +132,7 @@ class Report:
 
 
 def evaluate(
-    gate: Gate,
+    gate: GateModule,
     x: Pixels,
     y: NDArray[np.int64] | None,
     attacked: Mapping[str, AttackedSet],
@@ -184,13 +184,13 @@ class Judged:
     clean_only: Judged | None = None
 
 
-def judge(gate: Gate, x: Pixels) -> Judged:
+def judge(gate: GateModule, x: Pixels) -> Judged:
     """Score many inputs in batches, by the gate and by its clean-only detector."""
     detectors: list[Detector] = [gate] if gate.clean_only is None else [gate, gate.clean_only]
     label, done = np.empty(len(x), np.int64), 0
     scores = np.empty((len(detectors), len(x)), np.float32)
     with torch.inference_mode():
-        for part in inputs.batches(x, gate.signature.chunk or 128, gate.threshold.device):
+        for part in tensors.batches(x, gate.signature.chunk or 128, gate.threshold.device):
             logits, features = gate.signature(part)
             rows = slice(done, done + len(part))
             for found, detector in zip(scores, detectors, strict=True):
@@ -199,20 +199,6 @@ def judge(gate: Gate, x: Pixels) -> Judged:
             done += len(part)
     judged = [Judged(found, label, float(d.threshold)) for found, d in zip(scores, detectors, strict=True)]
     return replace(judged[0], clean_only=judged[1] if len(judged) > 1 else None)
-
-
-def run(gate: Gate, x: torch.Tensor, detector: Detector | None = None) -> Iterable[Verdict]:
-    """Run the gate over batches of at most ``gate.signature.chunk`` inputs, on the classifier's device.
-
-    Args:
-        gate: a calibrated gate.
-        x: inputs ``(n, channels, height, width)``.
-        detector: judges the gate's signatures in its place.
-    """
-    with torch.inference_mode():
-        for part in x.split(gate.signature.chunk or 128):
-            batch = part.to(gate.threshold.device)
-            yield gate.judge(batch) if detector is None else detector.verdict(*gate.signature(batch))
 
 
 def _clean_figures(clean: Judged, y: NDArray[np.int64] | None) -> CleanFigures:

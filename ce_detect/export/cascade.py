@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ce_detect.export import tidy
+from ce_detect.export import optimize
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -69,7 +69,7 @@ def joined(
     )  # fmt: skip
     names = {f"last/{LOGITS}": LOGITS, f"last/{SCORE}": SCORE}
     names |= {value.name: value.name.partition("/")[2] for value in (*graph.input, logits, label, *others)}
-    for node in tidy.nodes(graph):
+    for node in optimize.nodes(graph):
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
     for value in (*graph.input, *graph.output):

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ce_detect import atomic
-from ce_detect.errors import ArtifactError, UsageError
-from ce_detect.export.verify import Differences
+from ce_detect.core.errors import ArtifactError, UsageError
+from ce_detect.export.parity import Differences
+from ce_detect.storage import atomic
 
 if TYPE_CHECKING:
-    from ce_detect.detected_model import DetectedModel
+    from ce_detect.guard.detected_model import DetectedModel
 
 MOST_INPUTS = 64
 """Inputs that Triton puts together in one batch, at most."""

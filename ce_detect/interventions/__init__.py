@@ -2,14 +2,14 @@
 
 from ce_detect.interventions.adversarial import GradientStep, UniversalPerturbation
 from ce_detect.interventions.base import Intervention, LearnedIntervention, Resume, from_spec, kinds
+from ce_detect.interventions.channels import AblateChannels, Clip, DropTokens, Scale
 from ce_detect.interventions.concept import AblateConcept
 from ce_detect.interventions.geometry import Flip, Rotate, Shift, Zoom
-from ce_detect.interventions.hardened import HardenedCopy
-from ce_detect.interventions.latent import AblateChannels, Clip, DropTokens, Scale
 from ce_detect.interventions.masking import GridMask, LearnedMask, RandomMask
 from ce_detect.interventions.noise import GaussianNoise
 from ce_detect.interventions.photometric import BitDepth, Blur, Contrast, Grey, Median
 from ce_detect.interventions.resolution import Downscale, Pool
+from ce_detect.interventions.robust_copy import RobustCopy
 
 __all__ = [
     "AblateChannels",
@@ -25,7 +25,6 @@ __all__ = [
     "GradientStep",
     "Grey",
     "GridMask",
-    "HardenedCopy",
     "Intervention",
     "LearnedIntervention",
     "LearnedMask",
@@ -33,6 +32,7 @@ __all__ = [
     "Pool",
     "RandomMask",
     "Resume",
+    "RobustCopy",
     "Rotate",
     "Scale",
     "Shift",

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ce_detect.classifiers.base import INPUT
-from ce_detect.effects import log_odds
-from ce_detect.errors import UsageError
+from ce_detect.classifiers.log_odds import log_odds
+from ce_detect.core.errors import UsageError
 from ce_detect.interventions.base import Intervention, LearnedIntervention, Range, Resume, shape_of
 
 CLIPPED_LOSS = 9.0

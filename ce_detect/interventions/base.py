@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ce_detect.classifiers.base import INPUT
-from ce_detect.errors import ArtifactError, CalibrationError
+from ce_detect.core.errors import ArtifactError, CalibrationError
+from ce_detect.core.types import Setting
 
 Family = Literal[
     "masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent", "concept", "hardened"
 ]
-Setting = int | float | str | bool
 Resume = Callable[[Tensor], Tensor]
 """From a tensor in the place of the one at a site to the logits ``(rows, classes)`` that follow."""
 
@@ -184,11 +184,6 @@ class LearnedIntervention(Intervention):
 
     def project(self) -> None:
         """Put the parameters back where they may be, after a step."""
-
-
-def positions(h: Tensor) -> tuple[int, ...]:
-    """Dimensions of ``h`` that are positions: height and width of a feature map, the tokens of a sequence."""
-    return (2, 3) if h.ndim == 4 else (1,)
 
 
 def shape_of(text: str) -> tuple[int, ...]:

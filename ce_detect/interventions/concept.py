@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ce_detect.errors import CalibrationError
+from ce_detect.core.errors import CalibrationError
 from ce_detect.interventions.base import LearnedIntervention, Range, Resume
 
 SHALLOW, DEEP, INTERPRETABLE = 1.0, 1.0, 0.1

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ce_detect.classifiers.base import INPUT
-from ce_detect.interventions.base import Intervention, LearnedIntervention, Range, Resume, positions, shape_of
+from ce_detect.classifiers.base import INPUT, positions
+from ce_detect.interventions.base import Intervention, LearnedIntervention, Range, Resume, shape_of
 
 
 class _Mask(Intervention):

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect import checks
-from ce_detect.detector.result import GateResult, Policy, as_policy
-from ce_detect.errors import InputError, UsageError
-from ce_detect.runtime.graph import OUTPUTS, Graph
+from ce_detect.artifacts.graph_format import OUTPUTS
+from ce_detect.core.errors import InputError, UsageError
+from ce_detect.data import validation
+from ce_detect.runtime.graph import Graph
 from ce_detect.runtime.providers import Provider
+from ce_detect.verdict.policies import Policy, as_policy
+from ce_detect.verdict.result import GateResult
 
 _TOGETHER = 128  # inputs that are judged at a time, as in PyTorch
 
@@ -86,7 +88,7 @@ class Gate:
     @property
     def together(self) -> int:
         """How many inputs are judged at a time; larger batches are split."""
-        return checks.together(self._graph.described.chunk or _TOGETHER, self.input_shape)
+        return validation.together(self._graph.described.chunk or _TOGETHER, self.input_shape)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -119,7 +121,7 @@ class Gate:
         return chosen_policy.apply(GateResult(**dict(zip(OUTPUTS, columns, strict=True)), threshold=self.threshold), x)
 
     def _floats(self, x: Any) -> NDArray[Any]:
-        return checks.checked(x, input_shape=self.input_shape, bounds=self.bounds)
+        return validation.checked(x, input_shape=self.input_shape, bounds=self.bounds)
 
     def _grey_levels(self, x: Any) -> NDArray[Any]:
         channels, height, width = self.input_shape

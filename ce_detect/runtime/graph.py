@@ -12,15 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.errors import ArtifactError
+from ce_detect.artifacts.graph_format import FORMAT, OUTPUTS
+from ce_detect.core.errors import ArtifactError
 from ce_detect.runtime import providers as execution
 from ce_detect.runtime.providers import Provider
-
-FORMAT = "1"
-"""Version of the fused graph that this code reads."""
-
-OUTPUTS = ("logits", "label", "score", "p_value", "probability", "is_adversarial")
-"""Outputs of the graph, in the order of `ce_detect.detector.result.GateResult`."""
 
 _PIXELS: dict[str, type[np.float32 | np.uint8]] = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 _PREFIX = "ce_detect."
@@ -32,7 +27,7 @@ class Described:
     """What a fused graph says of itself.
 
     Attributes:
-        manifest: of the detector in it, see `ce_detect.artifact.Artifact`.
+        manifest: of the detector in it, see `ce_detect.artifacts.file.Artifact`.
         threshold: the calibrated one.
         input_shape: ``(channels, height, width)``.
         bounds: smallest and largest valid pixel value of the classifier.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
-from ce_detect.errors import MissingExtraError, UsageError
+from ce_detect.core.errors import MissingExtraError, UsageError
 
 logger = logging.getLogger("ce_detect")
 

@@ -9,14 +9,12 @@ from pathlib import Path
 
 from pyarrow import compute, parquet
 
-import ce_detect
+from ce_detect.core.types import Progress
+from ce_detect.core.version import VERSION
 from ce_detect.runtime import Gate
-from ce_detect.scan.judging import judged
-from ce_detect.scan.parts import Parts, encoded
+from ce_detect.scan.checkpoints import Parts, encoded
 from ce_detect.scan.sources import Source
-
-Progress = Callable[[str, float, float], None]
-"""Called with what is being done, inputs done and inputs in all."""
+from ce_detect.scan.verdicts import judged
 
 Engine = Callable[[Iterable[tuple[int, int, int]]], Iterable[tuple[int, bytes]]]
 """From number, first position and end of parts to number and content of each, in any order."""
@@ -49,7 +47,7 @@ def parts_of(gate: Gate, source: Source, out: Path) -> Parts:
     """The place of the verdicts, whose identity is all that they depend on.
 
     Raises:
-        UsageError: see `ce_detect.scan.parts.Parts`.
+        UsageError: see `ce_detect.scan.checkpoints.Parts`.
     """
     identity = {"guard": gate.fingerprint, "threshold": gate.threshold, "data": source.fingerprint}
     return Parts(out, identity, len(source))
@@ -90,7 +88,7 @@ def scan(gate: Gate, source: Source, parts: Parts, engine: Engine, progress: Pro
         {
             "ce_detect.guard": gate.fingerprint,
             "ce_detect.manifest": json.dumps(gate.manifest, sort_keys=True),
-            "ce_detect.version": ce_detect.__version__,
+            "ce_detect.version": VERSION,
         }
     )
     return _summary(parts.out, resumed)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ce_detect.core.errors import InputError, MissingExtraError, UsageError
 from ce_detect.data import files, load_data
 from ce_detect.data.decoding import decoded
-from ce_detect.errors import InputError, MissingExtraError, UsageError
 
 Sample = tuple[str, NDArray[Any] | InputError]
 """Name and pixels, uint8 ``(H, W, 1 or 3)`` or floats ``(C, H, W)``; in their place why they cannot be read."""
@@ -146,7 +146,7 @@ def opened(spec: str | Path) -> Source:
     """
     path = Path(spec)
     if str(spec) == "demo":
-        return Array(Path(str(packaged("ce_detect") / "assets" / "fashion_images.npz")))
+        return Array(Path(str(packaged("ce_detect.demo") / "assets" / "fashion_images.npz")))
     if path.is_dir():
         tables = files.tables(path)
         return Tables(path, tables) if tables else Folder(path)

@@ -9,9 +9,9 @@ from pathlib import Path
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ce_detect.errors import UsageError
-from ce_detect.serve.answers import refused
-from ce_detect.serve.refusal import RequestError
+from ce_detect.core.errors import UsageError
+from ce_detect.serve.errors import RequestError
+from ce_detect.serve.responses import refused
 
 OPEN = "/v2/health/"
 """Paths that need no token: probes of a supervisor or a load balancer, which tell nothing but alive and ready."""

@@ -19,16 +19,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-import ce_detect
-from ce_detect.detector.result import GateResult
-from ce_detect.errors import InputError
+from ce_detect.core.errors import InputError
+from ce_detect.core.version import VERSION
+from ce_detect.records.record import Job
 from ce_detect.serve import protocol
-from ce_detect.serve.answers import JSON, refused
-from ce_detect.serve.batching import Job
+from ce_detect.serve.errors import DeadlineError, RequestError
 from ce_detect.serve.metrics import CONTENT_TYPE
-from ce_detect.serve.refusal import DeadlineError, RequestError
-from ce_detect.serve.service import VERSION, Service
+from ce_detect.serve.responses import JSON, refused
+from ce_detect.serve.service import MODEL_VERSION, Service
 from ce_detect.serve.tracing import Tracing
+from ce_detect.verdict.result import GateResult
 
 logger = logging.getLogger("ce_detect.serve")
 
@@ -85,7 +85,7 @@ class _Routes:
 
     async def server(self, request: Request) -> Response:
         """Describe the server."""
-        described = {"name": "ce-detect", "version": ce_detect.__version__, "extensions": ["binary_tensor_data"]}
+        described = {"name": "ce-detect", "version": VERSION, "extensions": ["binary_tensor_data"]}
         return Response(msgspec.json.encode(described), media_type=JSON)
 
     async def live(self, request: Request) -> Response:
@@ -104,7 +104,7 @@ class _Routes:
     async def metadata(self, request: Request) -> Response:
         """Describe the model."""
         model = self._service.model(**request.path_params)
-        described = protocol.metadata(model.contract, model=self._service.settings.name, version=VERSION)
+        described = protocol.metadata(model.contract, model=self._service.settings.name, version=MODEL_VERSION)
         return Response(described, media_type=JSON)
 
     async def openapi(self, request: Request) -> Response:
@@ -149,7 +149,7 @@ class _Routes:
             result = await self._verdict(job)
         if self._tracing is not None:
             self._tracing.judged(span, job, int(np.count_nonzero(result.is_adversarial)))
-        content, length = protocol.render(inference, result, model=self._service.settings.name, version=VERSION)
+        content, length = protocol.render(inference, result, model=self._service.settings.name, version=MODEL_VERSION)
         if length is None:
             return Response(content, media_type=JSON)
         headers = {HEADER_LENGTH: str(length)}

@@ -12,48 +12,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.detector.result import GateResult, Policy, as_policy
-from ce_detect.errors import InputError
-from ce_detect.serve.refusal import QueueFullError, RequestError
+from ce_detect.core.errors import InputError
+from ce_detect.records.record import Job, Judged
+from ce_detect.serve.errors import QueueFullError, RequestError
 from ce_detect.serve.settings import Limits
+from ce_detect.verdict.policies import Policy, as_policy
+from ce_detect.verdict.result import GateResult
 
 Judge = Callable[[NDArray[Any]], GateResult]
 
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A request's inputs on their way to a verdict.
-
-    Attributes:
-        x: ``(n, …)``.
-        id: of the request, for the records.
-        threshold: the client's own, None = the calibrated one.
-        future: will hold the `GateResult`, or the error; cancelling it before it runs takes the job out of the queue.
-        submitted: when it began to wait, as `time.perf_counter` counts.
-        started: when its batch began, 0 before.
-        finished: when its batch was judged, 0 before.
-        batch: inputs in its batch, 0 before.
-    """
-
-    x: NDArray[Any]
-    id: str | None = None
-    threshold: float | None = None
-    future: Future[GateResult] = field(default_factory=Future)
-    submitted: float = field(default_factory=time.perf_counter)
-    started: float = 0.0
-    finished: float = 0.0
-    batch: int = 0
-
-
-Judged = Sequence[tuple[Job, GateResult]]
-"""Jobs of one batch with their results."""
 
 Record = Callable[[Judged], None]
 """Told of every judged batch before the answers leave, in the thread of the batcher."""

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.errors import ArtifactError
+from ce_detect.core.errors import ArtifactError
+from ce_detect.records.record import Judged
 from ce_detect.runtime import Gate
-from ce_detect.serve.batching import Batcher, Judged
+from ce_detect.serve.batching import Batcher
 from ce_detect.serve.protocol import Contract
 from ce_detect.serve.settings import Settings
 

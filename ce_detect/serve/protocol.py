@@ -18,8 +18,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from ce_detect.detector.result import GateResult
-from ce_detect.serve.refusal import RequestError
+from ce_detect.serve.errors import RequestError
+from ce_detect.verdict.result import GateResult
 
 INPUT = "input"
 THRESHOLD = "threshold"

@@ -21,12 +21,12 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ce_detect.errors import UsageError
+from ce_detect.core.errors import UsageError
 from ce_detect.serve import protocol
 from ce_detect.serve.access import OPEN, BearerToken, read_token
-from ce_detect.serve.answers import refused
 from ce_detect.serve.app import make_app
-from ce_detect.serve.refusal import RequestError
+from ce_detect.serve.errors import RequestError
+from ce_detect.serve.responses import refused
 from ce_detect.serve.service import Service
 from ce_detect.serve.settings import Limits, Settings
 from ce_detect.serve.sockets import BACKLOG, listening

@@ -6,18 +6,18 @@ import asyncio
 import logging
 import threading
 
-from ce_detect.errors import ArtifactError, CeDetectError
-from ce_detect.serve.audit import AuditLog
-from ce_detect.serve.batching import Judged
+from ce_detect.core.errors import ArtifactError, CeDetectError
+from ce_detect.records.audit import AuditLog
+from ce_detect.records.quarantine import Quarantine
+from ce_detect.records.record import Judged
+from ce_detect.serve.errors import RequestError
 from ce_detect.serve.metrics import Metrics
 from ce_detect.serve.model import Model
-from ce_detect.serve.quarantine import Quarantine
-from ce_detect.serve.refusal import RequestError
 from ce_detect.serve.settings import Settings
 
 logger = logging.getLogger("ce_detect.serve")
 
-VERSION = "1"
+MODEL_VERSION = "1"
 """Of the model in the protocol; a reload does not change it, the artifact's fingerprint tells files apart."""
 
 
@@ -67,9 +67,11 @@ class Service:
         Raises:
             RequestError: no such model, or it is not loaded yet.
         """
-        if name != self.settings.name or version not in (None, VERSION):
+        if name != self.settings.name or version not in (None, MODEL_VERSION):
             asked = name[:40] if version is None else f"{name[:40]} version {version[:40]}"
-            raise RequestError(f"no model {asked!r}, this server has {self.settings.name!r} {VERSION!r}", status=404)
+            raise RequestError(
+                f"no model {asked!r}, this server has {self.settings.name!r} {MODEL_VERSION!r}", status=404
+            )
         if self._model is None:
             raise RequestError("the model is still loading; ask again", status=503, retry_after=1)
         return self._model

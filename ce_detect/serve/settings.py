@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-MEBIBYTE = 1 << 20
-
-Fsync = Literal["never", "batch"]
+from ce_detect.records.settings import MEBIBYTE, AuditSettings, QuarantineSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,38 +40,6 @@ class Limits:
     answer_seconds: float = 10.0
     drain_seconds: float = 30.0
     grace_seconds: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditSettings:
-    """Where verdicts are written down.
-
-    Attributes:
-        path: file of JSON lines.
-        most_bytes: size at which a new file begins.
-        keep: full files that are kept beside it, ``.1`` the youngest.
-        fsync: ``"batch"``: answers leave once their lines are on the disk, where they survive a power cut; ``"never"``:
-            once the operating system has them, where they survive the death of this process.
-    """
-
-    path: Path
-    most_bytes: int = 64 * MEBIBYTE
-    keep: int = 8
-    fsync: Fsync = "never"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineSettings:
-    """Where flagged inputs are kept for review.
-
-    Attributes:
-        folder: one ``.npz`` file an input.
-        most_bytes: size of all files at which no more are added; nothing is deleted, so that a flood of flagged inputs
-            cannot push out what came before.
-    """
-
-    folder: Path
-    most_bytes: int = 1024 * MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from ce_detect.errors import UsageError
+from ce_detect.core.errors import UsageError
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import ce_detect
-from ce_detect.errors import MissingExtraError
-from ce_detect.serve.batching import Job
+from ce_detect.core.errors import MissingExtraError
+from ce_detect.core.version import VERSION
+from ce_detect.records.record import Job
 
 
 class Tracing:
@@ -24,7 +24,7 @@ class Tracing:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._provider, self._kind = provider, SpanKind.SERVER
-        self._tracer = provider.get_tracer("ce_detect.serve", ce_detect.__version__)
+        self._tracer = provider.get_tracer("ce_detect.serve", VERSION)
         self._context = TraceContextTextMapPropagator()
 
     @classmethod

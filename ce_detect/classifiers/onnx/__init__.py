@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ce_detect.classifiers.module import agree
+from ce_detect.classifiers.interface import agree
+from ce_detect.classifiers.onnx.convert.module import OnnxModule
+from ce_detect.classifiers.onnx.convert.values import UnconvertibleError
 from ce_detect.classifiers.onnx.file import OnnxFile, read
-from ce_detect.classifiers.onnx.module import OnnxModule
-from ce_detect.classifiers.onnx.runtime import RuntimeModule
-from ce_detect.classifiers.onnx.values import UnconvertibleError
-from ce_detect.errors import ModelError
+from ce_detect.classifiers.onnx.session import RuntimeModule
+from ce_detect.core.errors import ModelError
 
 __all__ = ["OnnxModule", "RuntimeModule", "load", "read"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ce_detect.errors import MissingExtraError, ModelError
+from ce_detect.core.errors import MissingExtraError, ModelError
 
 try:
     import onnx

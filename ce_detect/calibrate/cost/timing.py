@@ -1,0 +1,69 @@
+"""Wall-clock cost relative to a bare forward pass, measured on this machine."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+logger = logging.getLogger("ce_detect")
+
+T = TypeVar("T")
+
+LEAST_ROUNDS = 3
+"""Rounds that are always timed, however slow the functions are."""
+
+
+def ratios(
+    bare: Callable[[], Any],
+    functions: Sequence[Callable[[], Any]],
+    *,
+    rounds: int = 15,
+    warm_up: int = 2,
+    seconds: float | None = None,
+) -> list[float]:
+    """Time functions against ``bare``, taking turns so that drifts of the machine hit all alike.
+
+    Args:
+        bare: what costs 1.0.
+        functions: what to compare with it.
+        rounds: how often each runs.
+        warm_up: runs before the clock starts.
+        seconds: time after which no new round begins, once there were `LEAST_ROUNDS`.
+
+    Returns:
+        For each function the median over the rounds of its time divided by that of ``bare`` in the same round.
+    """
+    everything = [bare, *functions]
+    for function in everything * warm_up:
+        function()
+    taken: list[list[float]] = []
+    begun = time.perf_counter()
+    while len(taken) < rounds and not (
+        seconds is not None and len(taken) >= LEAST_ROUNDS and time.perf_counter() - begun > seconds
+    ):
+        taken.append([_seconds(function) for function in everything])
+    times = np.array(taken)
+    return [float(ratio) for ratio in np.median(times[:, 1:] / times[:, :1], axis=0)]
+
+
+def on_each(function: Callable[[T], Any], parts: Sequence[T]) -> Callable[[], None]:
+    """Return what calls a function with one part after the other."""
+
+    def run() -> None:
+        for part in parts:
+            function(part)
+
+    return run
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

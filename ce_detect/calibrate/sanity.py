@@ -1,0 +1,158 @@
+"""Whether images, labels and model fit together: a classifier near chance was given something else than it expects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from ce_detect.classifiers.normalization import IMAGENET_MEAN, IMAGENET_STD
+from ce_detect.data import Images, Pixels, rows, tensors
+
+logger = logging.getLogger("ce_detect")
+
+_GOOD = 0.9
+"""Accuracy from which nothing is looked for."""
+
+_SAMPLE, _LEAST = 500, 50
+"""Images on which alternatives are tried, at most and at least."""
+
+_HELPS = 0.15
+"""Gain in accuracy from which an alternative is named."""
+
+_ONE_LABEL = 0.95
+"""Share of one label among the decisions from which a classifier of many classes is suspected."""
+
+
+_ONCE = "normalise once (what wraps the model seems to do what the model does itself)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Alternative:
+    """Another preprocessing that the model may expect: how to say it, and how to do it."""
+
+    remedy: str
+    apply: Callable[[Tensor], Tensor]
+
+
+def check(classifier: Any, images: Images, decided: NDArray[np.int64]) -> None:
+    """Warn where the decisions make no sense, with the likely reason.
+
+    Args:
+        classifier: the wrapped model.
+        images: all images of a calibration.
+        decided: ``(n,)`` the classifier's decisions on them.
+    """
+    if images.y is None or images.y.ndim != 1:
+        _check_spread(decided, classifier.num_classes)
+        return
+    y = images.y
+    if y.min() < 0 or y.max() >= classifier.num_classes:
+        logger.warning(
+            "the labels run from %d to %d, but the classes of the model from 0 to %d: figures of accuracy will be off",
+            y.min(), y.max(), classifier.num_classes - 1,
+        )  # fmt: skip
+    accuracy = float(np.mean(decided == y))
+    if accuracy >= _GOOD or len(y) < _LEAST:
+        return
+    some = np.unique(np.linspace(0, len(y) - 1, _SAMPLE).astype(int))
+    before = float(np.mean(decided[some] == y[some]))
+    sample = rows(images.pixels, some)
+    tried = {a.remedy: _accuracy(classifier, sample, y[some], a.apply) for a in _alternatives(classifier, sample)}
+    remedy = max(tried, key=lambda name: tried[name])
+    renumbered = _renumbered(decided, y, classifier.num_classes)
+    if tried[remedy] > before + _HELPS and tried[remedy] >= renumbered:
+        logger.warning(
+            "the classifier's accuracy on these images is %.0f %%, but %.0f %% on %d of them if you %s",
+            100 * accuracy, 100 * tried[remedy], len(some), remedy,
+        )  # fmt: skip
+    elif renumbered > accuracy + _HELPS:
+        logger.warning(
+            "the classifier's accuracy on these images is %.0f %%, but %.0f %% if the classes are numbered in another "
+            "order: compare the order of the labels with that of the model's outputs",
+            100 * accuracy, 100 * renumbered,
+        )  # fmt: skip
+    elif accuracy <= np.bincount(y - y.min()).max() / len(y) + 0.05:
+        logger.warning(
+            "the classifier's accuracy on these images is %.0f %%, no better than a constant answer. Likely the model "
+            "expects preprocessing that is not inside it (ce_detect.Normalized), or numbers its classes "
+            "in another order", 100 * accuracy,
+        )  # fmt: skip
+
+
+def _check_spread(decided: NDArray[np.int64], classes: int) -> None:
+    label, count = max(zip(*np.unique(decided, return_counts=True), strict=True), key=lambda found: found[1])
+    if classes > 2 and count > _ONE_LABEL * len(decided):
+        logger.warning(
+            "the classifier gives %.0f %% of the images the label %d, of %d; check that pixels are scaled as it "
+            "expects, and pass the labels y to have that checked", 100 * count / len(decided), label, classes,
+        )  # fmt: skip
+
+
+def _alternatives(classifier: Any, sample: Pixels) -> list[_Alternative]:
+    low, high = classifier.bounds
+    x = np.asarray(sample)
+    mean, std = x.mean((0, 2, 3)), x.std((0, 2, 3)) + 1e-6
+    found = [
+        _Alternative("divide the pixels by 255", lambda x: x / 255),
+        _Alternative("multiply the pixels by 255", lambda x: x * 255),
+        _Alternative("scale the pixels to [-1, 1]: " + _wrapper((low + high) / 2, (high - low) / 2, 1.0),
+                     lambda x: 2 * (x - low) / (high - low) - 1),
+        _Alternative("normalise by mean and standard deviation; those of these images are "
+                     + _wrapper(mean.round(4).tolist(), std.round(4).tolist(), 1.0), _normalise(mean, std, 1.0)),
+        _Alternative(_ONCE, _undo(mean, std, 1.0)),
+    ]  # fmt: skip
+    if x.shape[1] == 3:
+        scale = 1 / (high - low)
+        found.append(_Alternative(f"{_ONCE}, as for ImageNet", _undo(IMAGENET_MEAN, IMAGENET_STD, scale)))
+        found.append(
+            _Alternative(
+                "normalise as for ImageNet: " + _wrapper(IMAGENET_MEAN, IMAGENET_STD, scale),
+                _normalise(IMAGENET_MEAN, IMAGENET_STD, scale),
+            )
+        )
+    return found
+
+
+def _wrapper(mean: Any, std: Any, scale: float) -> str:
+    factor = "" if scale == 1 else f", scale={scale:.6g}"
+    return f"ce_detect.Normalized(model, mean={mean}, std={std}{factor})"
+
+
+def _normalise(mean: ArrayLike, std: ArrayLike, scale: float) -> Callable[[Tensor], Tensor]:
+    shift, width = _a_channel(mean), _a_channel(std)
+    return lambda x: (scale * x - shift.to(x.device)) / width.to(x.device)
+
+
+def _undo(mean: ArrayLike, std: ArrayLike, scale: float) -> Callable[[Tensor], Tensor]:
+    """What normalising turns into the images themselves, so that of two normalisations one is left."""
+    shift, width = _a_channel(mean), _a_channel(std)
+    return lambda x: (scale * x * width.to(x.device) + shift.to(x.device)) / scale
+
+
+def _a_channel(value: ArrayLike) -> Tensor:
+    return torch.tensor(np.asarray(value), dtype=torch.float32).reshape(-1, 1, 1)
+
+
+def _accuracy(classifier: Any, x: Pixels, y: NDArray[np.int64], apply: Callable[[Tensor], Tensor]) -> float:
+    with torch.inference_mode():
+        batches = tensors.batches(x, 128, classifier.device)
+        decided = torch.cat([classifier.logits(apply(batch)).argmax(1).cpu() for batch in batches])
+    return float(np.mean(decided.numpy() == y))
+
+
+def _renumbered(decided: NDArray[np.int64], y: NDArray[np.int64], classes: int) -> float:
+    """Accuracy under the best one-to-one renumbering of classes; 0 where there are too few images to tell."""
+    if len(y) < 10 * classes or y.min() < 0 or y.max() >= classes:
+        return 0.0
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (y, decided), 1)
+    matched = linear_sum_assignment(counts, maximize=True)
+    return float(counts[matched].sum() / len(y))

@@ -1,0 +1,1 @@
+"""Which interventions are worth their cost."""

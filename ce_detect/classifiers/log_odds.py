@@ -1,0 +1,38 @@
+"""Log-odds and energy of logits, in nats."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def log_odds(z: Tensor, label: Tensor, *, multi_label: bool = False) -> Tensor:
+    """Log-odds of ``label``, in nats: against all other classes, or on its own where several labels may hold.
+
+    Args:
+        z: logits ``(..., classes)``.
+        label: class of each row, ``(...)``, int64.
+        multi_label: whether each logit is the log-odds of a label of its own.
+
+    Returns:
+        ``(...)``.
+    """
+    if multi_label:
+        return z.gather(-1, label.unsqueeze(-1)).squeeze(-1)
+    own = F.one_hot(label, z.shape[-1]).bool()
+    return (z * own).sum(-1) - torch.logsumexp(z.masked_fill(own, -torch.inf), -1)
+
+
+def energy(z: Tensor, *, multi_label: bool = False) -> Tensor:
+    """Log of the total weight of evidence, in nats.
+
+    Args:
+        z: logits ``(..., classes)``.
+        multi_label: whether each logit is the log-odds of a label of its own.
+
+    Returns:
+        ``(...)``: ``logsumexp(z)`` (Liu et al. 2020, arXiv 2010.03759), or the sum over labels of ``log(1 + exp z_k)``
+        (Wang et al. 2021, arXiv 2109.14162).
+    """
+    return F.softplus(z).sum(-1) if multi_label else torch.logsumexp(z, -1)

@@ -1,0 +1,20 @@
+"""Types that several rooms share; importing this imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Index = NDArray[np.int64]
+
+Bounds = tuple[float, float]
+"""Smallest and largest valid pixel value."""
+
+Setting = float | int | str | bool
+"""A plain value, as a recipe or an artifact holds it."""
+
+Progress = Callable[[str, float, float], None]
+"""Called with what is being done, the work done so far and the work in all."""

@@ -1,0 +1,75 @@
+"""Which images are the same: copies carry no new evidence, and may not straddle a split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ce_detect.core.types import Index
+from ce_detect.data.lazy import Pixels, chunks
+
+Identities = NDArray[np.uint64]
+
+_TOGETHER = 64  # images read at a time
+
+
+def identities(x: Pixels) -> Identities:
+    """A number ``(n,)`` for each image: the first eight bytes of SHA-256 of its pixels as float32.
+
+    Different images of any data set share a number with a chance below one in a million.
+    """
+    numbers = [
+        int.from_bytes(hashlib.sha256((image + 0.0).tobytes()).digest()[:8])  # -0.0 equals 0.0, in other bits
+        for part in chunks(x, _TOGETHER)
+        for image in part
+    ]
+    return np.array(numbers, np.uint64)
+
+
+def first_of_each(known: Identities) -> Index:
+    """Positions of the first of each group of equal identities, ascending."""
+    _, first = np.unique(known, return_index=True)
+    return np.sort(first).astype(np.int64)
+
+
+def distinct(x: Pixels) -> Index:
+    """Positions of the first of each group of equal images, ascending."""
+    return first_of_each(identities(x))
+
+
+def split(known: Identities, fractions: Mapping[str, float], seed: int) -> dict[str, Index]:
+    """Split images by their identities; see `split_by_identity`."""
+    _, identity = np.unique(known, return_inverse=True)
+    count = int(identity.max()) + 1
+    order = np.random.default_rng(seed).permutation(count)
+    ends = np.round(np.cumsum(list(fractions.values())) * count).astype(int)[:-1]
+    parts = np.split(order, ends)
+    return {
+        name: np.flatnonzero(np.isin(identity, part)).astype(np.int64)
+        for name, part in zip(fractions, parts, strict=True)
+    }
+
+
+def split_by_identity(x: Pixels, fractions: Mapping[str, float], seed: int) -> dict[str, Index]:
+    """Split images so that equal images, and so also their attacked twins, stay on one side.
+
+    Args:
+        x: ``(n, channels, height, width)``.
+        fractions: share of the distinct images for each split; they must sum to 1.
+        seed: seed of the shuffle.
+
+    Returns:
+        Indices into ``x`` for each split, ascending.
+    """
+    return split(identities(x), fractions, seed)
+
+
+def fingerprint(x: Pixels) -> str:
+    """SHA-256 of the pixels of all images, as float32."""
+    digest = hashlib.sha256()
+    for part in chunks(x, _TOGETHER):
+        digest.update(part.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The classifier and the images that come with ce-detect."""

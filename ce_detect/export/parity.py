@@ -1,0 +1,246 @@
+"""Holds an exported graph against PyTorch: the same inputs through both, and the largest differences."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ce_detect.attacks import Attack
+from ce_detect.attacks.generation import attack_all
+from ce_detect.core.errors import ArtifactError, ExportError
+from ce_detect.core.types import Progress
+from ce_detect.data import Images, rows, tensors, validation
+from ce_detect.data.lazy import Pixels
+from ce_detect.data.tensors import quantised
+from ce_detect.detector.cascade import First
+from ce_detect.detector.detector import Verdict
+from ce_detect.detector.gate import GateModule
+from ce_detect.heads.cascade import CascadedHead
+from ce_detect.verdict import conformal
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+    from ce_detect.guard.detected_model import DetectedModel
+
+SCORE_TOLERANCE = conformal.ROUNDING
+"""Largest difference of two scores that is rounding."""
+
+BATCH = 32
+"""Inputs that are judged at a time."""
+
+SINGLE = 16
+"""Inputs that are judged one by one before; in a cascade, graphs then see parts without any row."""
+
+_ERRORS = 3  # severity: ONNX Runtime warns that a threshold which can be given is no constant, as it should be
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Between PyTorch and ONNX Runtime on the same inputs, the largest of each output.
+
+    Attributes:
+        inputs: how many were judged.
+        logits: relative to the largest logit of the input.
+        score: absolute, as all that follow.
+        p_value: a step between two clean scores is 1 / (n + 1).
+        probability: 0 where both are NaN.
+        label_flips: number of inputs with another label.
+        verdict_flips: number of inputs with another verdict.
+        margin: smallest distance of a score from the threshold: how close the sample comes to a flip.
+        either: number of inputs so near the level of a cascade that rounding decides which of its heads scores them;
+            only their verdicts are compared.
+    """
+
+    inputs: int
+    logits: float
+    score: float
+    p_value: float
+    probability: float
+    label_flips: int
+    verdict_flips: int
+    margin: float
+    either: int = 0
+
+    @property
+    def agree(self) -> bool:
+        """Whether no verdict flips and scores are equal within `SCORE_TOLERANCE`."""
+        return self.verdict_flips == 0 and self.score <= SCORE_TOLERANCE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "agree": self.agree}
+
+
+def session(model: bytes | Path) -> InferenceSession:
+    """Open a graph on the CPU.
+
+    Raises:
+        ArtifactError: no such file, or not an ONNX graph.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS
+    try:
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except OSError as error:
+        raise ArtifactError(f"{model!s} cannot be read: {error.strerror}") from error
+    except Exception as error:  # ONNX Runtime has a dozen types of its own
+        name = "the graph" if isinstance(model, bytes) else str(model)
+        raise ArtifactError(f"ONNX Runtime cannot open {name}: {str(error).splitlines()[0]}") from error
+
+
+def manifest_of(opened: InferenceSession) -> dict[str, Any]:
+    """The manifest inside a graph.
+
+    Raises:
+        ArtifactError: the graph is not one that ce-detect exported.
+    """
+    text = opened.get_modelmeta().custom_metadata_map.get("ce_detect.manifest")
+    if text is None:
+        raise ArtifactError(
+            "the ONNX file holds no gate of ce-detect: there is no 'ce_detect.manifest' in its metadata"
+        )
+    manifest: dict[str, Any] = json.loads(text)
+    return manifest
+
+
+def verify(
+    guard: DetectedModel,
+    opened: InferenceSession,
+    images: Images,
+    *,
+    attacks: tuple[Attack, ...] | None = None,
+    seed: int = 1,
+    cache: Path | None = None,
+    jobs: int | None = None,
+    seconds: float | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Differences]:
+    """Judge images as they are and under attack with both.
+
+    Args:
+        guard: the calibrated detector.
+        opened: its graph.
+        images: clean.
+        attacks: by default those of the recipe.
+        seed: seed of the attacks.
+        cache: see `ce_detect.attacks.generation.attack_all`, as all that follow.
+        jobs: processes.
+        seconds: limit.
+        progress: callback.
+
+    Returns:
+        Differences on ``"clean"`` and on each attack.
+    """
+    x = images.within(guard.classifier.bounds).pixels
+    validation.check_all(x, input_shape=guard.classifier.input_shape, bounds=guard.classifier.bounds)
+    if attacks is None:
+        attacks = tuple(Attack.of(**spec) for spec in guard.manifest["recipe"]["attacks"])
+    attacked = attack_all(
+        guard.classifier, x, attacks, seed=seed, cache=cache, jobs=jobs, seconds=seconds, progress=progress
+    )
+    sets = {"clean": x, **{name: twins.pixels for name, twins in attacked.items()}}
+    return {name: differences(guard.gate, opened, pixels) for name, pixels in sets.items()}
+
+
+def differences(gate: GateModule, opened: InferenceSession, x: Pixels) -> Differences:
+    """Judge inputs ``(n, channels, height, width)`` within the bounds with both.
+
+    A graph that takes grey levels gets the nearest ones, and PyTorch what they stand for.
+    """
+    classifier = gate.signature.classifier
+    levels = opened.get_inputs()[0].type == "tensor(uint8)"
+    expected: list[Verdict] = []
+    got: list[list[NDArray[Any]]] = []
+    near: list[NDArray[np.bool_]] = []
+    single = min(SINGLE, len(x))
+    first, others = rows(x, slice(single)), rows(x, slice(single, None))
+    for batch in chain(tensors.batches(first, 1, "cpu"), tensors.batches(others, BATCH, "cpu")):
+        pixels = given = batch
+        if levels:
+            given, pixels = quantised(batch, classifier.bounds)
+        with torch.inference_mode():
+            expected.append(gate(pixels.to(classifier.device)))
+            near.append(_near_the_level(gate, pixels.to(classifier.device)))
+        got.append(ran(opened, given))
+    ours = [np.concatenate([part.cpu().numpy() for part in parts]) for parts in zip(*expected, strict=True)]
+    theirs = [np.concatenate(parts) for parts in zip(*got, strict=True)]
+    return _compared(_named(ours), _named(theirs), float(gate.threshold), np.concatenate(near))
+
+
+def ran(opened: InferenceSession, x: Tensor) -> list[NDArray[Any]]:
+    """Outputs for one batch.
+
+    Raises:
+        ExportError: ONNX Runtime fails in the graph.
+    """
+    try:
+        return list(opened.run(None, {"input": x.numpy()}))
+    except Exception as error:  # ONNX Runtime has a dozen types of its own
+        reason = str(error).splitlines()[0]
+        raise ExportError(f"ONNX Runtime opens the graph, but cannot run it on {len(x)} inputs: {reason}") from error
+
+
+def _near_the_level(gate: GateModule, x: Tensor) -> NDArray[np.bool_]:
+    """Which inputs either head of a cascade may score."""
+    if not isinstance(gate.head, CascadedHead):
+        return np.zeros(len(x), bool)
+    first = First(gate)(x)[2]
+    return np.asarray(((first - gate.head.level).abs() <= SCORE_TOLERANCE).cpu())
+
+
+def _named(outputs: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return dict(zip(Verdict._fields, outputs, strict=True))
+
+
+def _compared(
+    ours: dict[str, NDArray[Any]], theirs: dict[str, NDArray[Any]], threshold: float, either: NDArray[np.bool_]
+) -> Differences:
+    off = {name: np.abs(ours[name] - theirs[name]) for name in ("logits", "score", "p_value", "probability")}
+    off |= {name: np.where(either, 0, off[name]) for name in ("score", "p_value", "probability")}
+    unknown = np.isnan(ours["probability"]) & np.isnan(theirs["probability"])
+    flips = {name: int((ours[name] != theirs[name]).sum()) for name in ("label", "is_adversarial")}
+    return Differences(
+        inputs=len(ours["score"]),
+        logits=_largest(off["logits"] / np.abs(ours["logits"]).max(1, keepdims=True)),
+        score=_largest(off["score"]),
+        p_value=_largest(off["p_value"]),
+        probability=_largest(np.where(unknown, 0, off["probability"])),
+        label_flips=flips["label"],
+        verdict_flips=flips["is_adversarial"],
+        margin=float(np.abs(ours["score"] - threshold).min()),
+        either=int(either.sum()),
+    )
+
+
+def _largest(values: NDArray[Any]) -> float:
+    """The largest; infinite where one is not a number, for that is no agreement."""
+    return float(np.nan_to_num(values, nan=np.inf).max())
+
+
+def sample(gate: GateModule, count: int = 64, seed: int = 0) -> NDArray[np.float32]:
+    """Inputs within the bounds where there are no images: the classifier's probe, and blocks and noise from a seed.
+
+    Returns:
+        ``(count, channels, height, width)``.
+    """
+    classifier = gate.signature.classifier
+    (low, high), (channels, height, width) = classifier.bounds, classifier.input_shape
+    generator = torch.Generator().manual_seed(seed)
+    blocks = torch.rand(count - 1, channels, -(-height // 4), -(-width // 4), generator=generator)
+    blocks = blocks.repeat_interleave(4, 2).repeat_interleave(4, 3)[..., :height, :width]
+    noise = torch.rand(count - 1, channels, height, width, generator=generator)
+    share = torch.rand(count - 1, 1, 1, 1, generator=generator)
+    mixed = low + (high - low) * ((1 - share) * blocks + share * noise)
+    return torch.cat([classifier.probe().cpu(), mixed.clamp(low, high)]).numpy()

@@ -1,0 +1,1 @@
+"""Learning: heads, interventions, layer consistency, the robust copy."""

@@ -1,0 +1,1 @@
+"""The front door, and what it shows on its own model and images."""

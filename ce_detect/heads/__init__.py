@@ -1,0 +1,1 @@
+"""Scoring heads: from a signature to a score, as tensors."""

@@ -1,0 +1,99 @@
+"""Heads: a scikit-learn estimator as tensors, so that the score is differentiable and exports as a few products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    pass
+
+ROWS = 1024
+"""Signatures that a head takes at a time: what it computes on the way is larger than they are."""
+
+_COLUMNS = 16  # features whose quantiles are taken at a time
+
+
+class Head(nn.Module):
+    """Signature to score; larger = more adversarial.
+
+    Features are first centred and scaled by the median and the interquartile range of clean ones, then squashed by
+    ``asinh``: effects have heavy tails, and a linear scale would let one of them decide alone.
+
+    Attributes:
+        center: ``(features,)``.
+        scale: ``(features,)``.
+        slope: scalar ``a`` of the log-likelihood ratio ``a * score + b`` (Platt scaling); NaN where no attack was seen.
+        offset: scalar ``b``.
+        differentiable: whether the score has a gradient that tells how features move it.
+    """
+
+    differentiable: bool = True
+
+    center: Tensor
+    scale: Tensor
+    slope: Tensor
+    offset: Tensor
+
+    def __init__(self, center: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("center", center.float())
+        self.register_buffer("scale", scale.float())
+        self.register_buffer("slope", torch.tensor(torch.nan))
+        self.register_buffer("offset", torch.tensor(torch.nan))
+        self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
+
+    def _prepare(self) -> None:
+        """Work out from the state what the forward pass takes in its place, in fewer operations."""
+
+    def squash(self, features: Tensor) -> Tensor:
+        """Return squashed features, of the same shape."""
+        return torch.asinh((features - self.center) / self.scale)
+
+    def ways(self, features: Tensor, threshold: float) -> Tensor:
+        """Return scores ``(ways, batch)`` of each way past a threshold: an input passes where one is at most that.
+
+        There is one way, the score itself, unless the score is put together from several.
+        """
+        return torch.stack([self(features)])
+
+    def near(self, features: Tensor, threshold: float) -> Tensor:
+        """Return what is above a threshold exactly where the score is, with the gradient of the shortest way past."""
+        scores: Tensor = self(features)
+        return scores
+
+    def log_likelihood_ratio(self, score: Tensor) -> Tensor:
+        """Log of how much more likely a score is under attack than on clean inputs, in nats."""
+        return self.slope * score + self.offset
+
+
+def _loaded(head: Head, _: Any) -> None:
+    """Follow a state that was loaded; no lambda, so that heads can be pickled."""
+    head._prepare()
+
+
+def squashing(clean: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    """Median and interquartile range of clean features ``(n, features)``, the latter never zero."""
+    columns = range(0, clean.shape[1], _COLUMNS)  # quantiles are taken in a copy
+    centers, scales = zip(*(_squashing(clean[:, first : first + _COLUMNS]) for first in columns), strict=True)
+    return torch.from_numpy(np.concatenate(centers)), torch.from_numpy(np.concatenate(scales))
+
+
+def by_rows(function: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
+    """Apply a function of signatures, such as a head, to many ``(n, features)``, some rows at a time: ``(n,)``."""
+    return torch.cat([function(part) for part in features.split(ROWS)])
+
+
+def _squashing(clean: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    low, middle, high = np.quantile(clean, [0.25, 0.5, 0.75], axis=0)
+    spread = high - low
+    fallback = np.maximum(clean.std(axis=0), 1e-6)
+    return middle, np.where(spread > 1e-3 * fallback, spread, fallback)
+
+
+HeadKind = Literal["mlp", "logistic", "distance"]

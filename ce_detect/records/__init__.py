@@ -1,0 +1,1 @@
+"""What is written down of verdicts: the audit log and the quarantine."""

@@ -1,0 +1,42 @@
+"""What a record is made of: a request's inputs on their way to a verdict, and the verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ce_detect.verdict.result import GateResult
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request's inputs on their way to a verdict.
+
+    Attributes:
+        x: ``(n, …)``.
+        id: of the request, for the records.
+        threshold: the client's own, None = the calibrated one.
+        future: will hold the `GateResult`, or the error; cancelling it before it runs takes the job out of the queue.
+        submitted: when it began to wait, as `time.perf_counter` counts.
+        started: when its batch began, 0 before.
+        finished: when its batch was judged, 0 before.
+        batch: inputs in its batch, 0 before.
+    """
+
+    x: NDArray[Any]
+    id: str | None = None
+    threshold: float | None = None
+    future: Future[GateResult] = field(default_factory=Future)
+    submitted: float = field(default_factory=time.perf_counter)
+    started: float = 0.0
+    finished: float = 0.0
+    batch: int = 0
+
+
+Judged = Sequence[tuple[Job, GateResult]]
+"""Jobs of one batch with their results."""

@@ -1,0 +1,240 @@
+"""Red team: how much a gate costs an attacker who knows all of it.
+
+The headline is the *joint-evasion radius ratio*: the median smallest perturbation that fools classifier and gate, over
+the median smallest that fools the classifier alone, found by the same attacks with the same steps. At 1.0 the gate
+costs the attacker nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ce_detect.core.errors import UsageError
+from ce_detect.core.types import Progress
+from ce_detect.detector.gate import GateModule
+from ce_detect.redteam import bpda
+from ce_detect.redteam.descent import Descent
+from ce_detect.redteam.expectation import Expectation, random_interventions
+from ce_detect.redteam.gradient_masking import Check, masking, share_evading
+from ce_detect.redteam.radii import WHITE_BOX, Case, radii
+from ce_detect.redteam.settings import Plan
+from ce_detect.redteam.target import Alone, Gated, Target
+
+DRAWS = 2000
+"""Redraws of the images for an interval."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure with its 95 % interval, the images redrawn."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class RedTeam:
+    """Figures of one target. Perturbations are in parts of the pixel range, in the maximum norm.
+
+    Attributes:
+        images: number of attacked images.
+        threshold: score above which an input is flagged.
+        flagged_clean: share of the images that is flagged before any attack.
+        attacks: paper by name of the white-box attack.
+        plan: what the red team was allowed.
+        levels: bounds of the curves ``(levels,)``.
+        fooled: share of images that fool the classifier alone within each bound.
+        evaded: share of images that fool classifier and gate within each bound.
+        radius_alone: median smallest perturbation that fools the classifier alone.
+        radius_joint: the same for classifier and gate.
+        ratio: of the two medians.
+        ratio_is_bound: whether half of the images did not get through at all, so that the ratio is at least this.
+        radii_alone, radii_joint: for each image; None where no bound was enough.
+        by_attack: share of images with which each attack gets through within the median joint radius.
+        clean_only: share of what got through, at its smallest perturbation, that the detector beside the gate flags,
+            which no attack taught and which this attacker does not attack; None where there is none.
+        checks: on the attack itself.
+    """
+
+    images: int
+    threshold: float
+    flagged_clean: float
+    attacks: Mapping[str, str]
+    plan: Plan
+    levels: tuple[float, ...]
+    fooled: tuple[float, ...]
+    evaded: tuple[float, ...]
+    radius_alone: Interval
+    radius_joint: Interval
+    ratio: Interval
+    ratio_is_bound: bool
+    radii_alone: tuple[float | None, ...]
+    radii_joint: tuple[float | None, ...]
+    by_attack: Mapping[str, float] = field(default_factory=dict)
+    clean_only: float | None = None
+    checks: tuple[Check, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def redteam_gate(
+    gate: GateModule,
+    x: NDArray[np.float32],
+    plan: Plan,
+    *,
+    secret_seeds: bool = False,
+    progress: Progress | None = None,
+) -> RedTeam:
+    """Attack a calibrated gate and its classifier, with help for whatever in it has no gradient.
+
+    Args:
+        gate: what is attacked.
+        x: clean images ``(n, channels, height, width)`` that calibration did not see.
+        plan: what the red team may do.
+        secret_seeds: the attacker does not know the seeds of random interventions.
+        progress: called now and then.
+
+    Raises:
+        UsageError: secret seeds of a gate in which nothing is random.
+    """
+    images = torch.from_numpy(np.asarray(x, np.float32))
+    target: Target = Gated(gate)
+    if bpda.needs_help(gate, images[:1]):
+        target = bpda.StraightThrough(gate, images, seed=plan.seed)
+    if secret_seeds:
+        if not random_interventions(gate):
+            raise UsageError("nothing in this gate is random, so there is no seed to keep secret")
+        target = Expectation(gate)
+    alone, truth = Alone(gate.signature.classifier), Gated(gate) if secret_seeds else None
+    beside = None if gate.clean_only is None else Gated(gate, gate.clean_only)
+    return redteam(target, alone, x, plan, truth=truth, beside=beside, progress=progress)
+
+
+def redteam(
+    target: Target, alone: Target, x: NDArray[np.float32], plan: Plan, *, truth: Target | None = None,
+    beside: Target | None = None, alone_radii: Floats | None = None, attacks: tuple[Descent, ...] = WHITE_BOX,
+    check: bool = True, progress: Progress | None = None,
+) -> RedTeam:  # fmt: skip
+    """Attack classifier and detector together.
+
+    Args:
+        target: what the attacker sees: the gate itself, or a wrapper around it that gives gradients.
+        alone: the classifier without the detector.
+        x: clean images ``(n, channels, height, width)`` that calibration did not see.
+        plan: what the red team may do.
+        truth: what decides, where the attacker does not see all of it (a secret seed); by default the target.
+        beside: a second detector, which is not attacked.
+        alone_radii: radii of the classifier alone, where they are known from a run on the same images and plan.
+        attacks: white-box attacks.
+        check: whether to check the attack for masked gradients, which takes as long again.
+        progress: called now and then.
+    """
+    images = torch.from_numpy(np.asarray(x, np.float32))
+    width = target.bounds[1] - target.bounds[0]
+    decided = truth or target
+    case, levels = Case.of(alone, images), plan.levels
+
+    def found(what: str, attacked: Target, against: Target | None, near: Floats | None) -> tuple[Floats, Tensor]:
+        def report(done: float, total: float) -> None:
+            if progress is not None:
+                progress(f"smallest perturbations, {what}", done, total)
+
+        found, through = radii(
+            attacked, case, levels * width, steps=plan.steps, restarts=plan.restarts, attacks=attacks, truth=against,
+            seed=plan.seed, near=None if near is None else near * width, report=report,
+        )  # fmt: skip
+        return found / width, through
+
+    radii_alone = found("classifier alone", alone, None, None)[0] if alone_radii is None else alone_radii
+    radii_joint, through = found("classifier and gate", target, truth, radii_alone)
+    through = through[torch.from_numpy(np.isfinite(radii_joint))]
+    ends = _intervals(radii_alone, radii_joint, plan)
+    joint = ends["joint"].value
+    checks: tuple[Check, ...] = ()
+    by_attack: dict[str, float] = {}
+    if check:
+        reach = torch.full((len(images),), joint * width)
+        by_attack = _by_attack(target, decided, case, reach, attacks, plan, progress)
+        checks = masking(
+            target, decided, case, reach, radii_joint=radii_joint, attacks=attacks, plan=plan, progress=progress
+        )
+    return RedTeam(
+        images=len(images),
+        threshold=float(target.threshold),
+        flagged_clean=_flagged(decided, images),
+        attacks={attack.name: attack.paper for attack in attacks},
+        plan=plan,
+        levels=tuple(map(float, levels)),
+        fooled=_curve(radii_alone, levels),
+        evaded=_curve(radii_joint, levels),
+        radius_alone=ends["alone"],
+        radius_joint=ends["joint"],
+        ratio=ends["ratio"],
+        ratio_is_bound=bool(np.isinf(_median(radii_joint))),
+        radii_alone=_plain(radii_alone),
+        radii_joint=_plain(radii_joint),
+        by_attack=by_attack,
+        clean_only=None if beside is None or not len(through) else _flagged(beside, through),
+        checks=checks,
+    )
+
+
+def _flagged(target: Target, x: Tensor) -> float:
+    with torch.no_grad():
+        scores = torch.cat([target.joint(part).score for part in x.split(32)])
+    return float((scores > target.threshold).float().mean())
+
+
+def _plain(found: Floats) -> tuple[float | None, ...]:
+    return tuple(float(value) if np.isfinite(value) else None for value in found)
+
+
+def _curve(found: Floats, levels: Floats) -> tuple[float, ...]:
+    return tuple(float(np.mean(found <= level * (1 + 1e-9))) for level in levels)
+
+
+def _median(found: Floats) -> float:
+    """Smallest radius that at least half of the images do not exceed."""
+    return float(np.quantile(found, 0.5, method="inverted_cdf"))
+
+
+def _intervals(alone: Floats, joint: Floats, plan: Plan) -> dict[str, Interval]:
+    """Medians and their ratio; what is beyond the largest bound counts as that bound, so no ratio is too large."""
+    alone, joint = np.minimum(alone, plan.most), np.minimum(joint, plan.most)
+
+    def figures(rows: NDArray[np.int64]) -> tuple[float, float, float]:
+        medians = _median(alone[rows]), _median(joint[rows])
+        return *medians, medians[1] / medians[0]
+
+    generator = np.random.default_rng(plan.seed)
+    drawn = np.array([figures(generator.integers(0, len(alone), len(alone))) for _ in range(DRAWS)])
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    value = figures(np.arange(len(alone)))
+    return {
+        name: Interval(float(value[i]), float(low[i]), float(high[i]))
+        for i, name in enumerate(("alone", "joint", "ratio"))
+    }
+
+
+def _by_attack(
+    target: Target, truth: Target, case: Case, reach: Tensor, attacks: tuple[Descent, ...], plan: Plan,
+    progress: Progress | None,
+) -> dict[str, float]:  # fmt: skip
+    shares = {}
+    for done, attack in enumerate(attacks):
+        shares[attack.name] = share_evading(target, truth, case, reach, (attack,), plan.steps, plan)
+        if progress is not None:
+            progress("each attack on its own", done + 1, len(attacks))
+    return shares

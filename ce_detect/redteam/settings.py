@@ -1,0 +1,65 @@
+"""What the red team may do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ce_detect.core.errors import UsageError
+
+RESOLUTION = 1.09
+"""Largest ratio of neighbouring levels: a radius is known to within it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the red team may do.
+
+    Attributes:
+        least, most: smallest and largest bound on the change of a pixel, in parts of the pixel range.
+        steps: gradient steps of each attack at each bound.
+        restarts: how often all attacks are tried again from random starts.
+        queries: queries of the score-based black-box attack an image.
+        decisions: images that the decision-based black-box attack tries; each takes about 2,000 queries.
+        seed: seed of all that is random.
+    """
+
+    least: float = 0.25 / 255
+    most: float = 16 / 255
+    steps: int = 100
+    restarts: int = 0
+    queries: int = 500
+    decisions: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least < self.most <= 1:
+            raise UsageError(
+                f"eps from {self.least:g} to {self.most:g}: expected a smaller and a larger part of the pixel range, "
+                "such as 1/1020 and 16/255"
+            )
+
+    @property
+    def levels(self) -> NDArray[np.float64]:
+        """Bounds that are tried, ascending, in parts of the pixel range, each `RESOLUTION` times the last or less."""
+        count = math.ceil(math.log(self.most / self.least) / math.log(RESOLUTION)) + 1
+        return np.geomspace(self.least, self.most, count)
+
+
+def fraction(text: str) -> float:
+    """Read a length such as ``"8/255"`` or ``"0.03"``.
+
+    Raises:
+        UsageError: not a positive number or fraction.
+    """
+    try:
+        found = float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        found = 0.0
+    if not found > 0:
+        raise UsageError(f"{text!r} is not a positive number or fraction such as 8/255")
+    return found

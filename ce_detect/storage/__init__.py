@@ -1,0 +1,1 @@
+"""Files that are whole or not there at all, the cache, and objects by name."""

@@ -1,0 +1,1 @@
+"""Verdicts, what becomes of flagged inputs, and thresholds with a promise; NumPy alone."""

@@ -1,0 +1,165 @@
+"""Images larger than memory: rows that are read when asked for equal the array they stand for."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from ce_detect.core.errors import CalibrationError, InputError
+from ce_detect.data import Concatenated, Images, Lazy, Mapped, as_images, chunks, load_data, rows, spool
+from ce_detect.data.splits import distinct, fingerprint, identities, split_by_identity
+
+FLOATS = np.random.default_rng(0).uniform(size=(23, 3, 4, 5)).astype(np.float32)
+GREY = np.random.default_rng(0).integers(0, 256, (23, 4, 5), np.uint8)
+Y = np.arange(23) % 4
+
+
+@pytest.fixture
+def _nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every array counts as too large for memory."""
+    monkeypatch.setattr(spool, "IN_MEMORY", 0)
+
+
+def lazies() -> dict[str, Lazy]:
+    """Every kind of lazy rows, all standing for ``FLOATS``."""
+    doubled = Mapped(FLOATS * 2, lambda x: x / 2)
+    return {
+        "mapped": doubled,
+        "rows": rows(np.concatenate([FLOATS[::-1], FLOATS]), np.arange(23, 46)),  # type: ignore[dict-item]
+        "rows of rows": rows(rows(doubled, np.arange(23)), slice(None)),  # type: ignore[dict-item]
+        "concatenated": Concatenated([FLOATS[:7], rows(doubled, slice(7, 8)), FLOATS[8:8], FLOATS[8:]]),
+    }
+
+
+@pytest.mark.parametrize("name", lazies())
+@pytest.mark.parametrize(
+    "index",
+    [slice(None), slice(3, 17, 4), slice(20, 99), [5, 2, 2, -1], np.arange(23) % 3 == 1, np.array([], int), 4],
+    ids=str,
+)
+def test_lazy_rows_equal_the_array(name: str, index: Any) -> None:
+    """Any index that NumPy takes for rows gives what NumPy gives."""
+    lazy = lazies()[name]
+    assert lazy.shape == FLOATS.shape
+    assert len(lazy) == 23
+    np.testing.assert_array_equal(lazy[index], FLOATS[index])
+    np.testing.assert_array_equal(np.asarray(lazy), FLOATS)
+
+
+def test_chunks_cover_all_rows_in_order() -> None:
+    """Of the size asked for, but for the last."""
+    for x in (FLOATS, lazies()["concatenated"]):
+        parts = list(chunks(x, 10))
+        assert [len(part) for part in parts] == [10, 10, 3]
+        np.testing.assert_array_equal(np.concatenate(parts), FLOATS)
+
+
+def test_identity_does_not_depend_on_where_images_are() -> None:
+    """Identities, splits, copies and the fingerprint are those of the array, and plain zero equals minus zero."""
+    x = np.concatenate([FLOATS, FLOATS[5:9], np.zeros((1, 3, 4, 5), np.float32), -np.zeros((1, 3, 4, 5), np.float32)])
+    lazy = Mapped(x, lambda part: part)
+    assert np.array_equal(identities(x), identities(lazy))
+    assert distinct(lazy).tolist() == [*range(23), 27]
+    assert fingerprint(lazy) == fingerprint(x)
+    parts, again = (split_by_identity(y, {"a": 0.5, "b": 0.5}, 3) for y in (x, lazy))
+    assert all(np.array_equal(parts[name], again[name]) for name in parts)
+
+
+# --- sources that stay on disk
+
+
+def sources(folder: Path) -> dict[str, Any]:
+    """The same grey images from every kind of source that may be large."""
+    np.save(folder / "grey.npy", GREY)
+    np.savez(folder / "plain.npz", x=GREY, y=Y)
+    np.savez_compressed(folder / "packed.npz", x=GREY, y=Y)
+    np.save(folder / "fortran.npy", np.asfortranarray(GREY))
+    np.save(folder / "double.npy", GREY[:, None] / 255)
+    np.save(folder / "foreign.npy", (GREY[:, None] / 255).astype(">f4"))
+    floats = torch.from_numpy(GREY[:, None] / np.float32(255))
+    return {
+        **{path.name: path for path in folder.iterdir()},
+        "loader": DataLoader(TensorDataset(floats, torch.from_numpy(Y)), batch_size=5),
+        "dataset": TensorDataset(floats, torch.from_numpy(Y)),
+        "array": floats.numpy().astype(np.float64),
+    }
+
+
+@pytest.mark.usefixtures("_nothing_fits")
+def test_large_sources_equal_small_ones(tmp_path: Path) -> None:
+    """What is read from disk, in any part and order, is what would have been in memory."""
+    expected = np.divide(GREY[:, None], 255, dtype=np.float32)
+    for name, source in sources(tmp_path).items():
+        images = as_images(source)
+        assert not isinstance(images.pixels, np.ndarray), name
+        np.testing.assert_allclose(images.x, expected, rtol=1e-6, err_msg=name)
+        assert images.x.dtype == np.float32
+        part = images.subset([22, 0, 1, 2, 7])
+        np.testing.assert_allclose(part.pixels[1:4], expected[:3], rtol=1e-6)
+        if images.y is not None:
+            assert part.y is not None
+            assert part.y.tolist() == Y[[22, 0, 1, 2, 7]].tolist()
+        assert len(as_images(source, limit=4)) == 4
+
+
+@pytest.mark.usefixtures("_nothing_fits")
+def test_temporary_files_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no name, so they go with the process, and are closed with the images."""
+    monkeypatch.setenv("CE_DETECT_CACHE", str(tmp_path / "cache"))
+    images = as_images([FLOATS[:9], FLOATS[9:]])
+    np.testing.assert_array_equal(images.x, FLOATS)
+    assert not list((tmp_path / "cache").iterdir())
+    handles = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else None
+    del images
+    gc.collect()
+    if handles is not None:
+        assert len(list(Path("/proc/self/fd").iterdir())) == handles - 1
+
+
+@pytest.mark.usefixtures("_nothing_fits")
+def test_full_disk_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error names the folder and the remedy."""
+
+    def full(**_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("CE_DETECT_CACHE", str(tmp_path))
+    monkeypatch.setattr(spool.tempfile, "TemporaryFile", full)
+    with pytest.raises(CalibrationError, match=rf"cannot be kept in {tmp_path}: .*No space.*CE_DETECT_CACHE"):
+        as_images([FLOATS])
+
+
+@pytest.mark.usefixtures("_nothing_fits")
+def test_files_that_end_early_are_refused(tmp_path: Path) -> None:
+    """Before anything is calibrated where the header tells, and in any case when the rows are read."""
+    np.save(tmp_path / "a.npy", FLOATS)
+    whole = (tmp_path / "a.npy").read_bytes()
+    images = load_data(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(whole[:-100])
+    with pytest.raises(InputError, match="became shorter while it was being read"):
+        _ = images.x
+    with pytest.raises(InputError, match=r"a\.npy cannot be read: it ends before its 23 images do"):
+        load_data(tmp_path / "a.npy")
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as file:
+        file.writestr("x.npy", whole[:-100])
+    with pytest.raises(InputError, match=r"b\.npz cannot be read"):
+        load_data(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 255.0), (-1.0, 1.0)])
+def test_grey_levels_follow_the_bounds(bounds: tuple[float, float]) -> None:
+    """Pixels whose own bounds are known are scaled to others; those of unknown bounds are left alone."""
+    images = Images(FLOATS, Y, (0.0, 1.0)).within(bounds)
+    low, high = bounds
+    np.testing.assert_allclose(images.x, low + (high - low) * FLOATS, rtol=1e-5, atol=1e-6)
+    assert images.bounds == bounds
+    assert Images(FLOATS).within(bounds).pixels is FLOATS

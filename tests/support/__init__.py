@@ -1,0 +1,1 @@
+"""What tests share: models, a calibrated detector, images, servers."""

@@ -1,0 +1,43 @@
+"""The command line, run in this process or in one where packages are absent."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from ce_detect import cli
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        """The JSON on stdout; fails where anything else is there."""
+        return json.loads(self.out)
+
+
+def call(*arguments: object) -> Called:
+    """Run a command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.run([str(argument) for argument in arguments])
+    return Called(code, out.getvalue(), err.getvalue())
+
+
+def call_without(modules: tuple[str, ...], *arguments: object) -> Called:
+    """Run a command line in a process where some packages cannot be imported."""
+    source = f"import sys; sys.modules.update(dict.fromkeys({modules})); from ce_detect.cli import main; main()"
+    command = [sys.executable, "-c", source, *(str(argument) for argument in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return Called(done.returncode, done.stdout, done.stderr)
