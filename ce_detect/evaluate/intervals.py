@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ce_detect.core.types import Floats
+from ce_detect.core.types import Floats, Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +20,9 @@ class Scores:
     """
 
     clean: Floats
-    attacked: Mapping[str, tuple[Floats, NDArray[np.int64]]]
+    attacked: Mapping[str, tuple[Floats, Index]]
 
-    def drawn(self, images: NDArray[np.int64]) -> Scores:
+    def drawn(self, images: Index) -> Scores:
         """The scores of ``images`` (positions, with repetition), each with its attacked twins."""
         times = np.bincount(images, minlength=len(self.clean))
         attacked = {
@@ -53,6 +52,7 @@ def intervals(
     Returns:
         Lower and upper end, by name of the figure.
     """
+    # scipy.stats.bootstrap gives no interval where a figure is NaN in one draw, as where no twin was drawn
     generator = np.random.default_rng(seed)
     n = len(scores.clean)
     values: dict[str, list[float]] = {name: [] for name in figures}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from ce_detect.core.types import Floats
 from ce_detect.evaluate.metrics import auroc
 from ce_detect.features.signature import Signature
 from ce_detect.fitting import heads
@@ -54,7 +54,7 @@ def _scored(
 ) -> dict[str, float]:
     head = heads.fitted(signature, fit, select, kind=kind, seed=seed)
 
-    def scores(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def scores(features: Floats) -> Floats:
         with torch.inference_mode():
             return np.asarray(head(torch.from_numpy(features)).numpy())
 

@@ -13,98 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from ce_detect.attacks.generation import AttackedSet
+from ce_detect.core.types import Floats, Index
 from ce_detect.data import Mapped, Pixels, tensors
 from ce_detect.data.corruptions import Corruption
 from ce_detect.detector.detector import Detector
 from ce_detect.detector.gate import GateModule
+from ce_detect.evaluate.figures import AttackFigures, CleanFigures, CorruptionFigures, Detection
 from ce_detect.evaluate.metrics import auroc, share_above, tpr_at
-
-
-@dataclass(frozen=True, slots=True)
-class CleanFigures:
-    """Clean inputs, all of them, also the misclassified ones.
-
-    Attributes:
-        n: number of inputs.
-        false_positive_rate: share that is flagged, over all.
-        false_positive_rate_correct: over the correctly classified; None without labels.
-        false_positive_rate_misclassified: over the misclassified; None without labels.
-        accuracy: of the classifier; None without labels.
-        passed_accuracy: accuracy over the inputs that pass the gate; None without labels.
-        clean_only_false_positive_rate: share that the clean-only detector flags; None where the gate has none beside.
-    """
-
-    n: int
-    false_positive_rate: float
-    false_positive_rate_correct: float | None
-    false_positive_rate_misclassified: float | None
-    accuracy: float | None
-    passed_accuracy: float | None
-    clean_only_false_positive_rate: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Detection:
-    """How well scores tell the attempts of one attack from clean inputs; see `AttackFigures`."""
-
-    auroc: float
-    auroc_successes: float
-    detection_rate: float
-    detection_rate_successes: float
-    tpr_at_1: float
-    tpr_at_5: float
-
-
-@dataclass(frozen=True, slots=True)
-class AttackFigures:
-    """One attack. An attempt succeeds when the classifier's decision differs from its decision on the clean twin.
-
-    Attributes:
-        n: number of attempts, one an image.
-        success_rate: share of attempts that succeed.
-        auroc: over all attempts, against all clean inputs.
-        auroc_successes: over successful attempts, against all clean inputs.
-        detection_rate: share of attempts that are flagged at the calibrated threshold.
-        detection_rate_successes: the same over successful attempts.
-        tpr_at_1, tpr_at_5: share of successful attempts above the 99th, 95th percentile of these clean scores.
-        evasion_rate: share of attempts that succeed *and* pass the gate.
-        passed_accuracy: accuracy over the attempts that pass the gate; None without labels.
-        clean_only: what the detector that no attack taught does, at its own threshold; None where the gate has none
-            beside.
-    """
-
-    n: int
-    success_rate: float
-    auroc: float
-    auroc_successes: float
-    detection_rate: float
-    detection_rate_successes: float
-    tpr_at_1: float
-    tpr_at_5: float
-    evasion_rate: float
-    passed_accuracy: float | None
-    clean_only: Detection | None
-
-
-@dataclass(frozen=True, slots=True)
-class CorruptionFigures:
-    """One kind of benign change; every flag is a false alarm.
-
-    Attributes:
-        n: number of inputs.
-        false_positive_rate: share that is flagged.
-        false_positive_rate_unchanged: the same over inputs whose decision is that of the plain image.
-        changed_rate: share whose decision is another than that of the plain image.
-        accuracy: of the classifier under the corruption; None without labels.
-        clean_only_false_positive_rate: share that the clean-only detector flags; None where the gate has none beside.
-    """
-
-    n: int
-    false_positive_rate: float
-    false_positive_rate_unchanged: float
-    changed_rate: float
-    accuracy: float | None
-    clean_only_false_positive_rate: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +49,7 @@ class Report:
 def evaluate(
     gate: GateModule,
     x: Pixels,
-    y: NDArray[np.int64] | None,
+    y: Index | None,
     attacked: Mapping[str, AttackedSet],
     *,
     target: float,
@@ -178,8 +93,8 @@ class Judged:
         clean_only: the same inputs in the eyes of the clean-only detector; None where the gate has none beside.
     """
 
-    score: NDArray[np.float32]
-    label: NDArray[np.int64]
+    score: Floats
+    label: Index
     threshold: float
     clean_only: Judged | None = None
 
@@ -201,7 +116,7 @@ def judge(gate: GateModule, x: Pixels) -> Judged:
     return replace(judged[0], clean_only=judged[1] if len(judged) > 1 else None)
 
 
-def _clean_figures(clean: Judged, y: NDArray[np.int64] | None) -> CleanFigures:
+def _clean_figures(clean: Judged, y: Index | None) -> CleanFigures:
     correct = None if y is None else clean.label == y
     return CleanFigures(
         n=len(clean.score),
@@ -214,7 +129,7 @@ def _clean_figures(clean: Judged, y: NDArray[np.int64] | None) -> CleanFigures:
     )
 
 
-def _attack_figures(clean: Judged, attacked: Judged, twins: AttackedSet, y: NDArray[np.int64] | None) -> AttackFigures:
+def _attack_figures(clean: Judged, attacked: Judged, twins: AttackedSet, y: Index | None) -> AttackFigures:
     success = attacked.label != clean.label[twins.index]
     passed = attacked.score <= attacked.threshold
     both = clean.clean_only, attacked.clean_only
@@ -239,7 +154,7 @@ def _detection(clean: Judged, attacked: Judged, success: NDArray[np.bool_]) -> D
     )
 
 
-def _corruption_figures(clean: Judged, corrupted: Judged, y: NDArray[np.int64] | None) -> CorruptionFigures:
+def _corruption_figures(clean: Judged, corrupted: Judged, y: Index | None) -> CorruptionFigures:
     unchanged = corrupted.label == clean.label
     return CorruptionFigures(
         n=len(corrupted.score),

@@ -1,1 +1,1 @@
-"""A calibrated gate as one ONNX graph: `graph` makes it, `verify` holds it against PyTorch, `triton` lays it out."""
+"""A calibrated gate as one ONNX graph: `fused_graph` makes it, `parity` checks it, `writer` and `triton` write it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ce_detect.export import optimize
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 PIXELS, LOGITS, FREE, SCORE = "pixels", "logits", "free", "score"
 
@@ -21,6 +21,11 @@ SEEN = (LOGITS, FREE, SCORE)
 
 READ = (PIXELS, LOGITS, FREE)
 """What the second part reads, beside latents."""
+
+_LEVEL, _CLEARED, _LEFT = "cascade/level", "cascade/cleared", "cascade/left"
+
+_LAST = {f"last/{LOGITS}": LOGITS, f"last/{SCORE}": SCORE}
+"""What the last part reads of the others, and what it is called there."""
 
 
 def joined(
@@ -41,40 +46,62 @@ def joined(
         compose.add_prefix(model, f"{name}/").graph
         for name, model in (("first", first), ("second", second), ("last", last))
     )
-    given = {value.name for value in before.output}
-    pixels = f"first/{PIXELS}" if f"first/{PIXELS}" in given else before.input[0].name
-    of_first, kept = f"first/{SCORE}", "cascade/level"
-    apart = [
-        helper.make_node("LessOrEqual", [of_first, kept], ["cascade/cleared"]),
-        helper.make_node("Not", ["cascade/cleared"], ["cascade/left"]),  # also where a score is not a number
-        *(
-            helper.make_node("Compress", [source, "cascade/left"], [f"second/{name}"], axis=0)
-            for name, source in {PIXELS: pixels, **{name: f"first/{name}" for name in (LOGITS, FREE, *latents)}}.items()
-        ),
-    ]
-    together = [
-        helper.make_node("NonZero", ["cascade/left"], ["cascade/places"]),
-        helper.make_node("Transpose", ["cascade/places"], ["cascade/rows"], perm=[1, 0]),
-        helper.make_node("ScatterND", [of_first, "cascade/rows", f"second/{SCORE}"], [SCORE]),
-    ]
-    weights = [*before.initializer, *rest.initializer, *after.initializer]
-    weights.append(helper.make_tensor(kept, TensorProto.FLOAT, [], [level]))
-    own = [value for value in after.input if value.name not in (f"last/{LOGITS}", f"last/{SCORE}")]
     logits = next(value for value in before.output if value.name == f"first/{LOGITS}")
     score = helper.make_tensor_value_info(SCORE, TensorProto.FLOAT, ["batch"])
     label, *others = after.output
     graph = helper.make_graph(
-        [*before.node, *apart, *rest.node, *together, *after.node], "cascade", [*before.input, *own],
-        [logits, label, score, *others], initializer=weights,
-    )  # fmt: skip
-    names = {f"last/{LOGITS}": LOGITS, f"last/{SCORE}": SCORE}
-    names |= {value.name: value.name.partition("/")[2] for value in (*graph.input, logits, label, *others)}
+        [*before.node, *_taken_out(before, latents), *rest.node, *_put_back(), *after.node],
+        "cascade",
+        [*before.input, *(value for value in after.input if value.name not in _LAST)],
+        [logits, label, score, *others],
+        initializer=[
+            *before.initializer,
+            *rest.initializer,
+            *after.initializer,
+            helper.make_tensor(_LEVEL, TensorProto.FLOAT, [], [level]),
+        ],
+    )
+    _rename(graph)
+    return helper.make_model(graph, opset_imports=list(first.opset_import), ir_version=first.ir_version)
+
+
+def _taken_out(before: GraphProto, latents: Sequence[str]) -> list[NodeProto]:
+    """Nodes that give the second part the rows that the first did not clear."""
+    from onnx import helper
+
+    given = {value.name for value in before.output}
+    pixels = f"first/{PIXELS}" if f"first/{PIXELS}" in given else before.input[0].name
+    sources = {PIXELS: pixels, **{name: f"first/{name}" for name in (LOGITS, FREE, *latents)}}
+    return [
+        helper.make_node("LessOrEqual", [f"first/{SCORE}", _LEVEL], [_CLEARED]),
+        helper.make_node("Not", [_CLEARED], [_LEFT]),  # also where a score is not a number
+        *(
+            helper.make_node("Compress", [source, _LEFT], [f"second/{name}"], axis=0)
+            for name, source in sources.items()
+        ),
+    ]
+
+
+def _put_back() -> list[NodeProto]:
+    """Nodes that put the scores of the second part in the place of those of the first."""
+    from onnx import helper
+
+    return [
+        helper.make_node("NonZero", [_LEFT], ["cascade/places"]),
+        helper.make_node("Transpose", ["cascade/places"], ["cascade/rows"], perm=[1, 0]),
+        helper.make_node("ScatterND", [f"first/{SCORE}", "cascade/rows", f"second/{SCORE}"], [SCORE]),
+    ]
+
+
+def _rename(graph: GraphProto) -> None:
+    """Take the names of the parts off inputs and outputs, and let the last part read what the others give."""
+    values = [value for value in (*graph.input, *graph.output) if value.name != SCORE]
+    names = _LAST | {value.name: value.name.partition("/")[2] for value in values}
     for node in optimize.nodes(graph):
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-    for value in (*graph.input, *graph.output):
-        value.name = names.get(value.name, value.name)
-    return helper.make_model(graph, opset_imports=list(first.opset_import), ir_version=first.ir_version)
+    for value in values:
+        value.name = names[value.name]
 
 
 def clearing_all(model: ModelProto) -> bytes:
@@ -84,7 +111,7 @@ def clearing_all(model: ModelProto) -> bytes:
     other = type(model)()
     other.CopyFrom(model)
     other.graph.initializer.append(helper.make_tensor("cascade/all", TensorProto.FLOAT, [], [float("inf")]))
-    (cleared,) = (node for node in other.graph.node if "cascade/cleared" in node.output)
+    (cleared,) = (node for node in other.graph.node if _CLEARED in node.output)
     cleared.input[1] = "cascade/all"
     content: bytes = other.SerializeToString()
     return content

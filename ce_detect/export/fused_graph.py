@@ -78,8 +78,8 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
         gate: on the CPU.
         manifest: of the artifact; becomes metadata.
         uint8: whether the graph takes grey levels instead of pixels within the bounds.
-        one_pass: whether interventions ride along in one forward pass, see `ce_detect.features.signature.Signature.forward`; in a
-            cascade they never do.
+        one_pass: whether interventions share one forward pass, see `ce_detect.features.signature.Signature.forward`;
+            in a cascade they never do.
 
     Raises:
         ModelError: the gate, or the classifier it is in front of, cannot become a graph.
@@ -87,11 +87,11 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
     check(gate)
     opset = _opset(gate.signature.classifier)
     if isinstance(gate.head, CascadedHead):
-        model = staged(gate, gate.head, uint8, opset)
+        model = _cascade(gate, gate.head, uint8, opset)
     else:
         module = FusedGate(gate, uint8=uint8, one_pass=one_pass).eval()
         given = example(gate, uint8=uint8), gate.threshold.detach().clone()
-        model = _written(_captured(module, given), [INPUT, THRESHOLD], Verdict._fields, opset)
+        model = _converted(_captured(module, given), [INPUT, THRESHOLD], Verdict._fields, opset)
     if not gate.signature.classifier.differentiable:
         from ce_detect.classifiers.onnx import placeholder
 
@@ -108,22 +108,22 @@ class _FirstOfLevels(First):
         return x, *super().forward(x)
 
 
-def staged(gate: GateModule, head: CascadedHead, uint8: bool, opset: int | None) -> ModelProto:
-    """The graph of a gate with a cascade, before it is optimized: its parts are captured one by one, and then joined."""
+def _cascade(gate: GateModule, head: CascadedHead, uint8: bool, opset: int | None) -> ModelProto:
+    """The graph of a gate with a cascade, not yet optimized: its parts are captured one by one, and then joined."""
     x, threshold = example(gate, uint8=uint8), gate.threshold.detach().clone()
     first = _FirstOfLevels(gate) if uint8 else First(gate)
     with torch.no_grad():
         pixels, z, free, score, *latents = first(x) if uint8 else (x, *first(x))
     names = [f"latent{i}" for i in range(len(latents))]
 
-    def written(module: nn.Module, given: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]) -> Any:
-        return _written(_captured(module.eval(), given), inputs, outputs, opset)
+    def part(module: nn.Module, given: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]) -> ModelProto:
+        return _converted(_captured(module.eval(), given), inputs, outputs, opset)
 
     seen = [*([cascade.PIXELS] if uint8 else []), *cascade.SEEN, *names]
     return cascade.joined(
-        written(first, (x,), [INPUT], seen),
-        written(Second(gate, whole=True), (pixels, z, free, *latents), [*cascade.READ, *names], [cascade.SCORE]),
-        written(Last(gate), (z, score, threshold), [cascade.LOGITS, cascade.SCORE, THRESHOLD], VERDICTS),
+        part(first, (x,), [INPUT], seen),
+        part(Second(gate, whole=True), (pixels, z, free, *latents), [*cascade.READ, *names], [cascade.SCORE]),
+        part(Last(gate), (z, score, threshold), [cascade.LOGITS, cascade.SCORE, THRESHOLD], VERDICTS),
         level=float(head.level), latents=names,
     )  # fmt: skip
 
@@ -135,10 +135,12 @@ def bare(classifier: TorchClassifier) -> ModelProto:
         ModelError: it cannot become a graph.
     """
     x = classifier.interface.probe(_EXAMPLES)
-    return _written(_captured(classifier, (x,)), [INPUT], ("logits",), None)
+    return _converted(_captured(classifier, (x,)), [INPUT], ("logits",), None)
 
 
-def _written(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], opset: int | None) -> ModelProto:
+def _converted(
+    program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], opset: int | None
+) -> ModelProto:
     with _quiet():
         made = torch.onnx.export(
             program, input_names=inputs, output_names=outputs, verbose=False, optimize=False, opset_version=opset
@@ -185,17 +187,17 @@ def example(gate: GateModule, *, uint8: bool) -> Tensor:
     return torch.zeros(x.permute(0, 2, 3, 1).shape, dtype=torch.uint8) if uint8 else x
 
 
-def _captured(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
+def _captured(module: nn.Module, given: tuple[Tensor, ...]) -> ExportedProgram:
     """Capture a module of tensors ``(batch, ...)`` and scalars."""
     batch = torch.export.Dim("batch", min=1)
-    shapes: list[Any] = [{0: batch} if tensor.ndim else {} for tensor in example]
+    shapes: list[Any] = [{0: batch} if tensor.ndim else {} for tensor in given]
     *_, last = inspect.signature(module.forward).parameters.values()
     if last.kind is inspect.Parameter.VAR_POSITIONAL:
         named = len(inspect.signature(module.forward).parameters) - 1
         shapes[named:] = [tuple(shapes[named:])] if shapes[named:] else []
     try:
         with _quiet(), torch.no_grad():
-            return torch.export.export(module, example, dynamic_shapes=tuple(shapes), strict=False)
+            return torch.export.export(module, given, dynamic_shapes=tuple(shapes), strict=False)
     except Exception as error:  # torch.export raises many types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"this gate cannot be captured as one graph for every batch size: {reason}") from error

@@ -49,9 +49,9 @@ def simplify(model: ir.Model) -> None:
 
 
 def optimized(model: ModelProto, manifest: dict[str, Any], *, threshold: float) -> ModelProto:
-    """Tidy a graph, in place.
+    """Make a graph fit to ship, in place.
 
-    Tensors of equal content become one, whatever their names; those that `ce_detect.int8` can pack are stored
+    Tensors of equal content become one, whatever their names. Those that `ce_detect.artifacts.int8` can pack are stored
     packed, and a runtime multiplies them out when it opens the graph. The input ``threshold`` gets a default. What the
     exporter notes of the source (stack traces with paths of this machine, shapes between the nodes) is dropped.
 

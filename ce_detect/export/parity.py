@@ -16,7 +16,7 @@ from torch import Tensor
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import attack_all
 from ce_detect.core.errors import ArtifactError, ExportError
-from ce_detect.core.types import Progress
+from ce_detect.core.types import Floats, Progress
 from ce_detect.data import Images, rows, tensors, validation
 from ce_detect.data.lazy import Pixels
 from ce_detect.data.tensors import quantised
@@ -28,8 +28,6 @@ from ce_detect.verdict import conformal
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-
-    from ce_detect.guard.detected_model import DetectedModel
 
 SCORE_TOLERANCE = conformal.ROUNDING
 """Largest difference of two scores that is rounding."""
@@ -116,7 +114,8 @@ def manifest_of(opened: InferenceSession) -> dict[str, Any]:
 
 
 def verify(
-    guard: DetectedModel,
+    gate: GateModule,
+    manifest: dict[str, Any],
     opened: InferenceSession,
     images: Images,
     *,
@@ -130,7 +129,8 @@ def verify(
     """Judge images as they are and under attack with both.
 
     Args:
-        guard: the calibrated detector.
+        gate: a calibrated gate.
+        manifest: of its artifact.
         opened: its graph.
         images: clean.
         attacks: by default those of the recipe.
@@ -143,15 +143,14 @@ def verify(
     Returns:
         Differences on ``"clean"`` and on each attack.
     """
-    x = images.within(guard.classifier.bounds).pixels
-    validation.check_all(x, input_shape=guard.classifier.input_shape, bounds=guard.classifier.bounds)
+    classifier = gate.signature.classifier
+    x = images.within(classifier.bounds).pixels
+    validation.check_all(x, input_shape=classifier.input_shape, bounds=classifier.bounds)
     if attacks is None:
-        attacks = tuple(Attack.of(**spec) for spec in guard.manifest["recipe"]["attacks"])
-    attacked = attack_all(
-        guard.classifier, x, attacks, seed=seed, cache=cache, jobs=jobs, seconds=seconds, progress=progress
-    )
+        attacks = tuple(Attack.of(**spec) for spec in manifest["recipe"]["attacks"])
+    attacked = attack_all(classifier, x, attacks, seed=seed, cache=cache, jobs=jobs, seconds=seconds, progress=progress)
     sets = {"clean": x, **{name: twins.pixels for name, twins in attacked.items()}}
-    return {name: differences(guard.gate, opened, pixels) for name, pixels in sets.items()}
+    return {name: differences(gate, opened, pixels) for name, pixels in sets.items()}
 
 
 def differences(gate: GateModule, opened: InferenceSession, x: Pixels) -> Differences:
@@ -229,7 +228,7 @@ def _largest(values: NDArray[Any]) -> float:
     return float(np.nan_to_num(values, nan=np.inf).max())
 
 
-def sample(gate: GateModule, count: int = 64, seed: int = 0) -> NDArray[np.float32]:
+def sample(gate: GateModule, count: int = 64, seed: int = 0) -> Floats:
     """Inputs within the bounds where there are no images: the classifier's probe, and blocks and noise from a seed.
 
     Returns:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ce_detect.core.errors import ArtifactError, UsageError
+from ce_detect.data.lazy import Pixels
+from ce_detect.detector.gate import GateModule
+from ce_detect.export import writer
 from ce_detect.export.parity import Differences
 from ce_detect.storage import atomic
-
-if TYPE_CHECKING:
-    from ce_detect.guard.detected_model import DetectedModel
 
 MOST_INPUTS = 64
 """Inputs that Triton puts together in one batch, at most."""
@@ -58,17 +58,24 @@ def config(name: str, manifest: dict[str, Any], *, uint8: bool = False) -> str:
 
 
 def write(
-    guard: DetectedModel, folder: Path, *, name: str = "guard", data: Any = None, uint8: bool = False
+    gate: GateModule,
+    manifest: dict[str, Any],
+    folder: Path,
+    *,
+    name: str = "guard",
+    x: Pixels | None = None,
+    uint8: bool = False,
 ) -> tuple[Path, Differences]:
     """Export a gate into a model repository.
 
     The configuration is written last: Triton takes up no model without one.
 
     Args:
-        guard: the calibrated detector.
+        gate: on the CPU.
+        manifest: of the artifact.
         folder: the model repository; made where it is not there.
         name: of the model.
-        data: see `ce_detect.DetectedModel.export`.
+        x: see `ce_detect.export.writer.write`.
         uint8: see there.
 
     Returns:
@@ -76,15 +83,15 @@ def write(
 
     Raises:
         UsageError: a name that is no name of a folder.
-        ArtifactError: the repository cannot be written. Else see `ce_detect.DetectedModel.export`.
+        ArtifactError: the repository cannot be written. Else see `ce_detect.export.writer.write`.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UsageError(f"name = {name!r} cannot name a Triton model; use letters, digits, '_', '-' and '.'")
     path = folder / name / "1" / "model.onnx"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = guard.export(path, data=data, uint8=uint8)
-        atomic.write(folder / name / "config.pbtxt", config(name, guard.manifest, uint8=uint8).encode())
+        found = writer.write(gate, manifest, path, x=x, uint8=uint8)
+        atomic.write(folder / name / "config.pbtxt", config(name, manifest, uint8=uint8).encode())
     except OSError as error:
         raise ArtifactError(f"cannot write the model repository {folder}: {error.strerror or error}") from error
     return path, found

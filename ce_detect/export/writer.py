@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
-from ce_detect.core.errors import ArtifactError, ExportError, MissingExtraError
+from ce_detect.core import extras
+from ce_detect.core.errors import ArtifactError, ExportError
 from ce_detect.data.lazy import Pixels
 from ce_detect.detector.gate import GateModule
 from ce_detect.export import cascade, parity
 from ce_detect.export.fused_graph import example, fused
 from ce_detect.heads.cascade import CascadedHead
 from ce_detect.storage import atomic
-
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
-"""Packages that the extra ``onnx`` brings."""
 
 LARGEST = 2**31 - 1
 """Bytes of a graph in one file, at most: protocol buffers hold no more."""
@@ -27,11 +24,9 @@ def check_installed() -> None:
     Raises:
         MissingExtraError: a package of the extra ``onnx`` is absent.
     """
-    for package in NEEDED:
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(package, "onnx", "Exporting a gate") from error
+    for package in extras.DEPENDENCIES.values():
+        if "onnx" in package.extras:
+            extras.module(package.module, "Exporting a gate", extra="onnx")
 
 
 def write(
@@ -43,7 +38,7 @@ def write(
         gate: on the CPU.
         manifest: of the artifact.
         path: the file.
-        x: inputs to hold it against ``(n, channels, height, width)``; by default `verify.sample`.
+        x: inputs to hold it against ``(n, channels, height, width)``; by default `ce_detect.export.parity.sample`.
         uint8: see `ce_detect.export.fused_graph.fused`.
 
     Returns:

@@ -1,56 +1,39 @@
-"""Backward pass differentiable approximation: a gradient where the gate has none."""
+"""Backward pass differentiable approximation: a gradient where an intervention has none.
+
+After Athalye et al. 2018 (arXiv 1802.00420).
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ce_detect.detector.gate import GateModule
-from ce_detect.redteam.descent import descend
-from ce_detect.redteam.selective import Selective
-from ce_detect.redteam.target import Alone, Gated, Joint
-
-PAPER = "Athalye et al. 2018, arXiv 1802.00420"
-
-STEPS, WIDTH = 400, 64
-"""Steps of Adam, and hidden units, with which a network learns to imitate a head."""
-
-REACHES = (0.005, 0.02, 0.06)
-"""Shares of the pixel range by which images are changed for the imitation to see what the attack will show it."""
+from ce_detect.redteam.target import Gated, Joint
 
 
 class StraightThrough(Gated):
-    """A gate whose forward pass is exact and whose backward pass skips what has no gradient.
+    """A gate whose forward pass is exact, and whose backward pass skips what has no gradient.
 
-    An intervention without a gradient passes it on as if it had left its tensor alone. A head without one (a tree
-    ensemble says so by ``differentiable = False``) is imitated by a small network, which lends its gradient.
+    An intervention without a gradient passes it on as if it had left its tensor alone. Heads always have one.
 
     Args:
         gate: what is attacked.
-        x: clean images ``(n, channels, height, width)`` to learn the imitation from.
-        seed: seed of the imitation.
+        x: clean images ``(n, channels, height, width)``, at least one, by which such interventions are found.
     """
 
-    def __init__(self, gate: GateModule, x: Tensor, *, seed: int = 0) -> None:
+    def __init__(self, gate: GateModule, x: Tensor) -> None:
         super().__init__(gate)
         self.blind = blind_interventions(gate, x[:1])
-        self.imitation = None if _is_differentiable(gate) else _imitated(self, x, seed)
 
     def joint(self, x: Tensor) -> Joint:
         """Judge inputs, see `ce_detect.redteam.target.Target.joint`."""
         with self._passed_through():
-            logits, features = self.gate.signature(x)
-        if self.imitation is None:
-            return Joint(logits, self.gate.head.near(features, self.threshold))
-        with torch.no_grad():
-            exact = self.gate.head.near(features, self.threshold)
-        lent = self.imitation(self.gate.head.squash(features)).squeeze(1)
-        return Joint(logits, exact + lent - lent.detach())
+            return super().joint(x)
 
     @contextlib.contextmanager
     def _passed_through(self) -> Iterator[None]:
@@ -62,7 +45,7 @@ class StraightThrough(Gated):
 
 def needs_help(gate: GateModule, x: Tensor) -> bool:
     """Whether something in the gate has no gradient; ``x`` are a few clean images."""
-    return bool(blind_interventions(gate, x[:1])) or not _is_differentiable(gate)
+    return bool(blind_interventions(gate, x[:1]))
 
 
 def blind_interventions(gate: GateModule, x: Tensor) -> list[nn.Module]:
@@ -76,7 +59,7 @@ def blind_interventions(gate: GateModule, x: Tensor) -> list[nn.Module]:
     ]
 
 
-def _has_gradient(module: Any, h: Tensor) -> bool:
+def _has_gradient(module: nn.Module, h: Tensor) -> bool:
     leaf = h.detach().clone().requires_grad_()
     with torch.enable_grad():
         changed = module(leaf)
@@ -95,46 +78,3 @@ def _as_if_left_alone(_: nn.Module, taken: tuple[Tensor, ...], changed: Tensor) 
         h = F.interpolate(h, size=changed.shape[2:], mode="bilinear", antialias=True)
     same = h.repeat(len(changed) // len(h), *([1] * (h.ndim - 1)))
     return changed.detach() + same - same.detach()
-
-
-def _is_differentiable(gate: GateModule) -> bool:
-    return bool(getattr(gate.head, "differentiable", True))
-
-
-def _imitated(target: StraightThrough, x: Tensor, seed: int) -> nn.Module:
-    """A network from squashed features to the head's score, learned on clean, noisy and attacked images."""
-    gate = target.gate
-    generator = torch.Generator().manual_seed(seed)
-    seen = _shown(gate, x, generator)
-    with torch.no_grad():
-        parts = [gate.signature(part)[1] for part in seen.split(64)]
-        features = torch.cat(parts)
-        scores = torch.cat([gate.head.near(part, target.threshold) for part in parts])
-    squashed = gate.head.squash(features)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = nn.Sequential(nn.Linear(squashed.shape[1], WIDTH), nn.SiLU(), nn.Linear(WIDTH, 1))
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3, weight_decay=1e-4)
-    with torch.enable_grad():
-        for _ in range(STEPS):
-            some = torch.randint(len(scores), (128,), generator=generator)
-            optimizer.zero_grad()
-            F.smooth_l1_loss(network(squashed[some]).squeeze(1), scores[some]).backward()
-            optimizer.step()
-    return network.requires_grad_(False)
-
-
-def _shown(gate: GateModule, x: Tensor, generator: torch.Generator) -> Tensor:
-    classifier = gate.signature.classifier
-    low, high = classifier.bounds
-    shown = [x]
-    with torch.no_grad():
-        logits = torch.cat([classifier.logits(part) for part in x.split(64)])
-    for reach in REACHES:
-        size = reach * (high - low)
-        noise = torch.empty_like(x).uniform_(-size, size, generator=generator)
-        fooled = descend(
-            Selective(), Alone(classifier), x, logits.argmax(1), torch.full((len(x),), size), steps=10, anchors=logits
-        )
-        shown += [(x + noise).clamp(low, high), fooled.x, (fooled.x + noise).clamp(low, high)]
-    return torch.cat(shown)

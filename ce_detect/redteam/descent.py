@@ -20,8 +20,8 @@ SHORTEST = 5
 FIRST_STEP = 0.5
 """First step size, in parts of the bound."""
 
-TOGETHER = 32
-"""Images that are attacked at a time, so that activations stay in cache."""
+BATCH = 32
+"""Images that are attacked or judged at a time, so that activations stay in cache."""
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ def descend(
     """
     best = Best.none(x)
     begin = project(x if start is None else start, x, eps, target.bounds)
-    for rows in torch.arange(len(x)).split(TOGETHER):
+    for rows in torch.arange(len(x)).split(BATCH):
         _descend(attack, target, best, rows, x, begin, labels, eps, anchors, steps=steps, goal=goal)
     return best
 
@@ -190,7 +190,7 @@ def signs(gradients: Tensor) -> Tensor:
     return gradients.sign()
 
 
-def scaled(gradients: Tensor) -> Tensor:
+def normalized(gradients: Tensor) -> Tensor:
     """The gradient with a root mean square of 1 an image: keeps its angles, which signs do not."""
     size = gradients.square().mean((1, 2, 3), keepdim=True).sqrt()
     return gradients / size.clamp_min(1e-20)

@@ -57,5 +57,5 @@ class Expectation(Gated):
         seen = [gate.signature(x) for gate in self.gates]
         logits, _ = seen[0]
         scores = torch.stack([self.gate.head.ways(features, self.threshold) for _, features in seen])
-        spread = (scores.var(0, correction=0) + 1e-12).sqrt()
-        return Joint(logits, (scores.mean(0) + spread).amin(0))
+        deviation = (scores.var(0, correction=0) + 1e-12).sqrt()
+        return Joint(logits, (scores.mean(0) + deviation).amin(0))

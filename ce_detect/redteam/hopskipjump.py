@@ -1,4 +1,7 @@
-"""HopSkipJump on the gated system: the attacker sees the decision and whether the input was let through."""
+"""HopSkipJump on the gated system: the attacker sees the decision and whether the input was let through.
+
+After Chen et al. 2020 (arXiv 1904.02144).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,6 @@ from ce_detect.redteam.radii import judged
 from ce_detect.redteam.target import Joint, Target, margin
 
 NAME = "hopskipjump"
-PAPER = "Chen et al. 2020, arXiv 1904.02144"
 
 SETTINGS = {"max_iter": 8, "max_eval": 200, "init_eval": 50}
 """Settings of ART's implementation; about 2,000 queries an image."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ce_detect.redteam.descent import State, gradient, scaled
+from ce_detect.redteam.descent import State, gradient, normalized
 
 
 class Orthogonal:
@@ -26,4 +26,4 @@ class Orthogonal:
         along = (wanted * kept).sum((1, 2, 3), keepdim=True) / kept.square().sum((1, 2, 3), keepdim=True).clamp_min(
             1e-30
         )
-        return scaled(wanted - along * kept)
+        return normalized(wanted - along * kept)

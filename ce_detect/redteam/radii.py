@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ce_detect.redteam.descent import Best, Descent, descend
+from ce_detect.core.types import Index
+from ce_detect.redteam.descent import BATCH, Best, Descent, descend
 from ce_detect.redteam.joint_margin import JointMargin
 from ce_detect.redteam.logit_matching import LogitMatching, anchors
 from ce_detect.redteam.orthogonal import Orthogonal
 from ce_detect.redteam.selective import Selective
+from ce_detect.redteam.settings import Sizes
 from ce_detect.redteam.target import Joint, Target, margin
 
 WHITE_BOX: tuple[Descent, ...] = (Selective(), JointMargin(), Orthogonal(), LogitMatching())
@@ -65,7 +67,7 @@ class Case:
 def judged(target: Target, x: Tensor) -> Joint:
     """What a target makes of many inputs, without gradients."""
     with torch.no_grad():
-        return Joint(*map(torch.cat, zip(*(target.joint(part) for part in x.split(32)), strict=True)))
+        return Joint(*map(torch.cat, zip(*(target.joint(part) for part in x.split(BATCH)), strict=True)))
 
 
 def evades(target: Target, case: Case, x: Tensor) -> Tensor:
@@ -108,10 +110,10 @@ def union(
 
 
 def radii(
-    target: Target, case: Case, levels: NDArray[np.float64], *, steps: int, restarts: int = 0,
+    target: Target, case: Case, levels: Sizes, *, steps: int, restarts: int = 0,
     attacks: tuple[Descent, ...] = WHITE_BOX, truth: Target | None = None, seed: int = 0,
-    near: NDArray[np.float64] | None = None, report: Report | None = None,
-) -> tuple[NDArray[np.float64], Tensor]:  # fmt: skip
+    near: Sizes | None = None, report: Report | None = None,
+) -> tuple[Sizes, Tensor]:  # fmt: skip
     """Find the smallest level at which each image gets through.
 
     The first `LEADING` attacks bisect the levels, or those around a guess: from there they go up or down in strides
@@ -134,7 +136,7 @@ def radii(
     Returns:
         Levels ``(n,)``, infinite where no level was enough, and the inputs that got through there (clean elsewhere).
     """
-    found = _Radii(target, truth, case, levels, steps, restarts, seed)
+    found = _Smallest(target, truth, case, levels, steps, restarts, seed)
     brackets = _Brackets(len(case), levels, near)
     others = attacks[LEADING:]
     total = brackets.rounds + len(others)
@@ -162,17 +164,17 @@ class _Brackets:
         rounds: how many are expected.
     """
 
-    def __init__(self, count: int, levels: NDArray[np.float64], near: NDArray[np.float64] | None) -> None:
+    def __init__(self, count: int, levels: Sizes, near: Sizes | None) -> None:
         self.low, self.most = np.full(count, -1), len(levels)
         self.rounds = int(np.ceil(np.log2(len(levels) + 1)))
         self.near = None if near is None else np.searchsorted(levels, near * (1 - 1e-6))
         self.stride = np.full(count, FIRST_STRIDE)
 
-    def open(self, high: NDArray[np.int64]) -> NDArray[np.int64]:
+    def open(self, high: Index) -> Index:
         """Images for which there is a level to try, where ``high`` ``(n,)`` are enough."""
         return np.flatnonzero(high - self.low > 1)
 
-    def next(self, rows: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+    def next(self, rows: Index, high: Index) -> Index:
         """The level that each of the images at ``rows`` tries next."""
         low, high = self.low[rows], high[rows]
         middle = (low + high) // 2
@@ -184,12 +186,12 @@ class _Brackets:
         self.stride[rows] = np.where(begun, stride * 2, stride)
         return np.where(failed & enough, middle, np.clip(striding, low + 1, high - 1))
 
-    def fail(self, rows: NDArray[np.int64], places: NDArray[np.int64], evaded: NDArray[np.bool_]) -> None:
+    def fail(self, rows: Index, places: Index, evaded: NDArray[np.bool_]) -> None:
         """Take note of the levels that were not enough."""
         self.low[rows[~evaded]] = places[~evaded]
 
 
-class _Radii:
+class _Smallest:
     """The smallest level that is known to be enough for each image, and what got through there.
 
     Attributes:
@@ -198,16 +200,14 @@ class _Radii:
     """
 
     def __init__(
-        self, target: Target, truth: Target | None, case: Case, levels: NDArray[np.float64], steps: int,
+        self, target: Target, truth: Target | None, case: Case, levels: Sizes, steps: int,
         restarts: int, seed: int,
     ) -> None:  # fmt: skip
         self.target, self.truth, self.case, self.levels = target, truth, case, levels
         self.steps, self.restarts, self.seed = steps, restarts, seed
         self.high, self.through = np.full(len(case), len(levels)), case.x.clone()
 
-    def tried(
-        self, rows: NDArray[np.int64], places: NDArray[np.int64], attacks: tuple[Descent, ...]
-    ) -> NDArray[np.bool_]:
+    def tried(self, rows: Index, places: Index, attacks: tuple[Descent, ...]) -> NDArray[np.bool_]:
         """Attack the images at ``rows``, each at its level, and say which get through."""
         if not len(rows):
             return np.zeros(0, bool)

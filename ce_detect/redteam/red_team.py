@@ -13,24 +13,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from scipy.stats import bootstrap
 from torch import Tensor
 
 from ce_detect.core.errors import UsageError
-from ce_detect.core.types import Progress
+from ce_detect.core.types import Floats, Progress
 from ce_detect.detector.gate import GateModule
-from ce_detect.redteam import bpda
+from ce_detect.redteam import bpda, gradient_masking
 from ce_detect.redteam.descent import Descent
 from ce_detect.redteam.expectation import Expectation, random_interventions
-from ce_detect.redteam.gradient_masking import Check, masking, share_evading
-from ce_detect.redteam.radii import WHITE_BOX, Case, radii
-from ce_detect.redteam.settings import Plan
+from ce_detect.redteam.gradient_masking import Check, Trial
+from ce_detect.redteam.radii import WHITE_BOX, Case, judged, radii
+from ce_detect.redteam.settings import Plan, Sizes
 from ce_detect.redteam.target import Alone, Gated, Target
 
 DRAWS = 2000
 """Redraws of the images for an interval."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +88,7 @@ class RedTeam:
 
 
 def redteam_gate(
-    gate: GateModule,
-    x: NDArray[np.float32],
-    plan: Plan,
-    *,
-    secret_seeds: bool = False,
-    progress: Progress | None = None,
+    gate: GateModule, x: Floats, plan: Plan, *, secret_seeds: bool = False, progress: Progress | None = None
 ) -> RedTeam:
     """Attack a calibrated gate and its classifier, with help for whatever in it has no gradient.
 
@@ -112,7 +105,7 @@ def redteam_gate(
     images = torch.from_numpy(np.asarray(x, np.float32))
     target: Target = Gated(gate)
     if bpda.needs_help(gate, images[:1]):
-        target = bpda.StraightThrough(gate, images, seed=plan.seed)
+        target = bpda.StraightThrough(gate, images)
     if secret_seeds:
         if not random_interventions(gate):
             raise UsageError("nothing in this gate is random, so there is no seed to keep secret")
@@ -123,8 +116,8 @@ def redteam_gate(
 
 
 def redteam(
-    target: Target, alone: Target, x: NDArray[np.float32], plan: Plan, *, truth: Target | None = None,
-    beside: Target | None = None, alone_radii: Floats | None = None, attacks: tuple[Descent, ...] = WHITE_BOX,
+    target: Target, alone: Target, x: Floats, plan: Plan, *, truth: Target | None = None,
+    beside: Target | None = None, alone_radii: Sizes | None = None, attacks: tuple[Descent, ...] = WHITE_BOX,
     check: bool = True, progress: Progress | None = None,
 ) -> RedTeam:  # fmt: skip
     """Attack classifier and detector together.
@@ -142,99 +135,96 @@ def redteam(
         progress: called now and then.
     """
     images = torch.from_numpy(np.asarray(x, np.float32))
-    width = target.bounds[1] - target.bounds[0]
-    decided = truth or target
-    case, levels = Case.of(alone, images), plan.levels
-
-    def found(what: str, attacked: Target, against: Target | None, near: Floats | None) -> tuple[Floats, Tensor]:
-        def report(done: float, total: float) -> None:
-            if progress is not None:
-                progress(f"smallest perturbations, {what}", done, total)
-
-        found, through = radii(
-            attacked, case, levels * width, steps=plan.steps, restarts=plan.restarts, attacks=attacks, truth=against,
-            seed=plan.seed, near=None if near is None else near * width, report=report,
-        )  # fmt: skip
-        return found / width, through
-
-    radii_alone = found("classifier alone", alone, None, None)[0] if alone_radii is None else alone_radii
-    radii_joint, through = found("classifier and gate", target, truth, radii_alone)
-    through = through[torch.from_numpy(np.isfinite(radii_joint))]
-    ends = _intervals(radii_alone, radii_joint, plan)
-    joint = ends["joint"].value
-    checks: tuple[Check, ...] = ()
-    by_attack: dict[str, float] = {}
-    if check:
-        reach = torch.full((len(images),), joint * width)
-        by_attack = _by_attack(target, decided, case, reach, attacks, plan, progress)
-        checks = masking(
-            target, decided, case, reach, radii_joint=radii_joint, attacks=attacks, plan=plan, progress=progress
-        )
+    case = Case.of(alone, images)
+    trial = Trial(target, truth or target, case, attacks, plan)
+    if alone_radii is None:
+        alone_radii, _ = _radii(Trial(alone, alone, case, attacks, plan), "classifier alone", None, progress)
+    joint_radii, through = _radii(trial, "classifier and gate", alone_radii, progress)
+    through = through[torch.from_numpy(np.isfinite(joint_radii))]
+    ends = _intervals(alone_radii, joint_radii, plan)
+    by_attack, checks = _strength(trial, ends["joint"].value, joint_radii, progress) if check else ({}, ())
     return RedTeam(
         images=len(images),
         threshold=float(target.threshold),
-        flagged_clean=_flagged(decided, images),
+        flagged_clean=_flagged(trial.truth, images),
         attacks={attack.name: attack.paper for attack in attacks},
         plan=plan,
-        levels=tuple(map(float, levels)),
-        fooled=_curve(radii_alone, levels),
-        evaded=_curve(radii_joint, levels),
+        levels=tuple(map(float, plan.levels)),
+        fooled=_curve(alone_radii, plan.levels),
+        evaded=_curve(joint_radii, plan.levels),
         radius_alone=ends["alone"],
         radius_joint=ends["joint"],
         ratio=ends["ratio"],
-        ratio_is_bound=bool(np.isinf(_median(radii_joint))),
-        radii_alone=_plain(radii_alone),
-        radii_joint=_plain(radii_joint),
+        ratio_is_bound=bool(np.isinf(_median(joint_radii))),
+        radii_alone=_plain(alone_radii),
+        radii_joint=_plain(joint_radii),
         by_attack=by_attack,
         clean_only=None if beside is None or not len(through) else _flagged(beside, through),
         checks=checks,
     )
 
 
+def _radii(trial: Trial, what: str, near: Sizes | None, progress: Progress | None) -> tuple[Sizes, Tensor]:
+    """Radii in parts of the pixel range, and what got through there; see `ce_detect.redteam.radii.radii`."""
+
+    def report(done: float, total: float) -> None:
+        if progress is not None:
+            progress(f"smallest perturbations, {what}", done, total)
+
+    plan, width = trial.plan, trial.width
+    found, through = radii(
+        trial.target, trial.case, plan.levels * width, steps=plan.steps, restarts=plan.restarts,
+        attacks=trial.attacks, truth=None if trial.truth is trial.target else trial.truth, seed=plan.seed,
+        near=None if near is None else near * width, report=report,
+    )  # fmt: skip
+    return found / width, through
+
+
+def _strength(
+    trial: Trial, joint: float, joint_radii: Sizes, progress: Progress | None
+) -> tuple[dict[str, float], tuple[Check, ...]]:
+    """What each attack does on its own within the median joint radius, and checks of all."""
+    reach, shares = joint * trial.width, {}
+    for done, attack in enumerate(trial.attacks):
+        shares[attack.name] = trial.share(reach, attacks=(attack,))
+        if progress is not None:
+            progress("each attack on its own", done + 1, len(trial.attacks))
+    return shares, gradient_masking.checks(trial, reach, radii_joint=joint_radii, progress=progress)
+
+
 def _flagged(target: Target, x: Tensor) -> float:
-    with torch.no_grad():
-        scores = torch.cat([target.joint(part).score for part in x.split(32)])
-    return float((scores > target.threshold).float().mean())
+    return float((judged(target, x).score > target.threshold).float().mean())
 
 
-def _plain(found: Floats) -> tuple[float | None, ...]:
+def _plain(found: Sizes) -> tuple[float | None, ...]:
     return tuple(float(value) if np.isfinite(value) else None for value in found)
 
 
-def _curve(found: Floats, levels: Floats) -> tuple[float, ...]:
+def _curve(found: Sizes, levels: Sizes) -> tuple[float, ...]:
     return tuple(float(np.mean(found <= level * (1 + 1e-9))) for level in levels)
 
 
-def _median(found: Floats) -> float:
+def _median(found: Sizes) -> float:
     """Smallest radius that at least half of the images do not exceed."""
     return float(np.quantile(found, 0.5, method="inverted_cdf"))
 
 
-def _intervals(alone: Floats, joint: Floats, plan: Plan) -> dict[str, Interval]:
+def _intervals(alone: Sizes, joint: Sizes, plan: Plan) -> dict[str, Interval]:
     """Medians and their ratio; what is beyond the largest bound counts as that bound, so no ratio is too large."""
     alone, joint = np.minimum(alone, plan.most), np.minimum(joint, plan.most)
 
-    def figures(rows: NDArray[np.int64]) -> tuple[float, float, float]:
-        medians = _median(alone[rows]), _median(joint[rows])
+    def figures(alone: Sizes, joint: Sizes) -> tuple[float, float, float]:
+        medians = _median(alone), _median(joint)
         return *medians, medians[1] / medians[0]
 
-    generator = np.random.default_rng(plan.seed)
-    drawn = np.array([figures(generator.integers(0, len(alone), len(alone))) for _ in range(DRAWS)])
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    value = figures(np.arange(len(alone)))
+    value = figures(alone, joint)
+    low, high = value, value  # of one image there is nothing to redraw
+    if len(alone) > 1:
+        low, high = bootstrap(
+            (alone, joint), figures, paired=True, vectorized=False, n_resamples=DRAWS, method="percentile",
+            random_state=np.random.default_rng(plan.seed),
+        ).confidence_interval  # fmt: skip
     return {
         name: Interval(float(value[i]), float(low[i]), float(high[i]))
         for i, name in enumerate(("alone", "joint", "ratio"))
     }
-
-
-def _by_attack(
-    target: Target, truth: Target, case: Case, reach: Tensor, attacks: tuple[Descent, ...], plan: Plan,
-    progress: Progress | None,
-) -> dict[str, float]:  # fmt: skip
-    shares = {}
-    for done, attack in enumerate(attacks):
-        shares[attack.name] = share_evading(target, truth, case, reach, (attack,), plan.steps, plan)
-        if progress is not None:
-            progress("each attack on its own", done + 1, len(attacks))
-    return shares

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from ce_detect.core.errors import UsageError
 
+Sizes = NDArray[np.float64]
+"""Sizes of perturbations in the maximum norm: bounds that are tried, or what images took."""
+
 RESOLUTION = 1.09
 """Largest ratio of neighbouring levels: a radius is known to within it."""
 
@@ -44,7 +47,7 @@ class Plan:
             )
 
     @property
-    def levels(self) -> NDArray[np.float64]:
+    def levels(self) -> Sizes:
         """Bounds that are tried, ascending, in parts of the pixel range, each `RESOLUTION` times the last or less."""
         count = math.ceil(math.log(self.most / self.least) / math.log(RESOLUTION)) + 1
         return np.geomspace(self.least, self.most, count)

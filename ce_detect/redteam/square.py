@@ -1,16 +1,18 @@
-"""Square attack on the gated system: random search that sees logits and score, and no gradient."""
+"""Square attack on the gated system: random search that sees logits and score, and no gradient.
+
+After Andriushchenko et al. 2020 (arXiv 1912.00049).
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ce_detect.redteam.descent import TOGETHER, Best
+from ce_detect.redteam.descent import BATCH, Best
 from ce_detect.redteam.joint_margin import CONFIDENCE
 from ce_detect.redteam.target import Target, margin
 
 NAME = "square"
-PAPER = "Andriushchenko et al. 2020, arXiv 1912.00049"
 
 FIRST_SHARE = 0.3
 """Share of the picture that the first squares cover; the paper's schedule halves it over the queries."""
@@ -31,7 +33,7 @@ def square(target: Target, x: Tensor, labels: Tensor, eps: Tensor, *, queries: i
         generator: where random squares come from.
     """
     best = Best.none(x)
-    for rows in torch.arange(len(x)).split(TOGETHER):
+    for rows in torch.arange(len(x)).split(BATCH):
         _search(target, best, rows, x, labels, eps, queries, generator)
     return best
 

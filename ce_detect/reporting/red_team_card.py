@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import io
 import re
 from pathlib import Path
 from typing import Any
 
-from ce_detect.core.errors import MissingExtraError
+from ce_detect.core import extras
 from ce_detect.redteam.red_team import RedTeam
 
 DIGITS = 5
@@ -21,7 +21,21 @@ _SECRET = (
     "The attacker knows the classifier, the gate and its threshold, but not the seeds of its random interventions, and "
     "attacks the expectation over seeds of their own."
 )
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM = 640, 300, 44, 28, 30
+_PURPOSE = "A report card as HTML"
+
+_WIDTH, _HEIGHT = 576, 288
+"""Of the plot, in points."""
+
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+_CURVES: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("fooled", {"color": "#777777", "linestyle": "--"}, "the classifier alone is fooled"),
+    ("evaded", {"color": "#b3261e"}, "classifier and gate are"),
+)
+"""What is drawn: name in the report, line, and label."""
+
+_STYLE = {"svg.hashsalt": "ce-detect", "svg.fonttype": "none"}
+"""The same card gives the same bytes, and its words stay words."""
 
 
 def card(
@@ -73,18 +87,16 @@ def html(card: dict[str, Any]) -> str:
     """Return a card as one self-contained HTML page.
 
     Raises:
-        MissingExtraError: jinja2 is not installed.
+        MissingExtraError: jinja2 or matplotlib is not installed.
     """
-    try:
+    with extras.needed_for(_PURPOSE):
         from jinja2 import Environment, FileSystemLoader
         from markupsafe import Markup
-    except ImportError as error:
-        raise MissingExtraError("jinja2", "report", "A report card as HTML") from error
-    folder = Path(__file__).parent
+    folder = Path(__file__).parent / "templates"
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.get_template("card.html.j2")
-    curve = Markup(_curve(card["report"]))
-    return template.render(card=card, curve=curve, in255=lambda part: round(255 * part, 2))
+    template = environment.get_template("red_team_card.html.j2")
+    curves = Markup(_curves(card["report"]))
+    return template.render(card=card, curves=curves, in255=lambda part: round(255 * part, 2))
 
 
 def _rounded(value: Any) -> Any:
@@ -95,28 +107,27 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def _curve(report: dict[str, Any]) -> str:
-    """Both curves as SVG; the same numbers stand in a table of the page."""
-    levels = report["levels"]
-    low, high = math.log(levels[0]), math.log(levels[-1])
+def _curves(report: dict[str, Any]) -> str:
+    """Both curves as an SVG element; the same numbers stand in a table of the page."""
+    with extras.needed_for(_PURPOSE):
+        from matplotlib import style
+        from matplotlib.figure import Figure
 
-    def at(level: float, share: float) -> tuple[float, float]:
-        x = _LEFT + (math.log(level) - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
-        return round(x, 1), round(10 + (1 - share) * (_HEIGHT - _BOTTOM - 10), 1)
-
-    def line(shares: list[float], colour: str) -> str:
-        points = " ".join(f"{x},{y}" for x, y in map(at, levels, shares))
-        return f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>'
-
-    marks = []
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x, y = at(levels[0], share)
-        marks.append(f'<line x1="{x}" y1="{y}" x2="{_WIDTH - _RIGHT}" y2="{y}" stroke="#ddd"/>')
-        marks.append(f'<text x="{x - 6}" y="{y + 4}" text-anchor="end">{share:.0%}</text>')
-    for power in range(-4, 9):
-        level = 2.0**power / 255
-        if levels[0] * 0.999 <= level <= levels[-1] * 1.001:
-            x, y = at(level, 0)
-            marks.append(f'<text x="{x}" y="{y + 18}" text-anchor="middle">{2.0**power:g}/255</text>')
-    drawn = "".join([*marks, line(report["fooled"], "#888"), line(report["evaded"], "#b3261e")])
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Share of images against bound">{drawn}</svg>'
+    low, high = report["levels"][0], report["levels"][-1]
+    powers = [power for power in range(-4, 9) if low * 0.999 <= 2.0**power / 255 <= high * 1.001]
+    with style.context(["default", _STYLE]):
+        figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), layout="constrained")
+        axes = figure.add_subplot(xscale="log", xlim=(low, high), ylim=(0, 1), xlabel="bound on the perturbation")
+        axes.set_xticks([2.0**power / 255 for power in powers], [f"{2.0**power:g}/255" for power in powers])
+        axes.set_yticks(_SHARES, [f"{share:.0%}" for share in _SHARES])
+        axes.minorticks_off()
+        axes.tick_params(bottom=False, left=False, pad=6)
+        axes.grid(axis="y", color="#dddddd", clip_on=False)
+        axes.spines[["top", "left", "right"]].set_visible(False)
+        for name, line, label in _CURVES:
+            axes.plot(report["levels"], report[name], **line, label=label, gid=name, clip_on=False)
+        figure.legend(loc="outside upper left", ncols=len(_CURVES), frameon=False)
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    inside = drawn.getvalue().partition("<svg")[2].partition(">")[2]  # a page needs no header and no namespaces
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Share of images against bound">{inside}'
