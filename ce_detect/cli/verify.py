@@ -55,8 +55,9 @@ def command(
     images = load_data(data, split=split, limit=limit)
     with shown_progress() as progress:
         found = parity.verify(
-            loaded, opened, images, attacks=tuple(Attack.of(name) for name in dict.fromkeys(names)) or None,
-            seconds=attack_time, progress=progress, **settings,
+            loaded.gate, loaded.manifest, opened, images,
+            attacks=tuple(Attack.of(name) for name in dict.fromkeys(names)) or None, seconds=attack_time,
+            progress=progress, **settings,
         )  # fmt: skip
     agree = all(part.agree for part in found.values())
     if as_json:
