@@ -33,7 +33,7 @@ class CausalEffectDetector(EvasionDetector):  # type: ignore[misc]
         classifier: a `DetectedModel`, calibrated or not, or an ART ``PyTorchClassifier``. Of the latter the model is
             put in eval mode, as its own ``predict`` does; its ``clip_values`` become the bounds and its
             ``preprocessing`` (mean and standard deviation) becomes part of the model.
-        recipe: see `DetectedModel.calibrate`, as are the other settings.
+        recipe: see `ce_detect.CalibrationSettings`, as are the other settings.
         fpr: largest share of clean inputs that may be flagged.
         budget: largest cost of a gated forward relative to a bare one.
         seed: seed of splits, attacks and learning.
@@ -78,7 +78,7 @@ class CausalEffectDetector(EvasionDetector):  # type: ignore[misc]
             y: classes of the images, ``(n,)`` or one-hot ``(n, classes)``; optional, for figures only.
             batch_size: part of ART's interface; calibration chooses its own.
             nb_epochs: part of ART's interface; there are none.
-            kwargs: more settings of `DetectedModel.calibrate`, such as ``guarantee`` or ``cache``.
+            kwargs: more of `ce_detect.CalibrationSettings`, such as ``guarantee`` or ``cache``.
 
         Raises:
             CalibrationError: ``y`` marks something else than the classes of the classifier.

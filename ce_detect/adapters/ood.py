@@ -27,7 +27,7 @@ class CausalEffectDetector:
 
     Args:
         model: a PyTorch model in eval mode, or a `DetectedModel`, calibrated or not.
-        settings: of `DetectedModel.calibrate`, such as ``fpr``, ``budget`` and ``recipe``.
+        settings: of `ce_detect.CalibrationSettings`, such as ``fpr``, ``budget`` and ``recipe``.
 
     Attributes:
         guard: the `DetectedModel` behind.

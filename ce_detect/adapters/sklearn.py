@@ -22,13 +22,15 @@ with needed_for("The scikit-learn detectors"):
     from torch import nn
 
     from ce_detect.calibrate.recipe import Recipe
+    from ce_detect.calibrate.settings import CalibrationSettings
+    from ce_detect.core.types import HeadKind
     from ce_detect.features.signature import Signature
     from ce_detect.fitting import heads
     from ce_detect.guard.detected_model import DetectedModel
-    from ce_detect.heads.base import Head, HeadKind
+    from ce_detect.heads.base import Head
     from ce_detect.verdict import conformal
 
-Floats = NDArray[np.float64]
+Scores = NDArray[np.float64]
 
 ADVERSARIAL, CLEAN = -1, 1
 
@@ -41,10 +43,10 @@ class _Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     offset_: float
 
-    def score_samples(self, X: Any) -> Floats:  # noqa: N803
+    def score_samples(self, X: Any) -> Scores:  # noqa: N803
         raise NotImplementedError
 
-    def decision_function(self, X: Any) -> Floats:  # noqa: N803
+    def decision_function(self, X: Any) -> Scores:  # noqa: N803
         """Return ``(n,)`` scores above ``offset_``, negative for what is flagged; ``X`` as in `score_samples`."""
         normality = self.score_samples(X)
         return normality - self.offset_
@@ -57,7 +59,7 @@ class _Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 class SignatureDetector(_Detector):
     """The head of a detector over a matrix of signatures, with a conformal threshold.
 
-    >>> signatures = learn.features(guard.gate.signature, x_clean)   # doctest: +SKIP
+    >>> signatures = heads.features(guard.gate.signature, x_clean)   # doctest: +SKIP
     >>> detector = SignatureDetector(fpr=0.05).fit(signatures)       # doctest: +SKIP
     >>> detector.predict(more_signatures)                            # doctest: +SKIP
 
@@ -126,7 +128,7 @@ class SignatureDetector(_Detector):
         )
         return self
 
-    def score_samples(self, X: Any) -> Floats:  # noqa: N803
+    def score_samples(self, X: Any) -> Scores:  # noqa: N803
         """Return ``(n,)`` how normal signatures ``(n, features)`` are: minus the score of ce-detect."""
         check_is_fitted(self)
         return self._normality(validate_data(self, X, dtype=np.float32, reset=False))
@@ -136,7 +138,7 @@ class SignatureDetector(_Detector):
         fit, select = (heads.Table(clean[part], {"attacked": attacked[part]}) for part in (slice(None), slice(0)))
         return heads.fitted(made, fit, select, kind=self.head, seed=self.random_state)
 
-    def _normality(self, signatures: NDArray[np.float32]) -> Floats:
+    def _normality(self, signatures: NDArray[np.float32]) -> Scores:
         with torch.inference_mode():  # double, so that other rows do not matter; thresholds are single precision
             score = self.head_(torch.tensor(signatures, dtype=torch.float64)).float()
         return np.asarray(-score.double().numpy())
@@ -152,7 +154,7 @@ class CausalEffectDetector(_Detector):
     Args:
         model: a PyTorch model in eval mode.
         bounds: see `DetectedModel`.
-        recipe: see `DetectedModel.calibrate`, as are the settings that follow.
+        recipe: see `ce_detect.CalibrationSettings`, as are the settings that follow.
         fpr: largest share of clean inputs that may be flagged.
         budget: largest cost of a gated forward relative to a bare one.
         guarantee: ``"pac"`` or ``"marginal"``.
@@ -209,9 +211,11 @@ class CausalEffectDetector(_Detector):
         Returns:
             Itself, fitted.
         """
-        settings = self.get_params(deep=False)
-        guard = DetectedModel(settings.pop("model"), bounds=settings.pop("bounds"))
-        self.guard_ = guard.calibrate(X, y, seed=settings.pop("random_state"), **settings)
+        asked = CalibrationSettings.of(
+            recipe=self.recipe, fpr=self.fpr, budget=self.budget, guarantee=self.guarantee, confidence=self.confidence,
+            seed=self.random_state, cache=self.cache, jobs=self.jobs,
+        )  # fmt: skip
+        self.guard_ = DetectedModel(self.model, bounds=self.bounds).calibrate(X, y, asked)
         return self
 
     @property
@@ -219,7 +223,7 @@ class CausalEffectDetector(_Detector):
         """Minus the calibrated threshold."""
         return -self.guard_.threshold
 
-    def score_samples(self, X: Any) -> Floats:  # noqa: N803
+    def score_samples(self, X: Any) -> Scores:  # noqa: N803
         """Return ``(n,)`` how normal images ``(n, channels, height, width)`` are: minus the score of ce-detect."""
         check_is_fitted(self, "guard_")
         return -np.asarray(self.guard_(np.asarray(X)).score, np.float64)

@@ -1,4 +1,4 @@
-"""The manifest: what was calibrated, how, and on what, as plain data."""
+"""The manifest of a calibration: what was asked for, what came of it, on what, and the figures."""
 
 from __future__ import annotations
 
@@ -7,86 +7,114 @@ import math
 import platform
 from typing import Any
 
+from ce_detect.artifacts.manifest import (
+    DataPart,
+    Figures,
+    LayerConsistencyPart,
+    Manifest,
+    ModelPart,
+    RecipePart,
+    SignaturePart,
+)
 from ce_detect.calibrate.dataset import CalibrationData
+from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.search.search import Chosen
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.version import VERSION
 from ce_detect.data import splits
 from ce_detect.detector.gate import GateModule
-from ce_detect.detector.serialization import probe_logits
+from ce_detect.detector.serialization import kinds_of, probe_logits
 from ce_detect.heads.cascade import CascadedHead
+
+_PACKAGES = ("torch", "adversarial-robustness-toolbox", "scikit-learn", "numpy")
 
 
 def manifest(
-    classifier: Any,
+    classifier: Classifier,
     data: CalibrationData,
-    request: CalibrationSettings,
+    settings: CalibrationSettings,
     chosen: Chosen,
     gate: GateModule,
     figures: dict[str, Any],
-) -> dict[str, Any]:
+) -> Manifest:
     """Describe a calibration.
 
     Args:
         classifier: the wrapped model.
         data: what it was calibrated on.
-        request: what was asked for.
+        settings: what was asked for.
         chosen: the outcome of the search.
         gate: what came of it.
-        figures: what was measured.
+        figures: what was measured, by the names that JSON has for `ce_detect.artifacts.manifest.Figures`.
     """
-    recipe, images = request.recipe, data.images
-    return {
-        "fpr": request.fpr,
-        "guarantee": request.guarantee,
-        "confidence": request.confidence,
-        "budget": None if math.isinf(request.budget) else request.budget,
-        "cascade": isinstance(gate.head, CascadedHead),
-        "seed": request.seed,
-        "secret_seed": request.secret_seed is not None,
-        "recipe": {
-            "name": recipe.name,
-            "head": recipe.head,
-            "prevalence": recipe.prevalence,
-            "splits": dict(recipe.splits),
-            "attacks": [attack.spec() for attack in recipe.attacks],
-            "learned_from": list(data.sets["fit"].attacked),
-            "corruptions": [corruption.spec() for corruption in recipe.corruptions],
-            "corrupted": recipe.corrupted if recipe.corruptions else 0.0,
-        },
-        "model": {
-            "fingerprint": classifier.fingerprint(),
-            "probe_logits": probe_logits(classifier),
-            "input_shape": list(classifier.input_shape),
-            "bounds": list(classifier.bounds),
-            "num_classes": classifier.num_classes,
-            "multi_label": classifier.multi_label,
-            "label": classifier.label,
-            "sites": list(classifier.sites),
-        },
-        "signature": {
-            "interventions": [intervention.spec() for intervention in chosen.interventions],
-            "names": [intervention.name for intervention in chosen.interventions],
-            "sites": list(chosen.sites),
-            "recovery": None if chosen.layer_consistency is None else chosen.layer_consistency.spec(),
-            "features": len(gate.signature.names),
-            "chunk": gate.signature.chunk,
-        },
-        "data": {
-            "fingerprint": splits.fingerprint(images.pixels),
-            "images": len(images),
-            "splits": {name: len(part) for name, part in data.parts.items()},
-        },
-        "search": chosen.ledger,
-        "versions": _versions(),
-        "figures": figures,
-    }
+    return Manifest(
+        fpr=float(settings.fpr),
+        guarantee=settings.guarantee,
+        confidence=float(settings.confidence),
+        budget=None if math.isinf(settings.budget) else float(settings.budget),
+        cascade=isinstance(gate.head, CascadedHead),
+        seed=settings.seed,
+        secret_seed=settings.secret_seed is not None,
+        recipe=_recipe(settings.recipe, tuple(data.sets["fit"].attacked)),
+        model=_model(classifier),
+        signature=_signature(chosen, gate),
+        heads=kinds_of(gate),
+        data=_data(data),
+        search=chosen.ledger,
+        versions=_versions(),
+        figures=Figures.of(figures),
+    )
+
+
+def _recipe(recipe: Recipe, learned_from: tuple[str, ...]) -> RecipePart:
+    return RecipePart(
+        name=recipe.name,
+        head=recipe.head,
+        prevalence=recipe.prevalence,
+        splits=dict(recipe.splits),
+        attacks=[attack.spec() for attack in recipe.attacks],
+        learned_from=list(learned_from),
+        corruptions=[corruption.spec() for corruption in recipe.corruptions],
+        corrupted=recipe.corrupted if recipe.corruptions else 0.0,
+    )
+
+
+def _model(classifier: Classifier) -> ModelPart:
+    channels, height, width = classifier.input_shape
+    return ModelPart(
+        fingerprint=classifier.fingerprint(),
+        probe_logits=probe_logits(classifier),
+        input_shape=(channels, height, width),
+        bounds=classifier.bounds,
+        num_classes=classifier.num_classes,
+        multi_label=classifier.multi_label,
+        label=classifier.label,
+        sites=classifier.sites,
+    )
+
+
+def _signature(chosen: Chosen, gate: GateModule) -> SignaturePart:
+    compared = chosen.layer_consistency
+    return SignaturePart(
+        interventions=[intervention.spec() for intervention in chosen.interventions],
+        names=[intervention.name for intervention in chosen.interventions],
+        sites=chosen.sites,
+        layer_consistency=None if compared is None else LayerConsistencyPart(**compared.spec()),
+        features=len(gate.signature.names),
+        chunk=gate.signature.chunk,
+    )
+
+
+def _data(data: CalibrationData) -> DataPart:
+    images = data.images
+    sizes = {name: len(part) for name, part in data.parts.items()}
+    return DataPart(fingerprint=splits.fingerprint(images.pixels), images=len(images), splits=sizes)
 
 
 def _versions() -> dict[str, str]:
-    packages = ("torch", "adversarial-robustness-toolbox", "scikit-learn", "numpy")
     return {
         "python": platform.python_version(),
         "ce-detect": VERSION,
-        **{name: importlib.metadata.version(name) for name in packages},
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
     }

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ce_detect.artifacts.manifest import Manifest
 from ce_detect.calibrate import adversarial_rounds, cascade, samples
 from ce_detect.calibrate.cost.pytorch import BATCHES, SERVED, Meter
 from ce_detect.calibrate.cost.table import CostTable
@@ -54,7 +55,7 @@ class Calibrated:
     """
 
     gate: GateModule
-    manifest: dict[str, Any]
+    manifest: Manifest
     seen: splits.Identities = field(default_factory=lambda: np.zeros(0, np.uint64))
     sample: NDArray[np.float32] | None = None
 
@@ -101,7 +102,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Calibra
         logger.warning("no cascade: the search took no intervention, so there is nothing that a cascade could spare")
     figures |= {"test": _tested(gate, data, request), "hardening": rounds}
     if copy is not None:
-        figures["robust_copy"] = {
+        figures["hardened_copy"] = {
             "radius": robust_copy.RADII * reach,
             "images": len(data.sets["fit"].clean) + len(further.x),
         }

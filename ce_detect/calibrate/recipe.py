@@ -12,8 +12,8 @@ from typing import Any, get_args
 
 from ce_detect.attacks import Attack
 from ce_detect.core.errors import CalibrationError
+from ce_detect.core.types import HeadKind
 from ce_detect.data.corruptions import Corruption
-from ce_detect.heads.base import HeadKind
 
 SPLITS = ("fit", "select", "calibrate", "test")
 _KEYS = {"description", "head", "prevalence", "splits", "attack", "intervention", "corruption", "corrupted"}

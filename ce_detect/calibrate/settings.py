@@ -1,61 +1,191 @@
-"""What a calibration is asked for."""
+"""What a calibration is asked for: from Python, the command line, or an adapter, in one form."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+import secrets
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.core.errors import CalibrationError
-from ce_detect.core.types import Progress
-from ce_detect.data.lazy import Pixels
+from ce_detect.core.types import Bounds, Progress
+from ce_detect.data import Images, Pixels, as_images
 from ce_detect.verdict import conformal
 
+SECRET_BITS = 48
+"""Length of a seed that is drawn from the operating system."""
 
-@dataclass(frozen=True, slots=True)
-class CalibrationSettings:
-    """What a calibration is asked for; see `ce_detect.DetectedModel.calibrate`."""
 
-    recipe: Recipe
+class CalibrationOptions(TypedDict, total=False):
+    """`CalibrationSettings` as users give them: what has a name or a path may be called by it."""
+
+    recipe: str | Path | Recipe
     fpr: float
     budget: float
     guarantee: conformal.Guarantee
     confidence: float
     seed: int
-    attack_seconds: float | None
-    cache: Path | None
+    attack_time: float | None
+    cache: str | Path | None
     jobs: int | None
     progress: Progress | None
+    harden: int
+    harden_with: Any
+    secret_seed: int | Literal["random"] | None
+    cascade: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationSettings:
+    """What a calibration is asked for; every value may be given as in `CalibrationOptions`.
+
+    >>> settings = CalibrationSettings.of(recipe="quick", fpr=0.05)   # doctest: +SKIP
+    >>> guard.calibrate(x_clean, y, settings)                         # doctest: +SKIP
+
+    Attributes:
+        recipe: attacks, splits, head and what else a calibration follows; given by the name of a recipe that ships with
+            ce-detect, by the path of a TOML file, or as a `Recipe`.
+        fpr: largest share of clean inputs that may be flagged, in (0, 1).
+        budget: largest cost of a gated forward relative to a bare one, as measured here in PyTorch, and 1.1 times of it
+            in ONNX Runtime, see `ce_detect.calibrate.cost.pytorch.Meter.cost`; ``math.inf`` for no limit.
+        guarantee: ``"pac"``: with probability ``confidence`` over the calibration data the false-positive rate of this
+            gate is at most ``fpr``; ``"marginal"``: it is so on average over calibrations.
+        confidence: see ``guarantee``, in (0, 1).
+        seed: seed of splits, attacks and learning.
+        attack_time: seconds after which no new chunk of images is attacked; every attack gets at least one.
+        cache: folder for attacked images and measured costs; None for ``CE_DETECT_CACHE`` or the user's cache.
+        jobs: processes that make attacked images; None for as many as pay.
+        progress: called with what is being done, work done and work in all.
+        harden: 0, or rounds of adaptive attacks on the gate whose examples it then learns, see
+            `ce_detect.calibrate.adversarial_rounds`. Before them a copy of the classifier is trained that small
+            perturbations do not fool, see `ce_detect.fitting.robust_copy`, whose doubt makes an input suspect, too. It
+            takes one more forward pass, an artifact that holds as many weights as the classifier, and a quarter more in
+            a graph, where they have eight bits each.
+        harden_with: further images for the training of that copy alone, the more the better; given as anything that
+            `ce_detect.data.as_images` reads, without labels. The classifier's own training images will do.
+        secret_seed: seed of random interventions in the place of the public ``seed``; ``"random"`` draws it from the
+            operating system. It is stored in the artifact, its manifest and exported graphs, which then are secrets. A
+            recipe that names a seed is taken at its word.
+        cascade: whether the free statistics of one forward pass clear inputs first,
+            `ce_detect.heads.cascade.CLEARED` of the clean ones as far as the images can tell, and only the others meet
+            interventions, see `ce_detect.detector.cascade`. The budget then counts on average over clean traffic, and
+            buys larger interventions. The manifest says what is really cleared and what others cost; where that is
+            above the budget, a warning does. Not with ``harden``, and not without attacks.
+
+    Raises:
+        CalibrationError: a value that makes no sense, or two that exclude each other.
+    """
+
+    recipe: Recipe = field(default_factory=lambda: Recipe.load("default"))
+    fpr: float = 0.01
+    budget: float = 2.0
+    guarantee: conformal.Guarantee = "pac"
+    confidence: float = 0.95
+    seed: int = 0
+    attack_time: float | None = None
+    cache: Path | None = None
+    jobs: int | None = None
+    progress: Progress | None = None
     harden: int = 0
-    harden_images: Pixels | None = None
+    harden_with: Images | None = None
     secret_seed: int | None = None
     cascade: bool = False
+
+    @classmethod
+    def of(cls, settings: CalibrationSettings | None = None, **changes: Unpack[CalibrationOptions]) -> Self:
+        """Make settings from what users give.
+
+        Args:
+            settings: where the others come from; None for the defaults.
+            changes: by name.
+
+        Raises:
+            TypeError: a name that there is not; names the nearest.
+            CalibrationError: see the class.
+        """
+        known = [one.name for one in fields(cls)]
+        for name in changes:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1) or [", ".join(known)]
+                raise TypeError(f"no calibration setting {name!r}; did you mean {near[0]}?")
+        given: dict[str, Any] = {one: getattr(settings, one) for one in known} if settings is not None else {}
+        return cls(**{**given, **changes})
 
     @property
     def drawn(self) -> int:
         """Seed that random interventions draw from: the secret one, where there is one."""
         return self.seed if self.secret_seed is None else self.secret_seed
 
+    @property
+    def attack_seconds(self) -> float | None:
+        """The same as ``attack_time``."""
+        return self.attack_time
+
+    @property
+    def harden_images(self) -> Pixels | None:
+        """Pixels of ``harden_with``."""
+        return None if self.harden_with is None else self.harden_with.pixels
+
+    def within(self, bounds: Bounds) -> CalibrationSettings:
+        """The same with the images of ``harden_with`` scaled to the bounds of a classifier."""
+        return self if self.harden_with is None else replace(self, harden_with=self.harden_with.within(bounds))
+
     def __post_init__(self) -> None:
-        if not self.budget > 1:
-            raise CalibrationError(
-                f"budget = {self.budget}: a gated forward runs the model once, so it must be above 1.0; "
-                "2.0 means twice the time of the model alone"
-            )
-        if self.harden_images is not None and not self.harden:
-            raise CalibrationError("images to harden with, but harden = 0: ask for at least one round")
-        if self.cascade and self.harden:
-            raise CalibrationError(
-                f"cascade and harden = {self.harden} exclude each other: what the free statistics clear, a hardened "
-                "copy would never see, so an attacker would only have to convince them"
-            )
-        if self.cascade and self.recipe.head == "distance":
-            raise CalibrationError(
-                f"cascade: recipe {self.recipe.name!r} learns from clean images alone, and what a cascade may clear is "
-                "learned from attacks; take a recipe with attacks, such as 'default'"
-            )
-        if self.harden and self.recipe.head == "distance":
-            raise CalibrationError(
-                f"harden = {self.harden}: recipe {self.recipe.name!r} learns from clean images alone, and hardening "
-                "teaches attacks; take a recipe with attacks, such as 'default'"
-            )
+        for name, form in _FORMS.items():
+            object.__setattr__(self, name, form(getattr(self, name)))
+        _check_budget(self)
+        _check_cascade(self)
+        _check_hardening(self)
+
+
+def _recipe(given: str | Path | Recipe) -> Recipe:
+    return given if isinstance(given, Recipe) else Recipe.load(given)
+
+
+def _folder(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _seed(given: int | Literal["random"] | None) -> int | None:
+    return secrets.randbits(SECRET_BITS) if given == "random" else given
+
+
+def _images(given: Any) -> Images | None:
+    return None if given is None else as_images(given)
+
+
+_FORMS = {"recipe": _recipe, "cache": _folder, "secret_seed": _seed, "harden_with": _images}
+"""What brings a value that users give into the form of its field."""
+
+
+def _check_budget(settings: CalibrationSettings) -> None:
+    if not settings.budget > 1:
+        raise CalibrationError(
+            f"budget = {settings.budget}: a gated forward runs the model once, so it must be above 1.0; "
+            "2.0 means twice the time of the model alone"
+        )
+
+
+def _check_hardening(settings: CalibrationSettings) -> None:
+    if settings.harden_with is not None and not settings.harden:
+        raise CalibrationError("images to harden with, but harden = 0: ask for at least one round")
+    if settings.harden and settings.recipe.head == "distance":
+        raise CalibrationError(
+            f"harden = {settings.harden}: recipe {settings.recipe.name!r} learns from clean images alone, and "
+            "hardening teaches attacks; take a recipe with attacks, such as 'default'"
+        )
+
+
+def _check_cascade(settings: CalibrationSettings) -> None:
+    if settings.cascade and settings.harden:
+        raise CalibrationError(
+            f"cascade and harden = {settings.harden} exclude each other: what the free statistics clear, a hardened "
+            "copy would never see, so an attacker would only have to convince them"
+        )
+    if settings.cascade and settings.recipe.head == "distance":
+        raise CalibrationError(
+            f"cascade: recipe {settings.recipe.name!r} learns from clean images alone, and what a cascade may clear is "
+            "learned from attacks; take a recipe with attacks, such as 'default'"
+        )

@@ -1,10 +1,11 @@
-"""Manifests and reports, as plain data, in words and tables; needs no torch."""
+"""Manifests, and reports as plain data, in words and tables; needs no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from ce_detect.artifacts.manifest import CascadeFigures, Manifest, Promise
 from ce_detect.cli._output import decimal, exact_percent, percent, print_pairs, print_table
 
 Plain = Mapping[str, Any]
@@ -19,52 +20,52 @@ _CLEAN_ONLY = ("clean-only AUROC of successes", "clean-only detected of successe
 _CORRUPTION_HEADER = ("corruption", "n", "flagged", "flagged of same decision", "decision changed", "accuracy")
 
 
-def promise(manifest: Plain) -> str:
+def promise(manifest: Promise) -> str:
     """What the gate promises about clean inputs."""
-    limit = f"at most {exact_percent(manifest['fpr'])} of clean inputs flagged"
-    if manifest["guarantee"] == "marginal":
+    limit = f"at most {exact_percent(manifest.fpr)} of clean inputs flagged"
+    if manifest.guarantee == "marginal":
         return f"{limit}, on average over calibrations"
-    return f"{limit}, with confidence {exact_percent(manifest['confidence'])}"
+    return f"{limit}, with confidence {exact_percent(manifest.confidence)}"
 
 
-def cost(manifest: Plain) -> str:
+def cost(manifest: Manifest) -> str:
     """Measured cost of the gate and the budget it was given."""
-    budget = manifest["budget"]
-    allowed = "no limit" if budget is None else f"a budget of {budget:g}"
-    found = manifest["figures"].get("served_cost") or {}
-    served = {batch: found[batch] for batch in sorted(found, key=int)}
-    ratios = " / ".join(f"{ratio:.2f}" for ratio in served.values())
-    there = f"; in ONNX Runtime {ratios} in batches of {' / '.join(served)}" if served else ""
-    return f"{manifest['figures']['cost']:.2f} times the model alone, of {allowed}{there}{_cascade(manifest)}"
+    allowed = "no limit" if manifest.budget is None else f"a budget of {manifest.budget:g}"
+    figures = manifest.figures
+    sizes = " / ".join(sorted(figures.onnxruntime_cost, key=int))
+    there = f"; in ONNX Runtime {_ratios(figures.onnxruntime_cost)} in batches of {sizes}" if sizes else ""
+    cascade = "" if figures.cascade is None else _cascade(figures.cascade)
+    return f"{figures.cost:.2f} times the model alone, of {allowed}{there}{cascade}"
 
 
-def _cascade(manifest: Plain) -> str:
-    found = manifest["figures"].get("cascade")
-    if found is None:
-        return ""
-    attacked = found["cleared_attacked"].values()
+def _cascade(found: CascadeFigures) -> str:
+    attacked = found.cleared_attacked.values()
     beside = f" (and {percent(sum(attacked) / len(attacked))} of attacked ones)" if attacked else ""
-    others = f"{found['cost_of_others']:.2f}"
-    if served := found["served_cost_of_others"]:
-        others += f" (in ONNX Runtime {' / '.join(f'{served[batch]:.2f}' for batch in sorted(served, key=int))})"
-    cleared = f"{percent(found['cleared'])} are cleared early{beside}"
+    others = f"{found.cost_of_others:.2f}"
+    if found.onnxruntime_cost_of_others:
+        others += f" (in ONNX Runtime {_ratios(found.onnxruntime_cost_of_others)})"
+    cleared = f"{percent(found.cleared)} are cleared early{beside}"
     return f"; on average over clean inputs, of which {cleared}; others cost {others}"
 
 
-def print_gate(title: str, manifest: Plain, threshold: float) -> None:
+def _ratios(by_batch: Mapping[str, float]) -> str:
+    return " / ".join(f"{by_batch[batch]:.2f}" for batch in sorted(by_batch, key=int))
+
+
+def print_gate(title: str, manifest: Manifest, threshold: float) -> None:
     """Print what was chosen and what it promises."""
-    names, recipe = manifest["signature"]["names"], manifest["recipe"]
+    names, recipe = manifest.signature.names, manifest.recipe
     pairs = {
         "promise": promise(manifest),
         "threshold": f"{threshold:.4g}",
         "cost": cost(manifest),
         f"interventions ({len(names)})": "; ".join(names) or "none: free statistics of one forward alone",
-        "learned from": ", ".join(recipe["learned_from"]) or "clean images alone",
+        "learned from": ", ".join(recipe.learned_from) or "clean images alone",
     }
-    if recipe["corruptions"]:
-        listed = ", ".join(f"{table['kind']} {table['severity']}" for table in recipe["corruptions"])
+    if recipe.corruptions:
+        listed = ", ".join(f"{table['kind']} {table['severity']}" for table in recipe.corruptions)
         pairs["counts as clean"] = listed
-        pairs["also promised"] = f"the same of a mixture of which {exact_percent(recipe['corrupted'])} are so corrupted"
+        pairs["also promised"] = f"the same of a mixture of which {exact_percent(recipe.corrupted)} are so corrupted"
     print_pairs(title, pairs)
 
 

@@ -119,18 +119,19 @@ def command(
     check_writable(output)
     if harden_split is not None and harden_with is None:
         raise click.UsageError("--harden-split names a split of --harden-with, which is not given")
-    from ce_detect import DetectedModel, Recipe, load_data, load_model
+    from ce_detect import CalibrationSettings, DetectedModel, load_data, load_model
 
-    recipe = Recipe.load(settings.pop("recipe"))
-    images = load_data(data, split=split, limit=limit)
     further = None if harden_with is None else load_data(harden_with, split=harden_split)
+    asked = CalibrationSettings.of(harden_with=further, **settings)
+    images = load_data(data, split=split, limit=limit)
     guard = DetectedModel(load_model(model, weights), bounds=bounds, multi_label=multi_label, label=label)
     with shown_progress() as progress:
-        guard.calibrate(images, recipe=recipe, harden_with=further, progress=progress, **settings)
+        guard.calibrate(images, settings=asked, progress=progress)
     guard.save(output)
     if as_json:
         print_json({"output": str(output), "manifest": guard.manifest})
         return
-    print_gate(f"Calibrated: {output}", guard.manifest, guard.threshold)
-    if guard.manifest["figures"]["test"] is not None:
-        print_report("Test split", guard.manifest["figures"]["test"])
+    manifest = guard.calibrated.manifest
+    print_gate(f"Calibrated: {output}", manifest, guard.threshold)
+    if manifest.figures.test is not None:
+        print_report("Test split", manifest.figures.test)

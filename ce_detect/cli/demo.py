@@ -32,16 +32,16 @@ def command(fresh: bool, output: Path | None, as_json: bool, seed: int) -> None:
     """
     if output is not None:
         check_writable(output)
-    from ce_detect import Attack, Recipe
+    from ce_detect import Attack, CalibrationSettings, Recipe
     from ce_detect.guard.demonstration import Sizes, demonstrate
 
     recipe = Recipe.load("quick")
     shown = next(attack for attack in reversed(recipe.attacks) if attack.kind == "pgd")
     with shown_progress() as progress, _cache(fresh) as cache:
-        found = demonstrate(
-            sizes=Sizes(), recipe=recipe, fpr=0.05, budget=3.0, unseen=Attack.of("apgd-dlr"), shown=shown, seed=seed,
-            cache=cache, progress=progress, output=output,
-        )  # fmt: skip
+        settings = CalibrationSettings.of(
+            recipe=recipe, fpr=0.05, budget=3.0, seed=seed, cache=cache, progress=progress
+        )
+        found = demonstrate(settings, sizes=Sizes(), unseen=Attack.of("apgd-dlr"), shown=shown, output=output)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -49,7 +49,7 @@ def command(
     if triton is None:
         check_writable(path)
     from ce_detect import DetectedModel, load_data, load_model
-    from ce_detect.export import triton as repository
+    from ce_detect.guard import exporting
 
     images = None if data is None else load_data(data, split=split, limit=limit)
     loaded = DetectedModel.load(guard, load_model(model, weights))
@@ -57,7 +57,9 @@ def command(
         if triton is None:
             found = loaded.export(path, data=images, uint8=uint8)
         else:
-            path, found = repository.write(loaded, triton, name=name, data=images, uint8=uint8)
+            path, found = exporting.write_for_triton(
+                loaded.calibrated, loaded.wrapped, triton, name=name, data=images, uint8=uint8
+            )
     except ExportError as error:
         click.echo(f"error: {error}", err=True)
         context.exit(1)

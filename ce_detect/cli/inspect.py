@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
+from ce_detect.artifacts.manifest import Manifest, ModelPart
 from ce_detect.cli import _options as options
 from ce_detect.cli._figures import print_gate, print_report
 from ce_detect.cli._output import print_json, print_pairs
@@ -25,29 +25,29 @@ def command(guard: Path, as_json: bool, seed: int) -> None:
     artifact = Artifact.load(guard)
     manifest = artifact.manifest
     if as_json:
-        print_json(manifest)
+        print_json(manifest.plain())
         return
     print_gate(str(guard), manifest, artifact.tensors["threshold"].item())
     print_pairs("Calibrated for", _origin(manifest))
-    if manifest["figures"]["test"] is not None:
-        print_report("Test split of the calibration", manifest["figures"]["test"])
-    print_pairs("Versions", manifest["versions"])
+    if manifest.figures.test is not None:
+        print_report("Test split of the calibration", manifest.figures.test)
+    print_pairs("Versions", manifest.versions)
 
 
-def _origin(manifest: dict[str, Any]) -> dict[str, str]:
-    model, data, recipe = manifest["model"], manifest["data"], manifest["recipe"]
-    low, high = model["bounds"]
-    splits = ", ".join(f"{name} {size}" for name, size in data["splits"].items())
+def _origin(manifest: Manifest) -> dict[str, str]:
+    model, data, recipe = manifest.model, manifest.data, manifest.recipe
+    low, high = model.bounds
+    splits = ", ".join(f"{name} {size}" for name, size in data.splits.items())
     return {
-        "model": f"fingerprint {model['fingerprint'][:12]}, {_decision(model)}",
-        "inputs": f"{tuple(model['input_shape'])}, pixels in [{low:g}, {high:g}]",
-        "data": f"fingerprint {data['fingerprint'][:12]}, {data['images']} images ({splits})",
-        "recipe": f"{recipe['name']}, head {recipe['head']}, seed {manifest['seed']}",
+        "model": f"fingerprint {model.fingerprint[:12]}, {_decision(model)}",
+        "inputs": f"{model.input_shape}, pixels in [{low:g}, {high:g}]",
+        "data": f"fingerprint {data.fingerprint[:12]}, {data.images} images ({splits})",
+        "recipe": f"{recipe.name}, head {recipe.head}, seed {manifest.seed}",
     }
 
 
-def _decision(model: dict[str, Any]) -> str:
+def _decision(model: ModelPart) -> str:
     """What the model decides, in words."""
-    if model.get("label") is not None:
-        return f"label {model['label']} of several or not"
-    return f"{model['num_classes']} {'labels' if model.get('multi_label') else 'classes'}"
+    if model.label is not None:
+        return f"label {model.label} of several or not"
+    return f"{model.num_classes} {'labels' if model.multi_label else 'classes'}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ce_detect.artifacts.manifest import Promise
 from ce_detect.cli import _options as options
 from ce_detect.cli._figures import promise
 from ce_detect.cli._files import check_writable
@@ -76,7 +77,11 @@ def command(
     if as_json:
         print_json(found)
     else:
-        _print(str(data), found, promise(gate.manifest) if threshold is None else "none for a threshold of your own")
+        _print(
+            str(data),
+            found,
+            promise(Promise.of(gate.manifest)) if threshold is None else "none for a threshold of your own",
+        )
 
 
 def _check_installed() -> None:

@@ -46,19 +46,20 @@ def command(
     verdict flips.
     """
     from ce_detect import Attack, DetectedModel, load_data, load_model
+    from ce_detect.artifacts import upgrade
     from ce_detect.export import parity
 
     loaded = DetectedModel.load(guard, load_model(model, weights))
     opened = parity.session(graph)
-    if parity.manifest_of(opened) != loaded.manifest:
+    manifest = loaded.manifest
+    if upgrade.manifest(parity.manifest_of(opened), manifest["heads"]) != manifest:
         raise UsageError(f"{graph} was not exported from {guard}: their manifests differ; export it again")
     images = load_data(data, split=split, limit=limit)
+    attacks = tuple(Attack.of(name) for name in dict.fromkeys(names)) or None
     with shown_progress() as progress:
         found = parity.verify(
-            loaded.gate, loaded.manifest, opened, images,
-            attacks=tuple(Attack.of(name) for name in dict.fromkeys(names)) or None, seconds=attack_time,
-            progress=progress, **settings,
-        )  # fmt: skip
+            loaded.gate, manifest, opened, images, attacks=attacks, seconds=attack_time, progress=progress, **settings
+        )
     agree = all(part.agree for part in found.values())
     if as_json:
         print_json({"graph": str(graph), "agree": agree, "sets": {name: one.to_dict() for name, one in found.items()}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ Bounds = tuple[float, float]
 
 Setting = float | int | str | bool
 """A plain value, as a recipe or an artifact holds it."""
+
+HeadKind = Literal["mlp", "logistic", "distance"]
+"""Heads that a recipe can ask for."""
 
 Progress = Callable[[str, float, float], None]
 """Called with what is being done, the work done so far and the work in all."""

@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ce_detect import Attack, DetectedModel, Recipe, load_data, load_model
+from ce_detect.artifacts.manifest import Manifest
+from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import AttackedSet, attack_all
 from ce_detect.calibrate.cost.pytorch import BATCHES
 from ce_detect.calibrate.cost.timing import ratios
-from ce_detect.core.types import Progress
-from ce_detect.data import Images
+from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.core.types import Floats
+from ce_detect.data import Images, load_data
 from ce_detect.data.corruptions import MILD
+from ce_detect.demo.model import fashion_cnn
+from ce_detect.evaluate import report
+from ce_detect.guard.detected_model import DetectedModel
 
 MILDEST = tuple(corruption for corruption in MILD if corruption.severity == 1)
 """Benign change that the demo counts false alarms under."""
@@ -74,11 +78,11 @@ class Demonstration:
         report: figures on held-out images, see `ce_detect.evaluate.report.Report.to_dict`.
         unseen: names of the attacks that calibration did not contain.
         cost: time of a gated forward relative to the model alone, measured after all else.
-        judged: one image before and after an attack; empty where the attack never succeeds.
+        judged: verdicts on one image before and after an attack; empty where the attack never succeeds.
         seconds: time by stage.
     """
 
-    manifest: dict[str, Any]
+    manifest: Manifest
     threshold: float
     report: dict[str, Any]
     unseen: tuple[str, ...]
@@ -88,56 +92,43 @@ class Demonstration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {**asdict(self), "unseen": list(self.unseen), "judged": [asdict(judged) for judged in self.judged]}
+        found = {**asdict(self), "manifest": self.manifest.plain(), "unseen": list(self.unseen)}
+        return {**found, "judged": [asdict(example) for example in self.judged]}
 
 
 def demonstrate(
-    *, sizes: Sizes, recipe: Recipe, fpr: float, budget: float, unseen: Attack, shown: Attack, seed: int,
-    cache: Path | None, progress: Progress | None = None, output: Path | None = None,
-) -> Demonstration:  # fmt: skip
+    settings: CalibrationSettings, *, sizes: Sizes, unseen: Attack, shown: Attack, output: Path | None = None
+) -> Demonstration:
     """Do the main job on the embedded model and images.
 
     Args:
+        settings: of the calibration; the attacks of its recipe are also evaluated, with the next seed.
         sizes: how many images do what.
-        recipe: for calibration; its attacks are also evaluated.
-        fpr: largest share of clean inputs that may be flagged.
-        budget: largest cost of a gated forward relative to a bare one.
         unseen: one more attack to evaluate.
         shown: the attack on the image whose verdict is shown.
-        seed: seed of calibration; evaluation attacks with the next one.
-        cache: folder of attacked images, None for the user's.
-        progress: see `ce_detect.DetectedModel.calibrate`.
         output: where to keep the artifact.
     """
     stages = Stages()
     with stages("load the model and the images"):
         images = load_data("demo", limit=sizes.calibration + sizes.held_out)
-        model = load_model("demo")
+        model = fashion_cnn()
     calibration, held_out = images.subset(slice(sizes.calibration)), images.subset(slice(sizes.calibration, None))
     with stages("calibrate"):
-        guard = DetectedModel(model, bounds=images.bounds)
-        guard.calibrate(
-            calibration.x,
-            calibration.y,
-            recipe=recipe,
-            fpr=fpr,
-            budget=budget,
-            seed=seed,
-            cache=cache,
-            progress=progress,
-        )
+        guard = DetectedModel(model, bounds=images.bounds).calibrate(calibration.x, calibration.y, settings)
         if output is not None:
             guard.save(output)
     with stages("attack held-out images and evaluate"):
-        twins = attack_all(
-            guard.classifier, held_out.x[: sizes.attacked], _distinct((*recipe.attacks, unseen, shown)), seed=seed + 1,
-            cache=cache, progress=progress,
+        evaluated = _distinct((*settings.recipe.attacks, unseen))
+        attacked = attack_all(
+            guard.classifier, held_out.x[: sizes.attacked], _distinct((*evaluated, shown)), seed=settings.seed + 1,
+            cache=settings.cache, progress=settings.progress,
         )  # fmt: skip
-        report = _report(guard, held_out, {name: twins[name] for name in dict.fromkeys((*_names(recipe), unseen.name))})
-        judged = _judged(guard, held_out, twins[shown.name])
+        figures = _figures(guard, held_out, {attack.name: attacked[attack.name] for attack in evaluated})
+        judged = _before_and_after(guard, held_out, attacked[shown.name])
     with stages("measure the cost of the gate"):
         cost = _cost(guard, held_out.x[: max(BATCHES)])
-    return Demonstration(guard.manifest, guard.threshold, report, (unseen.name,), cost, judged, stages.seconds)
+    manifest = guard.calibrated.manifest
+    return Demonstration(manifest, guard.threshold, figures, (unseen.name,), cost, judged, stages.seconds)
 
 
 class Stages:
@@ -154,23 +145,17 @@ class Stages:
         self.seconds[name] = round(time.perf_counter() - start, 2)
 
 
-def _names(recipe: Recipe) -> tuple[str, ...]:
-    return tuple(attack.name for attack in recipe.attacks)
-
-
 def _distinct(attacks: tuple[Attack, ...]) -> tuple[Attack, ...]:
     return tuple({attack.name: attack for attack in attacks}.values())
 
 
-def _report(guard: DetectedModel, held_out: Images, twins: dict[str, AttackedSet]) -> dict[str, Any]:
-    from ce_detect.evaluate import report
-
-    return report.evaluate(
-        guard.gate, held_out.x, held_out.y, twins, target=guard.manifest["fpr"], corruptions=MILDEST
-    ).to_dict()
+def _figures(guard: DetectedModel, held_out: Images, attacked: dict[str, AttackedSet]) -> dict[str, Any]:
+    target = guard.calibrated.manifest.fpr
+    found = report.evaluate(guard.gate, held_out.x, held_out.y, attacked, target=target, corruptions=MILDEST)
+    return found.to_dict()
 
 
-def _judged(guard: DetectedModel, held_out: Images, twins: AttackedSet) -> tuple[Example, ...]:
+def _before_and_after(guard: DetectedModel, held_out: Images, twins: AttackedSet) -> tuple[Example, ...]:
     """Verdicts on the first image whose attack succeeds, before and after it: not a chosen one."""
     clean = held_out.x[twins.index]
     changed = np.flatnonzero(guard(clean).label != guard(twins.x).label)
@@ -182,7 +167,7 @@ def _judged(guard: DetectedModel, held_out: Images, twins: AttackedSet) -> tuple
     return tuple(_judge(guard, kind, shows, image) for kind, image in pairs)
 
 
-def _judge(guard: DetectedModel, kind: str, shows: str, image: NDArray[np.float32]) -> Example:
+def _judge(guard: DetectedModel, kind: str, shows: str, image: Floats) -> Example:
     result = guard(image[None])
     return Example(
         kind=kind,
@@ -194,7 +179,7 @@ def _judge(guard: DetectedModel, kind: str, shows: str, image: NDArray[np.float3
     )
 
 
-def _cost(guard: DetectedModel, x: NDArray[np.float32]) -> float:
+def _cost(guard: DetectedModel, x: Floats) -> float:
     batch = torch.from_numpy(x)
     with torch.inference_mode():
         return round(ratios(lambda: guard.model(batch), [lambda: guard.gate.judge(batch)])[0], 3)

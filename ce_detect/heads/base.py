@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    pass
+from ce_detect.core.types import HeadKind as HeadKind
 
 ROWS = 1024
 """Signatures that a head takes at a time: what it computes on the way is larger than they are."""
@@ -94,6 +93,3 @@ def _squashing(clean: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     spread = high - low
     fallback = np.maximum(clean.std(axis=0), 1e-6)
     return middle, np.where(spread > 1e-3 * fallback, spread, fallback)
-
-
-HeadKind = Literal["mlp", "logistic", "distance"]

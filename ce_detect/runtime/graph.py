@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ce_detect.artifacts.graph_format import FORMAT, OUTPUTS
+from ce_detect.artifacts.manifest import Runnable
 from ce_detect.core.errors import ArtifactError
 from ce_detect.runtime import providers as execution
 from ce_detect.runtime.providers import Provider
@@ -125,15 +126,13 @@ def _described(path: Path, metadata: Mapping[str, str]) -> Described:
         )
     try:
         manifest = json.loads(metadata[f"{_PREFIX}manifest"])
-        channels, height, width = (int(size) for size in manifest["model"]["input_shape"])
-        low, high = (float(bound) for bound in manifest["model"]["bounds"])
-        chunk, threshold = manifest["signature"]["chunk"], float(metadata[f"{_PREFIX}threshold"])
-        sound = min(channels, height, width, chunk or 1) >= 1 and -math.inf < low < high < math.inf
+        told, threshold = Runnable.of(manifest), float(metadata[f"{_PREFIX}threshold"])
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"the manifest of {path} cannot be read ({error!r}){_REMEDY}") from error
-    if not sound:
+    (low, high), chunk = told.model.bounds, told.signature.chunk
+    if min(*told.model.input_shape, chunk or 1) < 1 or not -math.inf < low < high < math.inf:
         raise ArtifactError(f"the manifest of {path} makes no sense: {manifest['model']}{_REMEDY}")
-    return Described(manifest, threshold, (channels, height, width), (low, high), chunk)
+    return Described(manifest, threshold, told.model.input_shape, told.model.bounds, chunk)
 
 
 def _pixels(path: Path, session: Any) -> type[np.float32 | np.uint8]:

@@ -87,7 +87,7 @@ def test_images_of_the_calibration_are_known_again(
         caplog.clear()
         loaded.evaluate(images.subset(slice(500, 550)), **settings)
     assert "used in calibration" not in caplog.text
-    assert len(guard._calibration.seen) == 450
+    assert len(guard.calibrated.seen) == 450
 
 
 def test_grey_levels_are_scaled_to_the_bounds_of_the_model(cache: Path, tmp_path: Path) -> None:

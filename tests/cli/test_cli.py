@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from support.command_line import Called, call, call_without
 
+from ce_detect.artifacts.manifest import Promise
 from ce_detect.cli import doctor
 from ce_detect.cli._figures import mean_detection, promise
 from ce_detect.cli._group import COMMANDS
@@ -356,19 +357,18 @@ def test_calibration_images_are_called_out(calibrated: Calibrated) -> None:
 
 def test_demonstration(calibrated: Calibrated) -> None:
     """The demo's run, on few images and with one-step attacks, fills everything that the demo prints."""
-    from ce_detect import Attack, Recipe
+    from ce_detect import Attack, CalibrationSettings
     from ce_detect.cli import demo
     from ce_detect.guard.demonstration import Sizes, demonstrate
 
+    settings = CalibrationSettings.of(
+        recipe=calibrated.folder / "tiny.toml", fpr=0.05, cache=calibrated.folder / "cache"
+    )
     found = demonstrate(
+        settings,
         sizes=Sizes(calibration=400, held_out=100, attacked=64),
-        recipe=Recipe.load(calibrated.folder / "tiny.toml"),
-        fpr=0.05,
-        budget=2.0,
         unseen=Attack.of("fgsm", eps="2/255"),
         shown=Attack.of("pgd", max_iter=5),
-        seed=0,
-        cache=calibrated.folder / "cache",
     )
     assert list(found.report["attacks"]) == ["fgsm 8/255", "fgsm 2/255"]
     assert len(found.report["corruptions"]) == 7
@@ -478,11 +478,10 @@ def test_time_in_words(seconds: float, words: str) -> None:
 
 def test_promise_in_words() -> None:
     """The two guarantees read differently."""
-    pac = {"fpr": 0.01, "guarantee": "pac", "confidence": 0.9}
+    pac = Promise(fpr=0.01, guarantee="pac", confidence=0.9)
+    marginal = Promise(fpr=0.01, guarantee="marginal", confidence=0.9)
     assert promise(pac) == "at most 1 % of clean inputs flagged, with confidence 90 %"
-    assert (
-        promise({**pac, "guarantee": "marginal"}) == "at most 1 % of clean inputs flagged, on average over calibrations"
-    )
+    assert promise(marginal) == "at most 1 % of clean inputs flagged, on average over calibrations"
 
 
 def test_mean_detection_leaves_out_attacks_without_success() -> None:

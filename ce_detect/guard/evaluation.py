@@ -1,0 +1,114 @@
+"""A calibrated detector on new images: under attack, and under attacks that know it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from ce_detect.attacks import Attack
+from ce_detect.attacks.generation import attack_all
+from ce_detect.calibrate.pipeline import Calibrated
+from ce_detect.core.types import Progress
+from ce_detect.data import Images
+from ce_detect.data.corruptions import MILD, Corruption
+from ce_detect.data.splits import identities
+from ce_detect.evaluate import report
+from ce_detect.redteam import red_team
+from ce_detect.redteam.settings import Plan
+
+logger = logging.getLogger("ce_detect")
+
+
+class EvaluationOptions(TypedDict, total=False):
+    """What an evaluation is asked for, see `evaluate`."""
+
+    attacks: tuple[Attack, ...] | None
+    corruptions: tuple[Corruption, ...]
+    seed: int
+    cache: str | Path | None
+    jobs: int | None
+    attack_time: float | None
+    progress: Progress | None
+
+
+class RedTeamOptions(TypedDict, total=False):
+    """What a red team is asked for, see `redteam`."""
+
+    plan: Plan | None
+    secret_seeds: bool
+    progress: Progress | None
+
+
+def evaluate(
+    calibrated: Calibrated,
+    images: Images,
+    *,
+    attacks: tuple[Attack, ...] | None = None,
+    corruptions: tuple[Corruption, ...] = MILD,
+    seed: int = 1,
+    cache: str | Path | None = None,
+    jobs: int | None = None,
+    attack_time: float | None = None,
+    progress: Progress | None = None,
+) -> report.Report:
+    """Attack images that calibration did not see and measure the gate on them and on their clean twins.
+
+    Args:
+        calibrated: the gate and its manifest.
+        images: clean, within the bounds; labels are optional.
+        attacks: what to do, by default the attacks of the recipe.
+        corruptions: benign changes to count false alarms under, by default all mild ones.
+        seed: seed of the attacks and of the corruptions.
+        cache: see `ce_detect.CalibrationSettings`, as all that follow.
+        jobs: processes that make attacked images.
+        attack_time: seconds after which no new chunk of images is attacked.
+        progress: called with what is being done, work done and work in all.
+    """
+    _warn_of_calibration_images(calibrated, images)
+    gate, manifest = calibrated.gate, calibrated.manifest
+    if attacks is None:
+        attacks = tuple(Attack.of(**spec) for spec in manifest.recipe.attacks)
+    attacked = attack_all(
+        gate.signature.classifier, images.pixels, attacks, seed=seed, cache=None if cache is None else Path(cache),
+        jobs=jobs, seconds=attack_time, progress=progress,
+    )  # fmt: skip
+    return report.evaluate(
+        gate, images.pixels, images.y, attacked, target=manifest.fpr, corruptions=corruptions, seed=seed
+    )
+
+
+def redteam(
+    calibrated: Calibrated,
+    images: Images,
+    *,
+    plan: Plan | None = None,
+    secret_seeds: bool = False,
+    progress: Progress | None = None,
+) -> red_team.RedTeam:
+    """Attack classifier and gate together, see `ce_detect.redteam.red_team`.
+
+    Args:
+        calibrated: the gate.
+        images: clean, within the bounds; none of which calibration saw.
+        plan: what the attacker may do, by default `ce_detect.redteam.settings.Plan()`.
+        secret_seeds: the attacker does not know the seeds of the gate's random interventions.
+        progress: called with what is being done, work done and work in all.
+
+    Raises:
+        UsageError: secret seeds of a gate in which nothing is random.
+    """
+    _warn_of_calibration_images(calibrated, images)
+    return red_team.redteam_gate(
+        calibrated.gate, images.x, plan or Plan(), secret_seeds=secret_seeds, progress=progress
+    )
+
+
+def _warn_of_calibration_images(calibrated: Calibrated, images: Images) -> None:
+    used = int(np.isin(identities(images.pixels), calibrated.seen).sum())
+    if used:
+        logger.warning(
+            "%d of these %d images were used in calibration; figures on new ones will be worse", used, len(images)
+        )

@@ -1,0 +1,139 @@
+"""The model behind a gate, and what is known about how to read it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from torch import nn
+
+from ce_detect.classifiers import wrapping
+from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.loading import from_onnx
+from ce_detect.core.errors import CalibrationError, NotCalibratedError
+from ce_detect.core.types import Bounds
+from ce_detect.data import Images, as_images, validation
+
+
+class Reading(TypedDict, total=False):
+    """How a model is read; what is not given is found.
+
+    Attributes:
+        input_shape: ``(channels, height, width)``; found from the calibration images when not given.
+        bounds: smallest and largest valid pixel value; found from the calibration images when not given.
+        sites: names of the hidden tensors where interventions may happen; found in the model when not given.
+        multi_label: whether several labels may hold at once (a model trained with a sigmoid a label, which must not be
+            part of it). The decision is the top label.
+        label: watch this label of a multi-label model alone: the decision is 1 where its logit is above 0, else 0.
+    """
+
+    input_shape: tuple[int, int, int] | None
+    bounds: Bounds | None
+    sites: tuple[str, ...] | None
+    multi_label: bool
+    label: int | None
+
+
+class WrappedModel:
+    """A model, and its classifier once shape and bounds of its inputs are known.
+
+    Attributes:
+        model: in eval mode.
+
+    Args:
+        model: a module, or the path of an ``.onnx`` file.
+        input_shape: see `Reading`, as all that follow.
+        bounds: smallest and largest valid pixel value.
+        sites: names of hidden tensors.
+        multi_label: whether several labels may hold at once.
+        label: watch this one.
+
+    Raises:
+        ModelError: the model cannot be wrapped as it is.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | str | Path,
+        *,
+        input_shape: tuple[int, int, int] | None = None,
+        bounds: Bounds | None = None,
+        sites: tuple[str, ...] | None = None,
+        multi_label: bool = False,
+        label: int | None = None,
+    ) -> None:
+        self.model = module(model)
+        self._shape, self._bounds = input_shape, bounds
+        self._reading: dict[str, Any] = {"sites": sites, "multi_label": multi_label, "label": label}
+        self._classifier: Classifier | None = None
+        if input_shape is not None and bounds is not None:
+            self._classifier = self._wrapped(input_shape, bounds)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The wrapped classifier.
+
+        Raises:
+            NotCalibratedError: its input shape and bounds are not known yet.
+        """
+        if self._classifier is None:
+            raise NotCalibratedError("input shape and bounds are not known yet: give both, or calibrate")
+        return self._classifier
+
+    @property
+    def timed(self) -> nn.Module:
+        """The model as its user runs it, whose time is 1.0 in a budget."""
+        return wrapping.at_float32(self.model)
+
+    def fitted(self, x: Any, y: Any = None) -> Images:
+        """Wrap the model for images, anew, since its weights may have changed.
+
+        Returns:
+            The images within the bounds.
+
+        Raises:
+            CalibrationError: bounds that are none.
+        """
+        images = as_images(x, y)
+        bounds = self._bounds or images.bounds or validation.found_bounds(images.pixels)
+        shape = self._shape or validation.found_shape(images.pixels.shape)
+        self._classifier = self._wrapped(shape, bounds)
+        return images.within(bounds)
+
+    def images(self, x: Any, y: Any = None) -> Images:
+        """Read images for the classifier, within its bounds.
+
+        Raises:
+            InputError: they cannot be judged.
+        """
+        images = as_images(x, y).within(self.classifier.bounds)
+        validation.check_all(images.pixels, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
+        return images
+
+    def on_cpu(self) -> Classifier:
+        """The classifier on the CPU: a copy where it is elsewhere."""
+        here = self.classifier
+        if here.device.type == "cpu":
+            return here
+        channels, height, width = here.input_shape
+        reading = {**self._reading, "sites": here.sites}
+        return wrapping.wrap(
+            copy.deepcopy(self.model).cpu(), input_shape=(channels, height, width), bounds=here.bounds, **reading
+        )
+
+    def _wrapped(self, shape: tuple[int, int, int], bounds: Bounds) -> Classifier:
+        low, high = bounds
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise CalibrationError(f"bounds = {bounds} are not (smallest, largest) valid pixel values")
+        return wrapping.wrap(self.model, input_shape=shape, bounds=bounds, **self._reading)
+
+
+def module(model: nn.Module | str | Path) -> nn.Module:
+    """The model as a module in eval mode, read from its file where it is the name of one.
+
+    Raises:
+        ModelError: neither a module in eval mode nor an ONNX file.
+    """
+    return wrapping.unwrapped(from_onnx(model) if isinstance(model, str | Path) else model)
