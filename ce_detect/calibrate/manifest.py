@@ -8,7 +8,7 @@ import platform
 from typing import Any
 
 from ce_detect.calibrate.dataset import CalibrationData
-from ce_detect.calibrate.search.search import Chosen
+from ce_detect.calibrate.search.ledger import Chosen
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.core.version import VERSION
 from ce_detect.data import splits
