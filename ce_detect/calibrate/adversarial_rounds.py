@@ -49,10 +49,14 @@ STEPS = 40
 ATTACKS: tuple[Descent, ...] = (Selective(), JointMargin())
 """Attacks; images take them in turn."""
 
-MEASURED = 64
+RADIUS_IMAGES = 64
 """Images on which that median is measured."""
 
-_LEVELS = np.geomspace(1 / 2040, 1 / 8, 64)
+RADIUS_STEPS = 20
+"""Gradient steps of the attacks that measure it."""
+
+RADIUS_LEVELS = np.geomspace(1 / 2040, 1 / 8, 64)
+"""Perturbations that are tried for it, as shares of the pixel range."""
 
 Tables = dict[str, heads.Table]
 
@@ -61,18 +65,18 @@ def harden(
     gate: GateModule,
     sets: dict[str, heads.Sets],
     tables: Tables,
-    learned: Callable[[Tables], GateModule],
-    request: CalibrationSettings,
+    fit: Callable[[Tables], GateModule],
+    settings: CalibrationSettings,
     reach: float,
 ) -> tuple[GateModule, list[dict[str, Any]]]:
-    """Attack and fit again, ``request.harden`` times.
+    """Attack and fit again, ``settings.harden`` times.
 
     Args:
         gate: what was calibrated.
         sets: the splits ``"fit"`` and ``"select"``.
         tables: their signatures.
-        learned: makes a gate with the same signature from signatures.
-        request: says how many rounds, and where attacked images are kept.
+        fit: makes a gate with the same signature from signatures.
+        settings: say how many rounds, and where attacked images are kept.
         reach: see `median_radius`.
 
     Returns:
@@ -80,29 +84,29 @@ def harden(
         passed the gate they were made for, and the share that passes the gate that learned them.
     """
     figures = []
-    for turn in range(1, request.harden + 1):
+    for turn in range(1, settings.harden + 1):
         name = f"adaptive-round-{turn}"
         found = {
-            split: _attacked(gate, _turned(part.clean, turn, IMAGES[split]), reach, name, request)
+            split: _attacked(gate, _turned(part.clean, turn, IMAGES[split]), reach, name, settings)
             for split, part in sets.items()
             if len(part.clean)
         }
-        before = gate
-        tables = {split: _with(table, name, before, found.get(split)) for split, table in tables.items()}
-        gate = learned(tables)
-        seen = torch.from_numpy(np.concatenate([part.x for part in found.values()]))
-        figures.append(
-            {
-                "name": name,
-                "examples": len(seen),
-                "reaches": [round(factor * reach, 6) for factor in REACHES],
-                "passed_before": _passing(before, seen),
-                "passes_after": _passing(gate, seen),
-            }
-        )
-        if request.progress is not None:
-            request.progress("harden: rounds", turn, request.harden)
+        tables = {split: _with(table, name, gate, found.get(split)) for split, table in tables.items()}
+        before, gate = gate, fit(tables)
+        figures.append(_figures(name, found, before, gate, reach))
+        if settings.progress is not None:
+            settings.progress("harden: rounds", turn, settings.harden)
     return gate, figures
+
+
+def median_radius(classifier: Any, clean: Pixels) -> float:
+    """Median perturbation with which half of some images fool the classifier alone, in pixel values."""
+    low, high = classifier.bounds
+    levels = RADIUS_LEVELS * (high - low)
+    x = torch.from_numpy(np.asarray(clean[:RADIUS_IMAGES])).to(classifier.device)
+    alone = Alone(classifier)
+    found, _ = radii(alone, Case.of(alone, x), levels, steps=RADIUS_STEPS, attacks=(Selective(),))
+    return float(np.quantile(np.minimum(found, levels[-1]), 0.5, method="inverted_cdf"))
 
 
 def _turned(x: Pixels, turn: int, most: int) -> Pixels:
@@ -111,24 +115,30 @@ def _turned(x: Pixels, turn: int, most: int) -> Pixels:
 
 
 def _with(table: heads.Table, name: str, gate: GateModule, found: AttackedSet | None) -> heads.Table:
+    """Signatures with those of the attacked images beside."""
     if found is None:
         return table
     return heads.Table(table.clean, {**table.attacked, name: heads.features(gate.signature, found.pixels)})
 
 
+def _figures(
+    name: str, found: dict[str, AttackedSet], before: GateModule, after: GateModule, reach: float
+) -> dict[str, Any]:
+    examples = torch.from_numpy(np.concatenate([part.x for part in found.values()]))
+    return {
+        "name": name,
+        "examples": len(examples),
+        "reaches": [round(factor * reach, 6) for factor in REACHES],
+        "passed_before": _passing(before, examples),
+        "passes_after": _passing(after, examples),
+    }
+
+
 def _passing(gate: GateModule, x: torch.Tensor) -> float | None:
+    """Share of inputs that a gate does not flag; None of no inputs."""
     if not len(x):
         return None
     return round(float((judged(Gated(gate), x).score <= gate.threshold).float().mean()), 4)
-
-
-def median_radius(classifier: Any, clean: Pixels) -> float:
-    """Median perturbation with which half of some images fool the classifier alone, in pixel values."""
-    low, high = classifier.bounds
-    x = torch.from_numpy(np.asarray(clean[:MEASURED])).to(classifier.device)
-    alone = Alone(classifier)
-    found, _ = radii(alone, Case.of(alone, x), _LEVELS * (high - low), steps=20, attacks=(Selective(),))
-    return float(np.quantile(np.minimum(found, _LEVELS[-1] * (high - low)), 0.5, method="inverted_cdf"))
 
 
 def _attacked(gate: GateModule, clean: Pixels, reach: float, name: str, request: CalibrationSettings) -> AttackedSet:

@@ -97,10 +97,7 @@ def test_missing_normalisation_is_named(caplog: pytest.LogCaptureFixture, demo_i
     dark = demo_images.x * np.float32(0.4) + np.float32(0.5)
     inside = Normalized(fashion_cnn(), mean=-MEAN / STD, std=1 / STD)  # takes what was normalised outside
     told = warnings_of(caplog, inside, dark, demo_images.y)
-    assert (
-        "if you normalise by mean and standard deviation; those of these images are ce_detect.classifiers.normalization."
-        in told
-    )
+    assert "if you normalise by mean and standard deviation; those of these images are ce_detect.Normalized(" in told
     assert "Normalized(model, mean=[0.6" in told
 
 

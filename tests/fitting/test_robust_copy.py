@@ -18,10 +18,8 @@ from torch import Tensor, nn
 
 from ce_detect import CalibrationError, DetectedModel
 from ce_detect.calibrate import adversarial_rounds
-from ce_detect.calibrate.recipe import Recipe
 from ce_detect.classifiers import batchnorm
 from ce_detect.classifiers.wrapping import wrap
-from ce_detect.data.splits import identities
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.evaluate.metrics import auroc
 from ce_detect.features.effects import EFFECTS
@@ -58,7 +56,7 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(robust_copy, "IMAGES", 90 * 32)
     monkeypatch.setattr(adversarial_rounds, "IMAGES", {"fit": 20, "select": 10})
     monkeypatch.setattr(adversarial_rounds, "STEPS", 4)
-    monkeypatch.setattr(adversarial_rounds, "MEASURED", 16)
+    monkeypatch.setattr(adversarial_rounds, "RADIUS_IMAGES", 16)
 
 
 def seen_by(copy: RobustCopy, x: Tensor) -> Tensor:
@@ -183,63 +181,6 @@ def test_several_labels_are_kept_by_their_signs() -> None:
     found = trained(cache() / "many", many, 0.005)
     signs = many.resume(found.site, found(x), x) > 0
     assert (signs == (many.logits(x) > 0)).float().mean() > 0.8
-
-
-def test_images_of_the_calibration_are_left_out_of_those_given(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What is tested, or sets the threshold, is not trained on even when it is given to harden with.
-
-    What was trained on is known: figures on it come with a warning.
-    """
-    shown: list[Any] = []
-    monkeypatch.setattr(robust_copy, "trained", lambda _, copy, x, *args, **more: shown.append(np.asarray(x[:])))
-    guard = DetectedModel(fashion_cnn())
-    everything = np.concatenate([images().x, fresh().numpy()])
-    guard.calibrate(
-        images().x, recipe=QUICK, fpr=0.1, budget=math.inf, jobs=1, cache=cache(), harden=1, harden_with=everything
-    )
-    (x,) = shown
-    fitted = len(x) - len(fresh())
-    assert 0 < fitted < len(images())
-    assert np.isin(identities(fresh().numpy()), identities(x)).all()
-    assert np.isin(identities(images().x), identities(x)).sum() == fitted
-    with caplog.at_level(logging.WARNING, "ce_detect"):
-        guard.evaluate(fresh().numpy(), attacks=())
-    assert "200 of these 200 images were used in calibration" in caplog.text
-
-
-def test_copy_that_does_not_fit_is_said_before_it_is_trained(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A whole forward pass more is above a budget of 1.5; the detector is then made without, and says what would do."""
-
-    def never(*args: Any, **more: Any) -> None:
-        raise AssertionError
-
-    monkeypatch.setattr(robust_copy, "trained", never)
-    settings: dict[str, Any] = {"recipe": QUICK, "fpr": 0.1, "budget": 1.5, "jobs": 1, "cache": cache()}
-    with caplog.at_level(logging.WARNING, "ce_detect"):
-        guard = DetectedModel(fashion_cnn()).calibrate(images().x, harden=1, **settings)
-    assert "too much for a budget of 1.50" in caplog.text
-    assert not any(isinstance(module, RobustCopy) for module in guard.gate.signature.interventions)
-
-
-def test_images_to_harden_with_need_hardening() -> None:
-    """Images that nothing would be done with are an error."""
-    with pytest.raises(CalibrationError, match="harden = 0"):
-        DetectedModel(fashion_cnn()).calibrate(images().x, recipe=QUICK, harden_with=images().x)
-
-
-def test_recipe_does_not_name_the_copy() -> None:
-    """A copy that nobody trains would be worth nothing."""
-    recipe = Recipe.parse(
-        "named", {"intervention": [{"kind": "RobustCopy", "site": "x"}], "attack": [{"kind": "fgsm"}]}
-    )
-    with pytest.raises(CalibrationError, match="harden = 1"):
-        DetectedModel(fashion_cnn()).calibrate(
-            images().x, recipe=recipe, fpr=0.1, budget=math.inf, jobs=1, cache=cache()
-        )
 
 
 class Sum(Head):

@@ -1,4 +1,4 @@
-"""What a gate costs where it is served: its fused graph over the graph of the bare model, in ONNX Runtime."""
+"""What a gate costs in ONNX Runtime: its fused graph over the graph of the bare model."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ce_detect.calibrate.cost import timing
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
 from ce_detect.detector.gate import GateModule
+from ce_detect.export import fused_graph
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -62,8 +63,6 @@ class OnnxRuntimeCost:
     def _ratios(
         self, gate: GateModule, batches: Sequence[Sequence[Tensor]], timed: Callable[..., list[float]]
     ) -> list[float]:
-        from ce_detect.export import fused_graph
-
         if self._bare is None:
             self._bare = _opened(fused_graph.bare(self._classifier))
         bare, gated, found = self._bare, _opened(fused_graph.fused(gate, {})), []
