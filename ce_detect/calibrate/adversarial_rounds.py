@@ -7,17 +7,12 @@ other split is attacked.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import AttackedSet
@@ -32,10 +27,8 @@ from ce_detect.redteam.joint_margin import JointMargin
 from ce_detect.redteam.radii import Case, judged, radii
 from ce_detect.redteam.selective import Selective
 from ce_detect.redteam.target import Alone, Gated, Target, margin
-from ce_detect.storage import atomic
+from ce_detect.storage.cache import Arrays, Cache, digest
 from ce_detect.storage.folders import cache_folder
-
-logger = logging.getLogger("ce_detect")
 
 IMAGES = {"fit": 320, "select": 120}
 """Images that are attacked in a round, at most."""
@@ -143,27 +136,17 @@ def _passing(gate: GateModule, x: torch.Tensor) -> float | None:
 
 def _attacked(gate: GateModule, clean: Pixels, reach: float, name: str, request: CalibrationSettings) -> AttackedSet:
     """Adaptive examples that fool the classifier, whether or not they pass; from the cache where they are there."""
-    folder = (request.cache or cache_folder()) / "adaptive"
     x = np.asarray(clean)
-    path = folder / f"{_key(gate, x, reach)}.safetensors"
-    found = _read(path, x.shape) if path.is_file() else None
-    if found is None:
-        found = _run(gate, torch.from_numpy(x), reach).cpu().numpy()
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, save({"x": found}))
+
+    def made() -> Arrays:
+        return {"x": _run(gate, torch.from_numpy(x), reach).cpu().numpy()}
+
+    cache = Cache(request.cache or cache_folder(), "adaptive", content="adaptive examples")
+    found = cache.get(_key(gate, x, reach), {"x": x.shape}, made)["x"]
     case = Case.of(Alone(gate.signature.classifier), torch.from_numpy(x))
     fooled = margin(judged(Alone(gate.signature.classifier), torch.from_numpy(found)).logits, case.labels) < 0
     settings = (("reach", reach), ("steps", STEPS))
     return AttackedSet(Attack("adaptive", settings, name), found, np.arange(len(x))).subset(fooled.numpy())
-
-
-def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
-    try:
-        found: NDArray[np.float32] = load(path.read_bytes())["x"]
-    except Exception as error:  # noqa: BLE001  safetensors raises a bare Exception subclass
-        logger.warning("adaptive examples in %s cannot be read (%s); making them again", path, error)
-        return None
-    return found if found.shape == shape else None
 
 
 def _run(gate: GateModule, x: torch.Tensor, reach: float) -> torch.Tensor:
@@ -181,10 +164,11 @@ def _run(gate: GateModule, x: torch.Tensor, reach: float) -> torch.Tensor:
 
 
 def _key(gate: GateModule, x: NDArray[np.float32], reach: float) -> str:
-    attacks = [attack.name for attack in ATTACKS]
-    names = [str(module.name) for module in gate.signature.interventions]
-    described = [VERSION, attacks, REACHES, STEPS, reach, names]
-    digest = hashlib.sha256(json.dumps(described).encode() + x.tobytes())
-    for name, tensor in sorted(gate.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return digest(
+        version=VERSION,
+        attacks=[attack.name for attack in ATTACKS],
+        settings=[REACHES, STEPS, reach],
+        interventions=[str(module.name) for module in gate.signature.interventions],
+        gate={name: value.detach().cpu().numpy() for name, value in gate.state_dict().items()},
+        images=x,
+    )

@@ -10,8 +10,6 @@ that a graph stores them in a quarter of the bytes of the classifier's, see `ce_
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from copy import deepcopy
 from pathlib import Path
@@ -19,8 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from ce_detect.artifacts import int8
 from ce_detect.classifiers import batchnorm
@@ -32,7 +29,7 @@ from ce_detect.data.lazy import Pixels
 from ce_detect.data.splits import fingerprint
 from ce_detect.fitting.interventions import flops
 from ce_detect.interventions import RobustCopy
-from ce_detect.storage import atomic
+from ce_detect.storage.cache import Arrays, Cache, digest
 
 logger = logging.getLogger("ce_detect")
 
@@ -107,11 +104,16 @@ def trained(
     if len(x) < BATCH:
         return _without(f"{len(x)} images are too few to train it on, at least {BATCH} are needed")
     assert copy.layers is not None
-    path = folder / "hardened" / f"{_key(classifier, copy, x, reach, seed)}.safetensors"
-    if not (path.is_file() and _read(copy.layers, path)):
+    layers = copy.layers
+
+    def weights() -> Arrays:
         _train(classifier, copy, x, RADII * reach, seed, progress)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, save({name: value.contiguous() for name, value in copy.layers.state_dict().items()}))
+        return {name: value.cpu().numpy() for name, value in layers.state_dict().items()}
+
+    known = Cache(folder, "hardened", content="weights of a hardened copy")
+    shapes = {name: tuple(value.shape) for name, value in layers.state_dict().items()}
+    found = known.get(_key(classifier, copy, x, reach, seed), shapes, weights)
+    layers.load_state_dict({name: torch.from_numpy(value) for name, value in found.items()})
     rounded(copy)
     return copy
 
@@ -128,16 +130,6 @@ def _without(why: str) -> RobustCopy | None:
     """No copy, and a warning that says why."""
     logger.warning("no hardened copy: %s", why)
     return None
-
-
-def _read(layers: nn.Module, path: Path) -> bool:
-    """Take weights from a file; False, and a warning, where they are not there."""
-    try:
-        layers.load_state_dict(load(path.read_bytes()))
-    except Exception as error:  # noqa: BLE001  safetensors raises a bare Exception subclass
-        logger.warning("the hardened copy in %s cannot be read (%s); training it again", path, error)
-        return False
-    return True
 
 
 def _train(classifier: Any, copy: RobustCopy, x: Pixels, eps: float, seed: int, progress: Progress | None) -> None:
@@ -202,8 +194,13 @@ def _steps(classifier: Any) -> int:
 
 
 def _key(classifier: Any, copy: RobustCopy, x: Pixels, reach: float, seed: int) -> str:
-    described = [
-        _FORMAT, VERSION, classifier.fingerprint(), classifier.bounds, copy.name, fingerprint(x), reach,
-        seed, RADII, BATCH, _steps(classifier), RATE, OVERSHOOT, SHIFT,
-    ]  # fmt: skip
-    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
+    return digest(
+        format=_FORMAT,
+        version=VERSION,
+        classifier=[classifier.fingerprint(), classifier.bounds],
+        copy=copy.name,
+        images=fingerprint(x),
+        reach=reach,
+        seed=seed,
+        training=[RADII, BATCH, _steps(classifier), RATE, OVERSHOOT, SHIFT],
+    )

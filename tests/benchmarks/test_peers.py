@@ -19,6 +19,7 @@ from peers.protocol import Peer
 
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import AttackedSet
+from ce_detect.attacks.run import run
 from ce_detect.calibrate.cost.timing import ratios
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.classifiers.wrapping import wrap
@@ -53,7 +54,7 @@ def attacked(start: int, stop: int) -> tuple[Images, dict[str, AttackedSet]]:
     clean = Images(x[TRAINED + start : TRAINED + stop], y[TRAINED + start : TRAINED + stop])
     sets = {}
     for name, attack in OBVIOUS.items():
-        twins = attack.run(classifier(), clean.x, batch_size=64)
+        twins = run(attack, classifier(), clean.x, batch_size=64)
         with torch.no_grad():
             label, changed = (classifier().logits(torch.from_numpy(part)).argmax(1) for part in (clean.x, twins))
         success = (label != changed).numpy()
