@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from ce_detect.cli._figures import promise
 from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import percent, print_json, print_pairs
 from ce_detect.cli._progress import in_words, shown_progress
-from ce_detect.core.errors import MissingExtraError
+from ce_detect.core.extras import module
 
 if TYPE_CHECKING:
     from ce_detect.scan.checkpoints import Parts
@@ -58,7 +57,7 @@ def command(
     """
     check_writable(out)
     began = time.monotonic()
-    _check_installed()
+    module("pyarrow", "A table of verdicts", extra="scan")
     from ce_detect.runtime import Gate
     from ce_detect.scan import ray, scan
     from ce_detect.scan.sources import opened
@@ -77,16 +76,6 @@ def command(
         print_json(found)
     else:
         _print(str(data), found, promise(gate.manifest) if threshold is None else "none for a threshold of your own")
-
-
-def _check_installed() -> None:
-    """Refuse before the work.
-
-    Raises:
-        MissingExtraError: what writes the table is not installed.
-    """
-    if importlib.util.find_spec("pyarrow") is None:
-        raise MissingExtraError("pyarrow", "scan", "A table of verdicts")
 
 
 @contextmanager

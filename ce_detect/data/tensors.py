@@ -49,13 +49,13 @@ def _from_numpy(x: Floats) -> Tensor:
     return torch.from_numpy(x if x.flags.writeable else x.copy())
 
 
-def scaled(levels: Tensor, bounds: tuple[float, float]) -> Tensor:
+def scaled(levels: Tensor, bounds: Bounds) -> Tensor:
     """Pixels within the bounds from grey levels of 0 to 255."""
     low, high = bounds
     return levels.float() / (255 / (high - low)) + low
 
 
-def quantised(x: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def quantised(x: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
     """Grey levels ``(n, height, width, channels)`` nearest to pixels, and the pixels that they stand for."""
     low, high = bounds
     levels = ((x - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)

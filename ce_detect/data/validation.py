@@ -19,7 +19,7 @@ from ce_detect.data.lazy import Pixels, chunks
 
 logger = logging.getLogger("ce_detect")
 
-_TOGETHER = 64  # images that are checked at a time
+_IMAGES = 64  # that are checked at a time
 
 _DARK = 1 / 200
 """Share of the pixel range below which no real batch stays, but one that was divided by 255 once too often."""
@@ -132,7 +132,7 @@ def check_all(x: Pixels, *, input_shape: tuple[int, ...], bounds: Bounds) -> Non
     """
     _check_shape(x.shape, input_shape)
     extremes, bad, start = [], [], 0
-    for part in chunks(x, _TOGETHER):
+    for part in chunks(x, _IMAGES):
         flat = part.reshape(len(part), -1)
         extremes.append((flat.min(), flat.max()))
         if not np.isfinite(extremes[-1]).all():
@@ -252,7 +252,7 @@ def found_bounds(x: Pixels) -> Bounds:
     Raises:
         InputError: the pixels fit neither.
     """
-    extremes = [(part.min(), part.max()) for part in chunks(x, _TOGETHER)]
+    extremes = [(part.min(), part.max()) for part in chunks(x, _IMAGES)]
     least, largest = float(np.min(extremes)), float(np.max(extremes))
     if not (np.isfinite(least) and np.isfinite(largest)):
         raise InputError("NaN or infinite pixels among the images; remove those images before calibration")

@@ -17,7 +17,6 @@ from ce_detect.verdict.result import GateResult
 
 logger = logging.getLogger("ce_detect.serve")
 
-
 _CLOSED = -1
 
 

@@ -12,13 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.artifacts.graph_format import FORMAT, OUTPUTS
+from ce_detect.artifacts.graph_format import (
+    FORMAT,
+    FORMAT_KEY,
+    INPUT,
+    MANIFEST_KEY,
+    OUTPUTS,
+    PIXEL_TYPES,
+    THRESHOLD,
+    THRESHOLD_KEY,
+    VERSION_KEY,
+)
 from ce_detect.core.errors import ArtifactError
 from ce_detect.runtime import providers as execution
 from ce_detect.runtime.providers import Provider
 
-_PIXELS: dict[str, type[np.float32 | np.uint8]] = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
-_PREFIX = "ce_detect."
 _REMEDY = "; write it again with ce-detect export, or copy it again"
 
 
@@ -48,7 +56,7 @@ class Graph:
 
     Attributes:
         described: what the file says of itself.
-        pixels: type of the input: float32 ``(batch, C, H, W)``, or uint8 ``(batch, H, W, C)``.
+        pixels: element type of the pixels, see `ce_detect.artifacts.graph_format.PIXEL_TYPES`.
         providers: what it runs on, the first first.
 
     Args:
@@ -79,7 +87,7 @@ class Graph:
         Returns:
             Arrays in the order of `OUTPUTS`.
         """
-        feed = {"input": x, "threshold": np.array(threshold, np.float32)}
+        feed = {INPUT: x, THRESHOLD: np.array(threshold, np.float32)}
         if self._device == "cpu":
             return list(self._session.run(OUTPUTS, feed))
         return self._run_bound(feed)
@@ -115,19 +123,19 @@ def _described(path: Path, metadata: Mapping[str, str]) -> Described:
     Raises:
         ArtifactError: nothing, or in another format.
     """
-    version = metadata.get(f"{_PREFIX}format")
+    version = metadata.get(FORMAT_KEY)
     if version is None:
         raise ArtifactError(f"{path} is an ONNX file, but not a gate that ce-detect exported{_REMEDY}")
     if version != FORMAT:
         raise ArtifactError(
             f"{path} has format {version!r}, this version of ce-detect reads format {FORMAT!r}; it was written by "
-            f"ce-detect {metadata.get(f'{_PREFIX}version', '(unknown)')}, install that one"
+            f"ce-detect {metadata.get(VERSION_KEY, '(unknown)')}, install that one"
         )
     try:
-        manifest = json.loads(metadata[f"{_PREFIX}manifest"])
+        manifest = json.loads(metadata[MANIFEST_KEY])
         channels, height, width = (int(size) for size in manifest["model"]["input_shape"])
         low, high = (float(bound) for bound in manifest["model"]["bounds"])
-        chunk, threshold = manifest["signature"]["chunk"], float(metadata[f"{_PREFIX}threshold"])
+        chunk, threshold = manifest["signature"]["chunk"], float(metadata[THRESHOLD_KEY])
         sound = min(channels, height, width, chunk or 1) >= 1 and -math.inf < low < high < math.inf
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"the manifest of {path} cannot be read ({error!r}){_REMEDY}") from error
@@ -136,15 +144,15 @@ def _described(path: Path, metadata: Mapping[str, str]) -> Described:
     return Described(manifest, threshold, (channels, height, width), (low, high), chunk)
 
 
-def _pixels(path: Path, session: Any) -> type[np.float32 | np.uint8]:
-    """Type of the pixels.
+def _pixels(path: Path, session: Any) -> str:
+    """Element type of the pixels.
 
     Raises:
         ArtifactError: the graph has other inputs or outputs than a gate.
     """
     taken = {node.name: node for node in (*session.get_inputs(), *session.get_overridable_initializers())}
     given = tuple(node.name for node in session.get_outputs())
-    if set(taken) != {"input", "threshold"} or given != OUTPUTS or taken["input"].type not in _PIXELS:
+    if set(taken) != {INPUT, THRESHOLD} or given != OUTPUTS or taken[INPUT].type not in PIXEL_TYPES:
         kinds = ", ".join(f"{name} {node.type}" for name, node in taken.items())
         raise ArtifactError(f"{path} takes {kinds} and gives {', '.join(given)}, which no gate does{_REMEDY}")
-    return _PIXELS[taken["input"].type]
+    return PIXEL_TYPES[taken[INPUT].type]

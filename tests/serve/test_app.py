@@ -437,7 +437,7 @@ def test_token_that_is_none(tmp_path: Path) -> None:
 
 def test_tls(folder: Path) -> None:
     """With a certificate the server speaks TLS, and nothing else."""
-    files = {"certificate": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
+    files = {"certificate": folder / "cert.pem", "key": folder / "key.pem"}
     make = [
         "openssl",
         "req",
@@ -470,8 +470,8 @@ def test_certificate_that_is_none(folder: Path) -> None:
         Server(
             Settings(artifact=folder / "guard.onnx"),
             port=0,
-            certificate=str(folder / "not.pem"),
-            key=str(folder / "not.pem"),
+            certificate=folder / "not.pem",
+            key=folder / "not.pem",
         )
 
 

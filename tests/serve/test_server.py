@@ -32,7 +32,7 @@ from ce_detect.serve.app import make_app
 from ce_detect.serve.model import Model
 from ce_detect.serve.service import Service
 from ce_detect.serve.settings import Settings
-from ce_detect.serve.sockets import listening
+from ce_detect.serve.server import listening
 from ce_detect.serve.tracing import Tracing
 
 # ---- start
