@@ -19,7 +19,7 @@ from ce_detect.cli._progress import in_words, shown_progress
 from ce_detect.core.extras import module
 
 if TYPE_CHECKING:
-    from ce_detect.scan.checkpoints import Parts
+    from ce_detect.scan.checkpoints import Checkpoints
 
 
 @click.command("scan")
@@ -64,13 +64,13 @@ def command(
 
     gate = Gate(guard, providers=providers or None, threads=threads, threshold=threshold)
     source = opened(data)
-    parts = scan.parts_of(gate, source, out)
+    checkpoints = scan.checkpoints_of(gate, source, out)
     if engine == "ray":
-        judge = ray.on_ray(gate, source, data, providers=providers or None, threads=threads)
+        judge = ray.ray_engine(gate, source, data, providers=providers or None, threads=threads)
     else:
-        judge = scan.here(gate, source)
-    with _interruptible(parts), shown_progress() as progress:
-        found = asdict(scan.scan(gate, source, parts, judge, progress))
+        judge = scan.local_engine(gate, source)
+    with _interruptible(checkpoints), shown_progress() as progress:
+        found = asdict(scan.scan(gate, source, checkpoints, judge, progress))
     found |= {"out": str(out), "target": gate.manifest["fpr"], "seconds": round(time.monotonic() - began, 2)}
     if as_json:
         print_json(found)
@@ -79,11 +79,11 @@ def command(
 
 
 @contextmanager
-def _interruptible(parts: Parts) -> Iterator[None]:
+def _interruptible(checkpoints: Checkpoints) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = f"{parts.done()} verdicts are kept in {parts.folder}"
+        kept = f"{checkpoints.done()} verdicts are kept in {checkpoints.folder}"
         click.echo(f"interrupted: {kept}; run the same command again to go on", err=True)
         raise click.exceptions.Exit(130) from None
 

@@ -32,9 +32,6 @@ _INSIDE = (
     "model, ce_detect.Normalized(model, mean=..., std=...)"
 )
 
-MOST_VALUES = 2_500_000
-"""Pixel values in a batch, at most: hidden feature maps of large images would take gigabytes."""
-
 
 def checked(x: Any, *, input_shape: tuple[int, ...], bounds: Bounds) -> Floats:
     """Return the inputs as a contiguous float32 array, or say what is wrong with them.
@@ -150,11 +147,6 @@ def check_all(x: Pixels, *, input_shape: tuple[int, ...], bounds: Bounds) -> Non
             "the pixels of all images lie between %g and %g, but the bounds are [%g, %g]; check that they are scaled "
             "as the model expects", least, largest, low, high,
         )  # fmt: skip
-
-
-def together(most: int, input_shape: tuple[int, ...]) -> int:
-    """How many inputs to judge at a time: ``most``, or fewer where they are large."""
-    return max(1, min(most, MOST_VALUES // math.prod(input_shape)))
 
 
 def _expected(input_shape: tuple[int, ...]) -> str:

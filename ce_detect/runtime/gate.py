@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ce_detect.artifacts.graph_format import OUTPUTS
 from ce_detect.core.errors import InputError, UsageError
 from ce_detect.data import validation
+from ce_detect.data.lazy import batch_size
 from ce_detect.runtime.graph import Graph
 from ce_detect.runtime.providers import Provider
 from ce_detect.verdict.policies import Policy, as_policy
@@ -89,7 +90,7 @@ class Gate:
     @property
     def together(self) -> int:
         """How many inputs are judged at a time; larger batches are split."""
-        return validation.together(self._graph.described.chunk or CHUNK, self.input_shape)
+        return batch_size(self._graph.described.chunk or CHUNK, self.input_shape)
 
     @cached_property
     def fingerprint(self) -> str:

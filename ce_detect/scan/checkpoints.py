@@ -30,8 +30,8 @@ PARTS = 64
 _KEY = "ce_detect.scan"
 
 
-class Parts:
-    """The parts of one table.
+class Checkpoints:
+    """The finished parts of one table.
 
     Attributes:
         folder: where they are while the table is not finished.

@@ -40,7 +40,7 @@ class Worker:
         return {"part": int(row["part"]), "content": encoded(judged(self._gate, self._source, start, stop))}
 
 
-def on_ray(
+def ray_engine(
     gate: Gate, source: Source, spec: str, *, providers: Sequence[Provider] | None, threads: int | None
 ) -> Engine:
     """Judge with Ray Data, one process for every ``threads`` cores of the cluster that ``RAY_ADDRESS`` names, or here.

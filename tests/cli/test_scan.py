@@ -99,17 +99,17 @@ def test_interrupted_scan_says_how_to_go_on(
 ) -> None:
     """Ctrl-C names what is kept, and leaves with the code of an interrupt; the same command finishes."""
     monkeypatch.setattr("ce_detect.scan.checkpoints.ROWS", 8)
-    from ce_detect.scan.checkpoints import Parts
+    from ce_detect.scan.checkpoints import Checkpoints
 
-    write, calls = Parts.write, iter([None, None])
+    write, calls = Checkpoints.write, iter([None, None])
 
-    def interrupted(self: Parts, part: int, content: bytes) -> None:
+    def interrupted(self: Checkpoints, part: int, content: bytes) -> None:
         if next(calls, "stop") == "stop":
             raise KeyboardInterrupt
         write(self, part, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Parts, "write", interrupted)
+        patch.setattr(Checkpoints, "write", interrupted)
         done = call("scan", guard, data, "--out", tmp_path / "out.parquet")
     assert done.code == 130
     assert "16 verdicts are kept in" in done.err
