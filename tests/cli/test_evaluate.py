@@ -49,7 +49,7 @@ def test_failed_check_is_exit_code_1(calibrated: Calibrated, check: tuple[str, f
 def test_evaluate_refuses_another_model(calibrated: Calibrated, tmp_path: Path) -> None:
     """A detector does not judge for a model that it was not calibrated for."""
     source = tmp_path / "other.py"
-    source.write_text("from ce_detect.classifiers.loading import FashionCNN\ndef make():\n    return FashionCNN()")
+    source.write_text("from ce_detect.demo.model import FashionCNN\ndef make():\n    return FashionCNN()")
     done = call("evaluate", calibrated.guard, "--model", f"{source}:make", "--data", "demo", "--limit", 10)
     assert done.code == 2
     assert "error: this detector was calibrated for a model with fingerprint" in done.err
