@@ -32,9 +32,7 @@ def cost(manifest: Plain) -> str:
     budget = manifest["budget"]
     allowed = "no limit" if budget is None else f"a budget of {budget:g}"
     found = manifest["figures"].get("served_cost") or {}
-    served = {batch: found[batch] for batch in sorted(found, key=int)}
-    ratios = " / ".join(f"{ratio:.2f}" for ratio in served.values())
-    there = f"; in ONNX Runtime {ratios} in batches of {' / '.join(served)}" if served else ""
+    there = f"; in ONNX Runtime {_ratios(found)} in batches of {' / '.join(sorted(found, key=int))}" if found else ""
     return f"{manifest['figures']['cost']:.2f} times the model alone, of {allowed}{there}{_cascade(manifest)}"
 
 
@@ -45,10 +43,15 @@ def _cascade(manifest: Plain) -> str:
     attacked = found["cleared_attacked"].values()
     beside = f" (and {percent(sum(attacked) / len(attacked))} of attacked ones)" if attacked else ""
     others = f"{found['cost_of_others']:.2f}"
-    if served := found["served_cost_of_others"]:
-        others += f" (in ONNX Runtime {' / '.join(f'{served[batch]:.2f}' for batch in sorted(served, key=int))})"
+    if by_batch := found["served_cost_of_others"]:
+        others += f" (in ONNX Runtime {_ratios(by_batch)})"
     cleared = f"{percent(found['cleared'])} are cleared early{beside}"
     return f"; on average over clean inputs, of which {cleared}; others cost {others}"
+
+
+def _ratios(by_batch: Plain) -> str:
+    """Costs by size of the batch, the smallest batch first."""
+    return " / ".join(f"{by_batch[batch]:.2f}" for batch in sorted(by_batch, key=int))
 
 
 def print_gate(title: str, manifest: Plain, threshold: float) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 from support import fused
 from support.command_line import call, call_without
-from support.fused import images, written
+from support.fused import images, write_graph
 
 HEAVY = ("torch", "sklearn", "scipy", "art", "joblib", "onnx", "pandas", "matplotlib")
 COUNT = 30
@@ -38,7 +38,7 @@ sys.exit(code)
 @pytest.fixture
 def guard(tmp_path: Path) -> Path:
     """A gate on disk."""
-    return written(tmp_path)
+    return write_graph(tmp_path)
 
 
 @pytest.fixture

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from support.pictures import COLOUR, FLOATS, GREY, LABELS, labels_of, npz, picture
 from support.tables import X, Y, encoded, png, same, table
 
@@ -173,3 +177,29 @@ def test_broken_table_is_refused(tmp_path: Path) -> None:
         load_data(tmp_path / "a.parquet")
     with pytest.raises(UsageError, match="no data file"):
         load_data("absent.parquet")
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from ce_detect.data.files import table_rows
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+few, many = (sum(len(row[0]) for row in table_rows(Path(name))) and peak() for name in sys.argv[1:])
+print(many - few)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory as Linux tells it")
+def test_large_tables_do_not_stay_in_memory(tmp_path: Path) -> None:
+    """A table of 96 MB in groups of 4 MB takes hardly more memory than one of 24 MB."""
+    group = pa.table({"image": pa.array([bytes([i]) * 2**18 for i in range(16)], pa.binary())})
+    for name, groups in (("few.parquet", 6), ("many.parquet", 24)):
+        with parquet.ParquetWriter(tmp_path / name, group.schema, compression="none", use_dictionary=False) as writer:
+            for _ in range(groups):
+                writer.write_table(group)
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "few.parquet"), str(tmp_path / "many.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 30_000

@@ -10,6 +10,7 @@ import torch
 from support.inputs import PIXELS, check
 
 from ce_detect.core.errors import InputError
+from ce_detect.data.tensors import batches, quantised, scaled
 
 
 def frozen(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -68,3 +69,22 @@ def test_overflow_to_single_precision_is_turned_away() -> None:
     x[1, 0, 0, 0] = 1e300
     with np.errstate(over="ignore"), pytest.raises(InputError, match="first at position 1"):
         check(x)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
+def test_grey_levels_are_the_nearest_ones(bounds: tuple[float, float]) -> None:
+    """Levels come channels last, half a level from their pixels at most, and are what their own pixels give again."""
+    low, high = bounds
+    x = torch.from_numpy(low + (high - low) * PIXELS)
+    levels, pixels = quantised(x, bounds)
+    assert (levels.dtype, tuple(levels.shape)) == (torch.uint8, (2, 4, 5, 3))
+    assert (pixels - x).abs().max() <= 0.501 * (high - low) / 255
+    assert torch.equal(scaled(levels.permute(0, 3, 1, 2), bounds), pixels)
+    assert torch.equal(quantised(pixels, bounds)[0], levels)
+
+
+def test_batches_are_small_where_images_are_large() -> None:
+    """All rows come in order, as many at a time as asked for, or as fit."""
+    assert [len(part) for part in batches(np.zeros((7, 1, 2, 2)), 3, "cpu")] == [3, 3, 1]
+    large = np.zeros((3, 3, 1000, 800), np.float32)
+    assert [len(part) for part in batches(large, 3, "cpu")] == [1, 1, 1]

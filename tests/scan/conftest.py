@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.fused import images, written
+from support.fused import images, write_graph
 from support.scans import COUNT, ROWS
 
 from ce_detect.runtime import Gate
@@ -23,7 +23,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def gate(tmp_path: Path) -> Gate:
     """A gate in a file of its own."""
-    return Gate(written(tmp_path))
+    return Gate(write_graph(tmp_path))
 
 
 @pytest.fixture

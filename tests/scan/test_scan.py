@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyarrow import parquet
-from support.fused import THRESHOLD, images, written
+from support.fused import THRESHOLD, images, write_graph
 from support.scans import COUNT, ROWS, full_after, scanned
 
 from ce_detect.core.errors import UsageError
@@ -102,7 +102,7 @@ def test_other_scans_are_not_gone_on_with(
         scanned(gate, array, out)
     if change == "guard":
         (tmp_path / "other").mkdir()
-        gate = Gate(written(tmp_path / "other", said={**_said(gate), "note": "another"}))
+        gate = Gate(write_graph(tmp_path / "other", said={**_said(gate), "note": "another"}))
     elif change == "threshold":
         gate = Gate(gate.path, threshold=0.1)
     else:

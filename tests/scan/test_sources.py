@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,29 +53,3 @@ def test_what_is_no_data_is_refused(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"number": [1, 2]}), tmp_path / "numbers.parquet")
     with pytest.raises(InputError, match="no column of encoded images"):
         list(opened(tmp_path / "numbers.parquet").read(0, 1))
-
-
-PEAK = """
-import sys
-from pathlib import Path
-from ce_detect.data.files import table_rows
-def peak():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-few, many = (sum(len(row[0]) for row in table_rows(Path(name))) and peak() for name in sys.argv[1:])
-print(many - few)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory as Linux tells it")
-def test_large_tables_do_not_stay_in_memory(tmp_path: Path) -> None:
-    """A table of 96 MB in groups of 4 MB takes hardly more memory than one of 24 MB."""
-    group = pa.table({"image": pa.array([bytes([i]) * 2**18 for i in range(16)], pa.binary())})
-    for name, groups in (("few.parquet", 6), ("many.parquet", 24)):
-        with parquet.ParquetWriter(tmp_path / name, group.schema, compression="none", use_dictionary=False) as writer:
-            for _ in range(groups):
-                writer.write_table(group)
-    command = [sys.executable, "-c", PEAK, str(tmp_path / "few.parquet"), str(tmp_path / "many.parquet")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 30_000

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyarrow import parquet
-from support.fused import images, written
+from support.fused import images, write_graph
 from support.scans import COUNT, folder, levels, png, scanned, tables
 
 from ce_detect.runtime import Gate
@@ -22,7 +22,7 @@ def test_encoded_images_are_judged_as_their_pixels(
     make: Callable[[Path], Path], uint8: bool, gate: Gate, tmp_path: Path
 ) -> None:
     """Folders at any depth and tables give, by name, what the gate gives for the pixels, on either kind of graph."""
-    other = Gate(written(tmp_path, uint8=True)) if uint8 else gate
+    other = Gate(write_graph(tmp_path, uint8=True)) if uint8 else gate
     data = make(tmp_path)
     found = scanned(other, data, tmp_path / "out.parquet")
     table = parquet.read_table(tmp_path / "out.parquet").to_pylist()

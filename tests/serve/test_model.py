@@ -11,7 +11,7 @@ from support.serving import client, column, infer, serving
 
 def test_grey_levels(tmp_path: Path) -> None:
     """A graph that takes uint8 is served as such."""
-    fused.written(tmp_path, uint8=True)
+    fused.write_graph(tmp_path, uint8=True)
     x = (fused.images(5) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
     with serving(tmp_path) as server, client(server) as http:
         described = http.get("/v2/models/guard").json()["inputs"][0]

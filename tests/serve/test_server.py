@@ -41,7 +41,7 @@ def process(folder: Path, *flags: object) -> Iterator[tuple[subprocess.Popen[str
     """``ce-detect serve`` in a process of its own, ready."""
     guard = folder / "guard.onnx"
     if not guard.exists():
-        fused.written(folder)
+        fused.write_graph(folder)
     run = [
         sys.executable,
         "-c",

@@ -63,9 +63,9 @@ def test_reload_loses_no_request(tmp_path: Path, loops: list[asyncio.AbstractEve
     """Under load another artifact takes over: every request is answered, by the old one or the new one."""
     x, answers = fused.images(20), list[httpx.Response]()
     asked, stop = threading.Semaphore(0), threading.Event()
-    fused.written(tmp_path)
+    fused.write_graph(tmp_path)
     (tmp_path / "other").mkdir()
-    other = fused.written(tmp_path / "other", said=fused.metadata(threshold="0.0"))
+    other = fused.write_graph(tmp_path / "other", said=fused.metadata(threshold="0.0"))
 
     def ask() -> None:
         with client(server) as http:
@@ -100,7 +100,7 @@ def test_reload_loses_no_request(tmp_path: Path, loops: list[asyncio.AbstractEve
 @pytest.mark.parametrize("bad", ["no graph", "half", "gone", "other inputs"])
 def test_bad_file_leaves_the_old_one_serving(tmp_path: Path, loops: list[asyncio.AbstractEventLoop], bad: str) -> None:
     """A reload that cannot be is logged and counted, and nothing else changes."""
-    path = fused.written(tmp_path)
+    path = fused.write_graph(tmp_path)
     with serving(tmp_path) as server, client(server) as http:
         before = infer(http, fused.images(5)).content
         if bad == "gone":

@@ -27,13 +27,13 @@ def traced(folder: Path, requests: list[tuple[bytes, dict[str, str]]]) -> list[A
     provider.add_span_processor(SimpleSpanProcessor(exporter))
 
     async def run() -> None:
-        served = Service(Settings(artifact=fused.written(folder), limits=limits()))
-        await served.load()
-        transport = httpx.ASGITransport(make_app(served, tracing=Tracing(provider)))
+        service = Service(Settings(artifact=fused.write_graph(folder), limits=limits()))
+        await service.load()
+        transport = httpx.ASGITransport(make_app(service, tracing=Tracing(provider)))
         async with httpx.AsyncClient(transport=transport, base_url="http://guard") as http:
             for body, headers in requests:
                 await http.post(INFER, content=body, headers=headers)
-        await served.close()
+        await service.close()
 
     asyncio.run(run())
     return list(exporter.get_finished_spans())
