@@ -70,7 +70,7 @@ def scanned(guard: Path, data: Path, out: Path) -> dict[str, Any]:
 
     began = time.perf_counter()
     gate, source = Gate(guard), opened(data)
-    found = scan.scan(gate, source, scan.parts_of(gate, source, out), scan.here(gate, source))
+    found = scan.scan(gate, source, scan.checkpoints_of(gate, source, out), scan.local_engine(gate, source))
     seconds = time.perf_counter() - began
     return {"peak_bytes": peak(), "images_a_second": round(found.inputs / seconds, 1), "errors": found.errors}
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from ce_detect.artifacts.graph_format import INPUT, THRESHOLD
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
 from ce_detect.data.tensors import scaled
@@ -39,8 +40,6 @@ from ce_detect.heads.cascade import CascadedHead
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-INPUT, THRESHOLD = "input", "threshold"
 
 OPSET = 20
 """Operator set that PyTorch's exporter writes."""

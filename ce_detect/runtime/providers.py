@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
-from ce_detect.core.errors import MissingExtraError, UsageError
+from ce_detect.core import extras
+from ce_detect.core.errors import UsageError
 
 logger = logging.getLogger("ce_detect")
 
@@ -45,11 +45,7 @@ def onnxruntime() -> Any:
     """
     found = clash()
     try:
-        module = importlib.import_module("onnxruntime")
-    except ModuleNotFoundError as error:
-        if error.name != "onnxruntime":
-            raise
-        raise MissingExtraError("onnxruntime", "runtime", "A gate without torch") from error
+        module = extras.module("onnxruntime", "A gate without torch")
     except ImportError as error:
         if found is None:
             raise

@@ -1,4 +1,4 @@
-"""Splits by identity: equal images are never on two sides."""
+"""Which images are the same, and splits that keep equal images on one side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from support.strategies import images_with_twins
 
 from ce_detect.core.types import Floats
-from ce_detect.data.splits import split_by_identity
+from ce_detect.data import Mapped
+from ce_detect.data.splits import distinct, fingerprint, identities, split_by_identity
+
+FLOATS = np.random.default_rng(0).uniform(size=(23, 3, 4, 5)).astype(np.float32)
 
 FRACTIONS = {"fit": 0.4, "select": 0.15, "calibrate": 0.3, "test": 0.15}
 
@@ -39,3 +42,14 @@ def test_splits_have_the_shares_they_should() -> None:
     assert [len(part) for part in parts.values()] == [80, 30, 60, 30]
     assert parts["fit"].max() > 150
     assert not np.array_equal(parts["fit"], split_by_identity(x, FRACTIONS, 1)["fit"])
+
+
+def test_identity_does_not_depend_on_where_images_are() -> None:
+    """Identities, splits, copies and the fingerprint are those of the array, and plain zero equals minus zero."""
+    x = np.concatenate([FLOATS, FLOATS[5:9], np.zeros((1, 3, 4, 5), np.float32), -np.zeros((1, 3, 4, 5), np.float32)])
+    lazy = Mapped(x, lambda part: part)
+    assert np.array_equal(identities(x), identities(lazy))
+    assert distinct(lazy).tolist() == [*range(23), 27]
+    assert fingerprint(lazy) == fingerprint(x)
+    parts, again = (split_by_identity(y, {"a": 0.5, "b": 0.5}, 3) for y in (x, lazy))
+    assert all(np.array_equal(parts[name], again[name]) for name in parts)

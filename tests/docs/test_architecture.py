@@ -65,7 +65,9 @@ def test_the_floors_are_those_of_import_linter() -> None:
     expected: dict[int, set[str]] = {}
     for room, floor in floors().items():
         expected.setdefault(floor, set()).add(room)
-    assert [set(layer.split(" | ")) for layer in layers] == [expected[floor] for floor in sorted(expected, reverse=True)]
+    assert [set(layer.split(" | ")) for layer in layers] == [
+        expected[floor] for floor in sorted(expected, reverse=True)
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
