@@ -12,12 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.classifiers.log_odds import log_odds
-from ce_detect.data import Images, Pixels
-from ce_detect.detector.gate import GateModule
-from ce_detect.redteam.target import Gated, Joint
-from ce_detect.verdict import conformal
+from benchmarks.face import AttackedSet, Gated, GateModule, Images, Joint, Pixels, conformal, log_odds
+from benchmarks.peers.methods.art_binary_activation import BinaryActivation
+from benchmarks.peers.methods.art_binary_input import BinaryInput
+from benchmarks.peers.methods.beyond import BEYOND
+from benchmarks.peers.methods.causadv import CausAdv
+from benchmarks.peers.methods.feature_squeezing import FeatureSqueezing
+from benchmarks.peers.methods.lid import LID
+from benchmarks.peers.methods.mahalanobis import Mahalanobis, confidence
+from benchmarks.peers.methods.nic import NIC, resized
+from benchmarks.peers.methods.rlt import RLT
+from benchmarks.peers.methods.shap_signatures import SHAPSignatures
+from benchmarks.peers.protocol import pooled
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """From images and their logits to scores ``(batch,)``, with a gradient."""
@@ -34,7 +40,7 @@ class Scored:
         self.threshold = conformal.threshold(torch.cat([part.score for part in parts]).numpy(), fpr)
 
     def joint(self, x: Tensor) -> Joint:
-        """Judge inputs, see `ce_detect.redteam.target.Target`."""
+        """Judge inputs, see `benchmarks.face.Target`."""
         logits = self.classifier.logits(x)
         return Joint(logits, self.score(x, logits))
 
@@ -51,20 +57,17 @@ def ensemble(gates: list[GateModule]) -> Score:
 
 
 def energy(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/energy.py``."""
+    """See ``peers/methods/energy.py``."""
     return lambda x, logits: -logits.logsumexp(1)
 
 
 def max_softmax(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/max_softmax.py``."""
+    """See ``peers/methods/max_softmax.py``."""
     return lambda x, logits: -log_odds(logits, logits.argmax(1))
 
 
 def mahalanobis(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/mahalanobis.py``: confidences of all sites, and its logistic regression as a product."""
-    from peers.mahalanobis import Mahalanobis, confidence
-    from peers.protocol import pooled
-
+    """See ``peers/methods/mahalanobis.py``: confidences of all sites, and its logistic regression as a product."""
     peer = Mahalanobis().fit(classifier, clean, attacked)
     head = affine(peer.head)
 
@@ -77,9 +80,7 @@ def mahalanobis(classifier: Any, clean: Images, attacked: Mapping[str, AttackedS
 
 
 def rlt(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/rlt.py``: both tests, and its quantiles as lines from knot to knot, which have a gradient."""
-    from peers.rlt import RLT
-
+    """See ``peers/methods/rlt.py``: both tests, and its quantiles as lines from knot to knot, which have a gradient."""
     peer = RLT().fit(classifier, clean, attacked)
     knots = torch.from_numpy(peer.quantiles.quantiles_.T.copy())  # (2, count)
     shares = torch.from_numpy(peer.quantiles.references_.copy())
@@ -99,18 +100,14 @@ def rlt(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> 
 
 
 def lid(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/lid.py``."""
-    from peers.lid import LID
-
+    """See ``peers/methods/lid.py``."""
     peer = LID().fit(classifier, clean, attacked)
     head = affine(peer.head)
     return lambda x, logits: head(peer.estimates(x))
 
 
 def shap(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/shap_signatures.py``."""
-    from peers.shap_signatures import SHAPSignatures
-
+    """See ``peers/methods/shap_signatures.py``."""
     peer = SHAPSignatures().fit(classifier, clean, attacked)
     scaler, network = (step for _, step in peer.head.steps)
     center, scale = (torch.from_numpy(part).float() for part in (scaler.mean_, scaler.scale_))
@@ -129,50 +126,38 @@ def shap(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) ->
 
 
 def feature_squeezing(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/feature_squeezing.py``: backward, fewer bits are as many."""
-    from peers.feature_squeezing import FeatureSqueezing
-
+    """See ``peers/methods/feature_squeezing.py``: backward, fewer bits are as many."""
     peer = FeatureSqueezing().fit(classifier, clean, attacked)
     return lambda x, logits: peer.change(x)
 
 
 def beyond(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/beyond.py``: backward, the share of labels is that of probabilities."""
-    from peers.beyond import BEYOND
-
+    """See ``peers/methods/beyond.py``: backward, the share of labels is that of probabilities."""
     peer = BEYOND().fit(classifier, clean, attacked)
     return lambda x, logits: peer.disagreement(x)
 
 
 def binary_input(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/art_binary_input.py``."""
-    from peers.art_binary_input import BinaryInput
-
+    """See ``peers/methods/art_binary_input.py``."""
     network = BinaryInput().fit(classifier, clean, attacked).detector.detector.model.eval()
     return lambda x, logits: network(x).diff(dim=1)[:, 0]
 
 
 def binary_activation(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/art_binary_activation.py``."""
-    from peers.art_binary_activation import BinaryActivation
-
+    """See ``peers/methods/art_binary_activation.py``."""
     peer = BinaryActivation().fit(classifier, clean, attacked)
     network = peer.detector.detector.model.eval()
     return lambda x, logits: network(classifier.trace(x, (peer.site,)).latents[peer.site]).diff(dim=1)[:, 0]
 
 
 def causadv(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/causadv.py``."""
-    from peers.causadv import CausAdv
-
+    """See ``peers/methods/causadv.py``."""
     peer = CausAdv().fit(classifier, clean, attacked)
     return lambda x, logits: peer.evenness(x)
 
 
 def nic(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
-    """See ``peers/nic.py``: its scikit-learn estimators as products, softmaxes and Gaussians."""
-    from peers.nic import NIC, resized
-
+    """See ``peers/methods/nic.py``: its scikit-learn estimators as products, softmaxes and Gaussians."""
     peer = NIC().fit(classifier, clean, attacked)
     shrink = [_chain(*(_step(step) for _, step in pipeline.steps)) for pipeline in peer.scalers]
     classes = [_softmax(model) for model in peer.models]

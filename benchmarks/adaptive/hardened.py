@@ -1,6 +1,6 @@
 """What hardening costs on ordinary attacks: gates of ``adaptive.py`` on the images and attacks of ``detection.py``.
 
-    CE_DETECT_DATA=... python benchmarks/hardened.py
+    CE_DETECT_DATA=... python -m benchmarks.adaptive.hardened
 
 Mean AUROC over successful attacks, seen and unseen; every clean image counts. Also how large the exported graphs are.
 Writes ``results/hardened-<subject>.json``.
@@ -8,26 +8,20 @@ Writes ``results/hardened-<subject>.json``.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from adaptive import BUDGET, HARDENED, LARGE, Bench
-from detection import RESULTS, environment, progress
-from serving import bare_graph
-from subjects import SUBJECTS
-
+from benchmarks.adaptive.bench import BUDGET, HARDENED, LARGE, Bench
+from benchmarks.face import auroc
+from benchmarks.machine import environment
+from benchmarks.program import parser, progress, quiet, write
+from benchmarks.serving.graphs import sizes
+from benchmarks.subjects.subjects import SUBJECTS
 from ce_detect import DetectedModel, Recipe
-from ce_detect.evaluate.metrics import auroc
-from ce_detect.export import fused_graph
 
+RESULTS = Path(__file__).parent / "results"
 GATES = {
     f"{budget:g}, hardened in 1 round" if rounds else f"{budget:g}": (budget, rounds)
     for budget, rounds in ((BUDGET, 0), (LARGE, 0), (HARDENED, 1), (LARGE, 1))
@@ -36,10 +30,10 @@ GATES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--subject", choices=tuple(SUBJECTS), default="cifar10-resnet20")
-    subject = SUBJECTS[parser.parse_args().subject]
-    warnings.filterwarnings("ignore", module="art")
+    program = parser(__doc__)
+    program.add_argument("--subject", choices=tuple(SUBJECTS), default="cifar10-resnet20")
+    subject = SUBJECTS[program.parse_args().subject]
+    quiet()
     bench = Bench(subject, count=1, steps=1)
     found = {"what": __doc__.partition("\n")[0], "environment": environment(), "gates": {}}
     for name, (budget, rounds) in GATES.items():
@@ -48,14 +42,7 @@ def main() -> None:
             f"{name:24} FPR {row['false_positive_rate']:.3f}, "
             f"seen {row['seen']:.4f}, unseen {row['unseen']:.4f}, {row['bytes']} B"
         )
-    (RESULTS / f"hardened-{subject.name}.json").write_text(json.dumps(found, indent=1) + "\n")
-
-
-def size(guard: DetectedModel) -> dict[str, Any]:
-    """Bytes of the exported graph and of the bare model's, and whether the former is as small as it has to be."""
-    fused = len(fused_graph.fused(guard.gate, guard.manifest).SerializeToString())
-    alone = len(bare_graph(guard.model, torch.zeros(2, *guard.classifier.input_shape)))
-    return {"bytes": fused, "bare_bytes": alone, "small": fused <= 1.1 * alone + 1e6}
+    write(RESULTS / f"hardened-{subject.name}.json", found)
 
 
 def judged(bench: Bench, guard: DetectedModel) -> dict[str, Any]:
@@ -71,7 +58,7 @@ def judged(bench: Bench, guard: DetectedModel) -> dict[str, Any]:
         "seen": round(float(np.mean([area for name, area in areas.items() if name in known])), 4),
         "unseen": round(float(np.mean([area for name, area in areas.items() if name not in known])), 4),
         "auroc": areas,
-        **size(guard),
+        **sizes(guard),
         "false_positive_rate": round(float(clean.is_adversarial.mean()), 4),
     }
 

@@ -1,7 +1,7 @@
 """What a gate costs: time of a gated forward over that of the model alone, at several batch sizes.
 
-    CE_DETECT_DATA=... python benchmarks/detection.py --suite full     # leaves the calibrated detectors
-    CE_DETECT_DATA=... python benchmarks/cost.py
+    CE_DETECT_DATA=... python -m benchmarks.detection.detection --suite full     # leaves the calibrated detectors
+    CE_DETECT_DATA=... python -m benchmarks.cost.cost
 
 Both are timed in turns in one run; the ratio is the median over the rounds. Run it on a machine that does nothing else.
 Beside the model as its author wrote it stands the same model as the gate runs it (batch norms folded into convolutions,
@@ -11,29 +11,27 @@ channels-last on a CPU), and the parts of the gate: the free statistics alone, a
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from detection import BATCHES, BUDGETS, RESULTS, environment
-from subjects import SUBJECTS, Subject
-
+from benchmarks.face import Compiled, Signature, ratios
+from benchmarks.machine import environment
+from benchmarks.program import parser, rows_left, write
+from benchmarks.subjects.settings import BATCHES, BUDGETS
+from benchmarks.subjects.subjects import SUBJECTS, Subject
 from ce_detect import DetectedModel
-from ce_detect.calibrate.cost.timing import ratios
-from ce_detect.detector.compiled import Compiled
-from ce_detect.features.signature import Signature
+
+RESULT = Path(__file__).parent / "results" / "cost.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", default=list(SUBJECTS))
-    parser.add_argument("--rounds", type=int, default=21)
-    options = parser.parse_args()
+    program = parser(__doc__)
+    program.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", default=list(SUBJECTS))
+    program.add_argument("--rounds", type=int, default=21)
+    options = program.parse_args()
     rows = []
     for name in options.only:
         subject = SUBJECTS[name]
@@ -41,11 +39,7 @@ def main() -> None:
         if not kept:
             print(f"no detector of {name}: run detection.py --only {name} first", file=sys.stderr)
         rows += [measured(subject, budget, options.rounds) for budget in kept]
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "cost.json"
-    left = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows += [row for row in left if row["subject"] not in options.only]
-    path.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
+    write(RESULT, {"environment": environment(), "rows": [*rows, *rows_left(RESULT, options.only)]})
 
 
 def measured(subject: Subject, budget: float, rounds: int) -> dict[str, Any]:

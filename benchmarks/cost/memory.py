@@ -1,6 +1,6 @@
 """Peak memory of a calibration with n and with 4n images: it grows with the matrix of signatures alone.
 
-    python benchmarks/memory.py --data train.npz
+    python -m benchmarks.cost.memory --data train.npz
 
 Each calibration runs in a fresh process. The images are read from a file, attacked with FGSM chunk by chunk, and
 judged; what grows with their number are the signatures from which the detector is learned, and a copy to learn from.
@@ -10,10 +10,7 @@ Fashion-MNIST's training images: ``--data`` also takes the folder with its ``idx
 
 from __future__ import annotations
 
-import argparse
-import gzip
 import json
-import logging
 import math
 import os
 import subprocess
@@ -25,7 +22,11 @@ from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks.machine import peak_memory
+from benchmarks.program import parser, quiet, write
+from benchmarks.subjects.images import idx_split
+
+RESULT = Path(__file__).parent / "results" / "memory.json"
 SIZES = (12_500, 50_000)  # both more than `ce_detect.data.spool.IN_MEMORY`
 RECIPE: dict[str, Any] = {
     "splits": {"fit": 0.4, "select": 0.15, "calibrate": 0.3, "test": 0.15},
@@ -40,12 +41,12 @@ them to learn from, and less than one more for the signatures of *calibrate* and
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--sizes", type=int, nargs=2, default=list(SIZES))
-    parser.add_argument("--head", default="mlp")
-    parser.add_argument("--images", type=int, help="calibrate with so many in this process")
-    options = parser.parse_args()
+    program = parser(__doc__)
+    program.add_argument("--data", type=Path, required=True)
+    program.add_argument("--sizes", type=int, nargs=2, default=list(SIZES))
+    program.add_argument("--head", default="mlp")
+    program.add_argument("--images", type=int, help="calibrate with so many in this process")
+    options = program.parse_args()
     if options.images:
         print(json.dumps(calibrate(options.data, options.images, options.head)))
         return
@@ -65,24 +66,23 @@ def main() -> None:
         "bound_over_matrix_growth": COPIES,
         "within": grown <= COPIES * matrix,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "memory.json").write_text(json.dumps(outcome, indent=1) + "\n")
+    write(RESULT, outcome)
     print(json.dumps(outcome, indent=1))
 
 
 def in_one_file(data: Path, folder: Path) -> Path:
+    """The images as one ``.npz``, written to a folder where they are not."""
     if data.is_file():
         return data
-    arrays = {}
-    for name, kind, header in (("x", "images-idx3", 16), ("y", "labels-idx1", 8)):
-        raw = np.frombuffer(gzip.decompress((data / f"train-{kind}-ubyte.gz").read_bytes()), np.uint8)[header:]
-        arrays[name] = raw.reshape(-1, 28, 28) if name == "x" else raw.astype(np.int64)
-    np.savez(folder / "train.npz", **arrays)
+    x, y = idx_split(data, "train")
+    np.savez(folder / "train.npz", x=x, y=y.astype(np.int64))
     return folder / "train.npz"
 
 
 def run(data: Path, count: int, head: str, folder: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--data", str(data), "--images", str(count), "--head", head]
+    """Calibrate in a fresh process, with an empty cache."""
+    command = [sys.executable, "-m", "benchmarks.cost.memory", "--data", str(data)]
+    command += ["--images", str(count), "--head", head]
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         done = subprocess.run(
             command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "CE_DETECT_CACHE": cache}
@@ -96,10 +96,10 @@ def calibrate(data: Path, count: int, head: str) -> dict[str, Any]:
     """Calibrate and report the peak of this process, with what it was before and the size of the matrix."""
     import torch
 
+    from benchmarks.face import heads
     from ce_detect import DetectedModel, Recipe, load_data, load_model
-    from ce_detect.fitting import heads
 
-    logging.basicConfig(level=logging.WARNING)
+    quiet()
     torch.set_num_threads(1)
     sizes: list[int] = []
     table = heads.table
@@ -111,7 +111,7 @@ def calibrate(data: Path, count: int, head: str) -> dict[str, Any]:
 
     heads.table = noted
     model, start = load_model("demo"), time.perf_counter()
-    imported = peak()
+    imported = peak_memory()
     images = load_data(str(data), limit=count)
     recipe = Recipe.parse("memory", {**RECIPE, "head": head})
     guard = DetectedModel(model).calibrate(images, recipe=recipe, fpr=0.05, budget=math.inf, jobs=1)
@@ -119,16 +119,10 @@ def calibrate(data: Path, count: int, head: str) -> dict[str, Any]:
         "images": count,
         "features": guard.manifest["signature"]["features"],
         "matrix_bytes": sum(sorted(sizes)[-2:]),
-        "peak_bytes": peak(),
+        "peak_bytes": peak_memory(),
         "peak_before_bytes": imported,
         "seconds": round(time.perf_counter() - start, 1),
     }
-
-
-def peak() -> int:
-    """Peak resident memory of this process in bytes, not of its parent's as in ``ru_maxrss``."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A cascade at a budget of 1.5: what it detects, whom it clears, and what it costs as more of the traffic is attacked.
 
-    CE_DETECT_DATA=... python benchmarks/cascade.py                           # CIFAR-10, ResNet-20
-    CE_DETECT_DATA=... python benchmarks/cascade.py --only imagenet-lite0
+    CE_DETECT_DATA=... python -m benchmarks.detection.cascade                           # CIFAR-10, ResNet-20
+    CE_DETECT_DATA=... python -m benchmarks.detection.cascade --only imagenet-lite0
 
 Calibrates with the images of ``detection.py`` and judges the same images and attacks. Costs are those of the fused
 graph over the bare model's in ONNX Runtime: both run the same stream of images in batches of 1, 8 and 32, in turns, and
@@ -12,10 +12,6 @@ is drawn from a seed. Writes ``results/cascade.json``; rows of subjects that wer
 from __future__ import annotations
 
 import argparse
-import json
-import logging
-import sys
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,18 +21,16 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parent))
-from detection import BATCHES, FPR, RESULTS, environment, progress, row, successful
-from hardened import size
-from serving import bare_graph, opened
-from subjects import CASCADED, SEED, SUBJECTS, Subject
-
+from benchmarks.detection.measures import figures, successful
+from benchmarks.face import AttackedSet, Images, cleared, fused, on_each, ratios
+from benchmarks.machine import environment
+from benchmarks.program import parser, progress, quiet, rows_left, write
+from benchmarks.serving.graphs import bare_graph, opened, sizes
+from benchmarks.subjects.settings import BATCHES, CASCADED, FPR, SEED
+from benchmarks.subjects.subjects import SUBJECTS, Subject
 from ce_detect import DetectedModel, Recipe
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.calibrate.cascade import cleared
-from ce_detect.calibrate.cost.timing import on_each, ratios
-from ce_detect.data import Images
-from ce_detect.export.fused_graph import fused
+
+RESULT = Path(__file__).parent / "results" / "cascade.json"
 
 SHARES = (0.0, 0.01, 0.1, 0.5, 1.0)
 """Of a stream, how much is attacked."""
@@ -49,22 +43,19 @@ SECONDS = 20.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", default=["cifar10-resnet20"])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1, help="of ONNX Runtime")
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore", module="art")
-    logging.basicConfig(level=logging.WARNING)
-    path = RESULTS / "cascade.json"
-    kept = json.loads(path.read_text())["rows"] if path.exists() else []
+    program = parser(__doc__)
+    program.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", default=["cifar10-resnet20"])
+    program.add_argument("--rounds", type=int, default=15)
+    program.add_argument("--threads", type=int, default=1, help="of ONNX Runtime")
+    options = program.parse_args()
+    quiet()
     rows = [found for name in options.only if (found := measured(SUBJECTS[name], options))]
-    rows += [found for found in kept if found["subject"] not in options.only]
     outcome = {
         "what": __doc__.partition("\n")[0], "budget": CASCADED, "fpr": FPR, "seed": SEED,
-        "environment": {**environment(), "onnxruntime": onnxruntime.__version__}, "rows": rows,
+        "environment": {**environment(), "onnxruntime": onnxruntime.__version__},
+        "rows": [*rows, *rows_left(RESULT, options.only)],
     }  # fmt: skip
-    path.write_text(json.dumps(outcome, indent=1) + "\n")
+    write(RESULT, outcome)
 
 
 def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any] | None:
@@ -76,11 +67,9 @@ def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any] | 
     if not guard.manifest["cascade"]:
         print(f"{subject.title}: no cascade, no intervention is worth its cost at this budget", flush=True)
         return None
-    kept = subject.artifact(CASCADED, cascade=True)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    guard.save(kept)
+    subject.leave(guard, CASCADED, cascade=True)
     attacked = subject.attack(guard, fresh, progress)
-    found = row(guard, CASCADED, first, fresh, attacked, recipe)
+    found = figures(guard, CASCADED, first, fresh, attacked, recipe)
     del found["cost_by_batch"], found["cost_against_folded_model"]  # of the first images, which may be cleared or not
     found["summary"]["cost"] = guard.manifest["figures"]["cost"]
     twins = {name: successful(guard, fresh.pixels, value) for name, value in attacked.items()}
@@ -90,7 +79,7 @@ def measured(subject: Subject, options: argparse.Namespace) -> dict[str, Any] | 
         "subject": subject.name, **found, "mean_auroc": round(float(np.mean(areas)), 4),
         "figures": {key: guard.manifest["figures"][key] for key in ("cost", "served_cost", "cascade")},
         "cleared": {name: round(cleared(guard.gate, x), 4) for name, x in judged.items()},
-        **size(guard),
+        **sizes(guard),
         "traffic": traffic(guard, fresh, twins, options),
     }  # fmt: skip
     print(

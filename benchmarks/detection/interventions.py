@@ -1,7 +1,7 @@
 """Which interventions are worth their cost: what the search measures of every candidate, summed up by family.
 
-    CE_DETECT_DATA=... python benchmarks/interventions.py                        # CIFAR-10, ResNet-20
-    CE_DETECT_DATA=... python benchmarks/interventions.py --subject fashion
+    CE_DETECT_DATA=... python -m benchmarks.detection.interventions                        # CIFAR-10, ResNet-20
+    CE_DETECT_DATA=... python -m benchmarks.detection.interventions --subject fashion
 
 Calibrates as ``detection.py`` does, with its cache of attacked images. A gain is that of the search's objective: the
 mean AUROC on *select*, over attacks that the fit saw and over each attack that it did not. Writes
@@ -10,31 +10,26 @@ mean AUROC on *select*, over attacks that the fit saw and over each attack that 
 
 from __future__ import annotations
 
-import argparse
-import json
-import logging
-import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-from detection import FPR, RESULTS, environment, progress
-from subjects import SEED, SUBJECTS
+from benchmarks.face import WORTH, by_family
+from benchmarks.machine import environment
+from benchmarks.program import markdown, parser, progress, quiet, write
+from benchmarks.subjects.settings import FPR, SEED
+from benchmarks.subjects.subjects import SUBJECTS
 
-from ce_detect.calibrate.search.search import WORTH, by_family
-
+RESULTS = Path(__file__).parent / "results"
 DEFAULT = "cifar10-resnet20"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--subject", choices=tuple(SUBJECTS), default=DEFAULT)
-    parser.add_argument("--budget", type=float, default=2.0)
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore", module="art")
-    logging.basicConfig(level=logging.WARNING)
+    program = parser(__doc__)
+    program.add_argument("--subject", choices=tuple(SUBJECTS), default=DEFAULT)
+    program.add_argument("--budget", type=float, default=2.0)
+    options = program.parse_args()
+    quiet()
     subject = SUBJECTS[options.subject]
     first, _ = subject.split()
     guard = subject.guard(first.pixels.shape[1:])
@@ -54,10 +49,9 @@ def main() -> None:
         **found,
         "families": families,
     }
-    RESULTS.mkdir(exist_ok=True)
     name = "interventions" if subject.name == DEFAULT else f"interventions-{subject.name}"
-    (RESULTS / f"{name}.json").write_text(json.dumps(outcome, indent=1) + "\n")
-    table(families)
+    write(RESULTS / f"{name}.json", outcome)
+    show(families)
 
 
 def worth(entry: dict[str, Any]) -> str:
@@ -71,12 +65,14 @@ def worth(entry: dict[str, Any]) -> str:
     return "adds too little for its cost" if entry["affordable"] else "dearer than the budget"
 
 
-def table(families: dict[str, dict[str, Any]]) -> None:
-    print("| family | best candidate | cost | gain over free statistics | adds to what was chosen | |")
-    print("|---|---|---|---|---|---|")
+def show(families: dict[str, dict[str, Any]]) -> None:
+    """Print one row a family."""
+    lines = [["family", "best candidate", "cost", "gain over free statistics", "adds to what was chosen", ""]]
     for family, best in sorted(families.items(), key=lambda item: -item[1]["gain"]):
-        cells = [family, best["name"], best["cost"], f"{best['gain']:+.4f}", f"{best['adds']:+.4f}", best["worth"]]
-        print("| " + " | ".join(map(str, cells)) + " |")
+        lines.append(
+            [family, best["name"], best["cost"], f"{best['gain']:+.4f}", f"{best['adds']:+.4f}", best["worth"]]
+        )
+    print(markdown(lines))
 
 
 if __name__ == "__main__":

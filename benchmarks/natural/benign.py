@@ -1,6 +1,6 @@
 """False alarms under benign change, and what it costs to have fewer: CIFAR-10, ResNet-20, budget 2.0.
 
-    CE_DETECT_DATA=... python benchmarks/benign.py
+    CE_DETECT_DATA=... python -m benchmarks.natural.benign
 
 Calibrates with the recipes ``default``, ``benign`` and ``clean-only`` and judges the images that ``detection.py``
 judges: plain, under each mild corruption, and attacked. Writes ``results/benign.json``.
@@ -8,27 +8,26 @@ judges: plain, under each mild corruption, and attacked. Writes ``results/benign
 
 from __future__ import annotations
 
-import json
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-from detection import FPR, RESULTS, environment, mean, progress
-from subjects import SEED, SUBJECTS
-
+from benchmarks.detection.measures import mean
+from benchmarks.face import MILD, evaluate
+from benchmarks.machine import environment
+from benchmarks.program import markdown, parser, progress, quiet, write
+from benchmarks.subjects.settings import FPR, SEED
+from benchmarks.subjects.subjects import SUBJECTS
 from ce_detect import Recipe
-from ce_detect.data.corruptions import MILD
-from ce_detect.evaluate import report
 
+RESULT = Path(__file__).parent / "results" / "benign.json"
 SUBJECT = SUBJECTS["cifar10-resnet20"]
 BUDGET = 2.0
 RECIPES = ("default", "benign", "clean-only")
 
 
 def main() -> None:
-    warnings.filterwarnings("ignore", module="art")
+    parser(__doc__).parse_args()
+    quiet()
     first, fresh = SUBJECT.split()
     guard = SUBJECT.guard(first.pixels.shape[1:])
     attacked = SUBJECT.attack(guard, fresh, progress)
@@ -36,7 +35,7 @@ def main() -> None:
     rows = {}
     for name in RECIPES:
         guard.calibrate(first, recipe=name, fpr=FPR, budget=BUDGET, seed=SEED, progress=progress)
-        found = report.evaluate(
+        found = evaluate(
             guard.gate, fresh.pixels, fresh.y, attacked, target=FPR, corruptions=MILD, seed=SEED + 1
         ).to_dict()
         signature = guard.manifest["signature"]
@@ -57,9 +56,8 @@ def main() -> None:
         "n": {"calibration": len(first), "clean": len(fresh)},
         "recipes": rows,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "benign.json").write_text(json.dumps(outcome, indent=1) + "\n")
-    table(rows)
+    write(RESULT, outcome)
+    show(rows)
 
 
 def summary(found: dict[str, Any], seen: list[str], unseen: list[str]) -> dict[str, Any]:
@@ -80,13 +78,13 @@ def summary(found: dict[str, Any], seen: list[str], unseen: list[str]) -> dict[s
     }
 
 
-def table(rows: dict[str, Any]) -> None:
+def show(rows: dict[str, Any]) -> None:
+    """Print one row a corruption."""
     reports = [row["report"] for row in rows.values()]
-    print("\n| false alarms | " + " | ".join(rows) + " |\n" + "|---" * (len(rows) + 1) + "|")
-    print("| plain | " + " | ".join(f"{r['clean']['false_positive_rate']:.1%}" for r in reports) + " |")
+    lines = [["false alarms", *rows], ["plain", *(f"{r['clean']['false_positive_rate']:.1%}" for r in reports)]]
     for name in reports[0]["corruptions"]:
-        cells = [f"{r['corruptions'][name]['false_positive_rate']:.1%}" for r in reports]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append([name, *(f"{r['corruptions'][name]['false_positive_rate']:.1%}" for r in reports)])
+    print(markdown(lines))
 
 
 if __name__ == "__main__":

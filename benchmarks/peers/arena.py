@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from peers.protocol import SMALL, Limits, Peer, forward
-from subjects import SEED, Subject
 
+from benchmarks.face import AttackedSet, Concatenated, Images, Pixels, attack_all, rows, split_by_identity
+from benchmarks.peers.protocol import SMALL, Limits, Peer, forward
+from benchmarks.subjects.settings import SEED
+from benchmarks.subjects.subjects import Subject
 from ce_detect import DetectedModel, Recipe
-from ce_detect.attacks.generation import AttackedSet, attack_all
-from ce_detect.data import Images, Pixels, rows
-from ce_detect.data.lazy import Concatenated
-from ce_detect.data.splits import split_by_identity
 
 
 @dataclass(frozen=True)

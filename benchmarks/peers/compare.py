@@ -1,8 +1,8 @@
 """Our detectors beside methods from the literature: same images, same attacks, same false-positive rate.
 
-    CE_DETECT_DATA=... python benchmarks/detection.py --suite full     # leaves our detectors and the attacks
-    CE_DETECT_DATA=... python benchmarks/compare.py                    # every subject and method that is missing
-    CE_DETECT_DATA=... python benchmarks/compare.py --only fashion --peers rlt lid --again
+    CE_DETECT_DATA=... python -m benchmarks.detection.detection --suite full     # leaves our detectors and the attacks
+    CE_DETECT_DATA=... python -m benchmarks.peers.compare                        # subjects and methods that are missing
+    CE_DETECT_DATA=... python -m benchmarks.peers.compare --only fashion --peers rlt lid --again
 
 What is there already is not done again, so the program can be run piece by piece. Writes, for each subject and method,
 ``results/compare/<subject>/<method>.json``, and then ``results/compare.json``, ``results/compare.md`` and
@@ -12,13 +12,10 @@ our scores on these very images.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
-import logging
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,24 +24,20 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import standings
-from arena import Arena, arena
-from detection import RESULTS, environment, progress
-from ours import BUDGETS, Ours, clean_only, ours
-from peers import PEERS
-from peers.protocol import SEED, Peer, forward
-from standings import Judged
-from subjects import SUBJECTS
+from benchmarks.face import ALL, MILD, Mapped, Table, auroc, cache_folder, ratios, rows
+from benchmarks.machine import environment
+from benchmarks.peers import standings
+from benchmarks.peers.arena import Arena, arena
+from benchmarks.peers.judged import Judged
+from benchmarks.peers.methods import PEERS
+from benchmarks.peers.ours import Ours, clean_only, ours
+from benchmarks.peers.picture import picture
+from benchmarks.peers.protocol import Peer, forward
+from benchmarks.program import parser, progress, quiet, write
+from benchmarks.subjects.settings import BUDGETS, SEED
+from benchmarks.subjects.subjects import SUBJECTS
 
-from ce_detect.calibrate.cost.timing import ratios
-from ce_detect.data import Mapped, rows
-from ce_detect.data.corruptions import MILD
-from ce_detect.evaluate.matrix import ALL
-from ce_detect.evaluate.metrics import auroc
-from ce_detect.fitting.heads import Table
-from ce_detect.storage.folders import cache_folder
-
+RESULTS = Path(__file__).parent / "results"
 FOLDER = RESULTS / "compare"
 SECONDS = 10.0
 """Time for measuring the cost of one method, about."""
@@ -54,16 +47,15 @@ TIMED = 1_250_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", default=list(SUBJECTS), help="subjects")
-    parser.add_argument("--peers", choices=(*PEERS, "ours"), nargs="+", default=["ours", *PEERS], help="methods")
-    parser.add_argument("--again", action="store_true", help="also what is there already")
-    options = parser.parse_args()
-    warnings.filterwarnings("ignore", module="art")
-    logging.basicConfig(level=logging.WARNING)
+    program = parser(__doc__)
+    program.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", default=list(SUBJECTS), help="subjects")
+    program.add_argument("--peers", choices=(*PEERS, "ours"), nargs="+", default=["ours", *PEERS], help="methods")
+    program.add_argument("--again", action="store_true", help="also what is there already")
+    options = program.parse_args()
+    quiet()
     for name in options.only:
         compare(name, options.peers, again=options.again)
-    write()
+    merge()
 
 
 def compare(name: str, wanted: list[str], *, again: bool) -> None:
@@ -85,8 +77,7 @@ def compare(name: str, wanted: list[str], *, again: bool) -> None:
         gate.fit(ground.classifier, ground.taught, {})
     for method in missing:
         outcome = judged(ground, method, gates)
-        path(name, method.name).parent.mkdir(parents=True, exist_ok=True)
-        path(name, method.name).write_text(json.dumps(outcome, indent=1) + "\n")
+        write(path(name, method.name), outcome)
         print(
             name,
             method.name,
@@ -199,7 +190,7 @@ def costs(some: Arena, peer: Peer, gates: list[Ours]) -> dict[str, float]:
     }
 
 
-def write() -> None:
+def merge() -> None:
     """Put together what is there."""
     everything = [json.loads(file.read_text()) for file in sorted(FOLDER.glob("*/*.json"))]
     outcomes = [outcome for outcome in everything if "summary" in outcome]
@@ -214,9 +205,9 @@ def write() -> None:
         left = [outcome for outcome in everything if outcome["subject"] == name and "left_out" in outcome]
         parts += [f"- {outcome['title']}: left out, {outcome['left_out']}" for outcome in left]
     (RESULTS / "compare.md").write_text("\n".join(parts) + "\n")
-    (RESULTS / "compare.json").write_text(json.dumps([_short(outcome) for outcome in outcomes], indent=1) + "\n")
+    write(RESULTS / "compare.json", [_short(outcome) for outcome in outcomes])
     if outcomes:
-        standings.picture(outcomes, RESULTS / "compare.png")
+        picture(outcomes, RESULTS / "compare.png")
     print("\n".join(parts))
 
 

@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from peers.protocol import Floats, Peer
-from subjects import Subject
 from torch import nn
 
+from benchmarks.face import AttackedSet, Compiled, Images
+from benchmarks.peers.protocol import Floats, Peer
+from benchmarks.subjects.settings import BUDGETS
+from benchmarks.subjects.subjects import Subject
 from ce_detect import DetectedModel
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images
-from ce_detect.detector.compiled import Compiled
 
-BUDGETS = (1.1, 1.5, 2.0, 4.5)
 CLEAN_ONLY_AT = 2.0
 """Budget at which the detector that no attack taught stands beside the others."""
 

@@ -1,86 +1,21 @@
-"""From scores to figures, tables and a picture: what `compare.py` writes."""
+"""From scores to figures and a table: what `compare.py` writes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from peers.protocol import Floats, Peer
-from safetensors.numpy import load, save
 
-from ce_detect.core.errors import TooFewSamplesError
-from ce_detect.evaluate.intervals import Scores, intervals
-from ce_detect.evaluate.metrics import auroc, share_above, tpr_at
-from ce_detect.storage import atomic
-from ce_detect.verdict import conformal
+from benchmarks.face import Scores, auroc, conformal, intervals, share_above, tpr_at
+from benchmarks.peers.judged import Judged
+from benchmarks.peers.protocol import Floats, Peer
+from benchmarks.subjects.settings import FPR, SEED
+from ce_detect import TooFewSamplesError
 
-FPR = 0.05
 DRAWS = 200
-_GROUPS = ("attacked", "success", "index", "corrupted")
-SEED = 0
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Scores of one method on one subject.
-
-    Attributes:
-        calibrate: ``(n,)`` of the clean images that set the threshold.
-        clean: ``(n,)`` of the judged clean images.
-        attacked: ``(m,)`` of all attempts, by attack; the first judged images are attacked.
-        success: ``(m,)`` whether the attempt changed the decision.
-        index: ``(m,)`` positions of the clean twins in ``clean``.
-        correct: ``(n,)`` whether a judged clean image is classified correctly.
-        corrupted: ``(k,)`` of the first judged images, by corruption.
-    """
-
-    calibrate: Floats
-    clean: Floats
-    attacked: dict[str, Floats]
-    success: dict[str, NDArray[np.bool_]]
-    index: dict[str, NDArray[np.int64]]
-    correct: NDArray[np.bool_]
-    corrupted: dict[str, Floats]
-
-    def write(self, path: Path) -> None:
-        """Keep the scores."""
-        arrays = {"calibrate": self.calibrate, "clean": self.clean, "correct": self.correct}
-        for group in _GROUPS:
-            arrays |= {f"{group}:{name}": values for name, values in getattr(self, group).items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, save({key: np.ascontiguousarray(value) for key, value in arrays.items()}))
-
-    @classmethod
-    def read(cls, path: Path) -> Judged:
-        """What `write` kept."""
-        arrays = load(path.read_bytes())
-        groups: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
-        for key in [key for key in arrays if ":" in key]:
-            group, name = key.split(":", 1)
-            groups[group][name] = arrays.pop(key)
-        return cls(**arrays, **groups)
-
-    def first(self, counts: Mapping[str, int]) -> Judged:
-        """These scores on the first judged images, so many ``clean`` ones and so many attempts of each attack."""
-        clean = counts["clean"]
-        sizes = {name: counts[name] for name in self.attacked if name in counts}
-        return Judged(
-            self.calibrate,
-            self.clean[:clean],
-            {name: self.attacked[name][:size] for name, size in sizes.items()},
-            {name: self.success[name][:size] for name, size in sizes.items()},
-            {name: self.index[name][:size] for name, size in sizes.items()},
-            self.correct[:clean],
-            self.corrupted,
-        )
-
-    def successes(self) -> dict[str, Floats]:
-        """Scores of successful attempts, of attacks that have some."""
-        return {name: values[self.success[name]] for name, values in self.attacked.items() if self.success[name].any()}
+"""Bootstrap draws of an interval."""
 
 
 def figures(judged: Judged, seen: Sequence[str]) -> dict[str, Any]:
@@ -206,32 +141,3 @@ def table(outcomes: Sequence[dict[str, Any]]) -> str:
         ]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
-
-
-def picture(outcomes: Sequence[dict[str, Any]], target: Path) -> None:
-    """Cost against mean AUROC, a panel a subject, with every method on it."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    subjects = list(dict.fromkeys(outcome["subject_title"] for outcome in outcomes))
-    figure, panels = pyplot.subplots(1, len(subjects), figsize=(6 * len(subjects), 5), squeeze=False)
-    for axes, subject in zip(panels[0], subjects, strict=True):
-        rows = [outcome for outcome in outcomes if outcome["subject_title"] == subject]
-        mine = sorted((row for row in rows if row["peer"].startswith("ours")), key=lambda row: row["cost"])
-        axes.plot([r["cost"] for r in mine], [r["summary"]["auroc_all"] for r in mine], "o-", label="ce-detect")
-        for row in rows:
-            if row not in mine:
-                axes.plot(row["cost"], row["summary"]["auroc_all"], "x", color="black")
-            label = row["peer"].removeprefix("ours-")
-            axes.annotate(
-                label, (row["cost"], row["summary"]["auroc_all"]), fontsize=7, xytext=(3, 3), textcoords="offset points"
-            )
-        axes.set_xscale("log")
-        axes.set_title(subject, fontsize=10)
-        axes.set_xlabel("time of a judged forward / model alone")
-        axes.grid(alpha=0.3)
-    panels[0][0].set_ylabel("mean AUROC over attacks, successes against all clean images")
-    figure.tight_layout()
-    figure.savefig(target, dpi=110, metadata={"Software": None})

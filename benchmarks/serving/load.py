@@ -1,7 +1,7 @@
 """Load and faults of ``ce-detect serve``, driven by wrk on loopback.
 
-    python benchmarks/load.py guard.onnx                # about 12 minutes, 10 of them for memory
-    python benchmarks/load.py --seconds 5 --minutes 0.2 # a made graph, to try the program
+    python -m benchmarks.serving.load guard.onnx                # about 12 minutes, 10 of them for memory
+    python -m benchmarks.serving.load --seconds 5 --minutes 0.2 # a made graph, to try the program
 
 Throughput is held against the same graph in a bare ONNX Runtime session, in one process, with the same threads and
 batch, before and after the server's run. Memory is sampled while the load goes on. Then the faults, each on a server
@@ -11,43 +11,47 @@ server.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
 import threading
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-from load_faults import FAULTS
-from load_rig import Load, made_graph
+from benchmarks.machine import processor
+from benchmarks.program import parser, write
+from benchmarks.serving.load_faults import FAULTS
+from benchmarks.serving.load_rig import Load
+from benchmarks.serving.made_graph import made_graph
 
-RESULTS = Path(__file__).parent / "results"
+RESULT = Path(__file__).parent / "results" / "load.json"
 GOAL = 0.85
 """Share of the bare session's throughput that the server should reach."""
 
 FLAT = 0.05
 """Growth of resident memory from the first half of its run to the second that counts as none."""
 
+SHOWN = ("seconds", "minutes", "connections", "images", "batch", "threads")
+"""Options that stand in the result."""
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("guard", type=Path, nargs="?", help="an exported guard; by default a graph of random weights")
-    parser.add_argument("--seconds", type=float, default=15, help="of each measurement")
-    parser.add_argument("--minutes", type=float, default=10, help="of the run in which memory is watched")
-    parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--images", type=int, default=8, help="in a request")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--output", type=Path, default=RESULTS / "load.json")
-    options = parser.parse_args()
+    program = parser(__doc__)
+    program.add_argument("guard", type=Path, nargs="?", help="an exported guard; by default a graph of random weights")
+    program.add_argument("--seconds", type=float, default=15, help="of each measurement")
+    program.add_argument("--minutes", type=float, default=10, help="of the run in which memory is watched")
+    program.add_argument("--connections", type=int, default=16)
+    program.add_argument("--images", type=int, default=8, help="in a request")
+    program.add_argument("--batch", type=int, default=32)
+    program.add_argument("--threads", type=int, default=os.cpu_count())
+    program.add_argument("--output", type=Path, default=RESULT)
+    options = program.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         guard = options.guard or made_graph(folder / "guard.onnx")
@@ -56,7 +60,7 @@ def main() -> None:
             "what": "ce-detect serve under wrk on loopback; requests in the binary form",
             "graph": str(options.guard.name) if options.guard else "made: two convolutions of random weights",
             "settings": {name: getattr(options, name) for name in SHOWN},
-            "machine": {"cpu": cpu(), "cores": os.cpu_count(), "python": platform.python_version(), **versions()},
+            "machine": {"cpu": processor(), "cores": os.cpu_count(), "python": platform.python_version(), **versions()},
             "throughput": throughput(load),
             "memory": memory(load),
             "faults": [fault(load) for fault in FAULTS],
@@ -66,15 +70,12 @@ def main() -> None:
         "memory": outcome["memory"]["growth"] <= FLAT,
         "faults": all(fault["answers_afterwards"] and fault["accounted"] for fault in outcome["faults"]),
     }
-    options.output.parent.mkdir(exist_ok=True)
-    options.output.write_text(json.dumps(outcome, indent=1) + "\n")
+    write(options.output, outcome)
     print(json.dumps(outcome, indent=1))
 
 
-SHOWN = ("seconds", "minutes", "connections", "images", "batch", "threads")
-
-
 def throughput(load: Load) -> dict[str, Any]:
+    """Images a second, of the server over the graph alone, and latencies."""
     options, bare = load.options, [bare_images(load)]
     with load.server() as server:
         load.wrk(server.port, 2)
@@ -96,6 +97,7 @@ def throughput(load: Load) -> dict[str, Any]:
 
 
 def latency(found: dict[str, float]) -> dict[str, float]:
+    """Milliseconds from wrk's microseconds."""
     return {name.replace("_us", "_ms"): round(found[name] / 1000, 2) for name in ("p50_us", "p99_us", "max_us")}
 
 
@@ -127,19 +129,9 @@ def bare_images(load: Load) -> float:
 def memory(load: Load) -> dict[str, Any]:
     """Resident memory under load with every record switched on, once a second."""
     audit, quarantine = load.folder / "audit", load.folder / "quarantine"
-    flags = (
-        "--audit",
-        audit,
-        "--audit-size",
-        16,
-        "--audit-keep",
-        2,
-        "--quarantine",
-        quarantine,
-        "--quarantine-size",
-        64,
-    )
-    with load.server(*flags) as server:
+    recorded = ("--audit", audit, "--audit-size", 16, "--audit-keep", 2)
+    kept = ("--quarantine", quarantine, "--quarantine-size", 64)
+    with load.server(*recorded, *kept) as server:
         load.wrk(server.port, min(5, 6 * load.options.minutes))
         driving = threading.Thread(target=load.wrk, args=(server.port, 60 * load.options.minutes))
         driving.start()
@@ -160,14 +152,8 @@ def memory(load: Load) -> dict[str, Any]:
     }
 
 
-def cpu() -> str:
-    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    return found[1] if found else platform.processor()
-
-
 def versions() -> dict[str, str]:
-    from importlib.metadata import version
-
+    """Of what serves and of what drives."""
     wrk = subprocess.run(["wrk", "-v"], check=False, capture_output=True, text=True)
     found = {name: version(name) for name in ("onnxruntime", "uvicorn", "starlette", "h11", "msgspec", "numpy")}
     return {**found, "wrk": wrk.stdout.split()[1] if wrk.stdout else "unknown"}

@@ -11,7 +11,8 @@ import time
 from typing import Any
 
 import numpy as np
-from load_rig import PATH, Load, Server, driven, request
+
+from benchmarks.serving.load_rig import PATH, Load, Server, driven, request
 
 
 def fault(name: str, server: Server, load: Load, accounted: bool, **found: Any) -> dict[str, Any]:

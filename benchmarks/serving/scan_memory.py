@@ -1,6 +1,6 @@
 """Peak memory and speed of ``ce-detect scan`` with n and with 4n images, from each kind of source.
 
-    python benchmarks/scan_memory.py --guard guard.onnx
+    python -m benchmarks.serving.scan_memory --guard guard.onnx
 
 The images are random grey levels of the size that the guard takes. Each scan runs in a fresh process. What may grow are
 the names of the files of a folder. Linux only. Writes ``results/scan_memory.json``.
@@ -8,7 +8,6 @@ the names of the files of a folder. Linux only. Writes ``results/scan_memory.jso
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import subprocess
@@ -24,23 +23,26 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-RESULTS = Path(__file__).parent / "results"
-KINDS = ("folder", "parquet", "npz")
+from benchmarks.machine import peak_memory
+from benchmarks.program import parser, write
+from ce_detect.runtime import Gate
+
+RESULT = Path(__file__).parent / "results" / "scan_memory.json"
 A_NAME = 500
 """Bytes that one more file of a folder may cost, at most."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--guard", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=5_000, help="n")
-    parser.add_argument("--scan", nargs=2, type=Path, metavar=("DATA", "OUT"), help="scan in this process")
-    options = parser.parse_args()
+    program = parser(__doc__)
+    program.add_argument("--guard", type=Path, required=True)
+    program.add_argument("--images", type=int, default=5_000, help="n")
+    program.add_argument("--scan", nargs=2, type=Path, metavar=("DATA", "OUT"), help="scan in this process")
+    options = program.parse_args()
     if options.scan:
         print(json.dumps(scanned(options.guard, *options.scan)))
         return
     outcome: dict[str, Any] = {"what": "peak resident memory of ce-detect scan", "sources": {}}
-    for kind in KINDS:
+    for kind in WRITERS:
         few, many = (run(options.guard, kind, count) for count in (options.images, 4 * options.images))
         grown = many["peak_bytes"] - few["peak_bytes"]
         pixels = many["pixel_bytes"] - few["pixel_bytes"]
@@ -48,62 +50,61 @@ def main() -> None:
         outcome["sources"][kind] = {
             "runs": [few, many], "growth_bytes": grown, "pixel_growth_bytes": pixels, "within": grown <= allowed,
         }  # fmt: skip
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "scan_memory.json").write_text(json.dumps(outcome, indent=1) + "\n")
+    write(RESULT, outcome)
     print(json.dumps(outcome, indent=1))
 
 
 def run(guard: Path, kind: str, count: int) -> dict[str, Any]:
     """Write so many images and scan them in a process of its own."""
+    size = Gate(guard).input_shape
     with tempfile.TemporaryDirectory() as folder:
-        data = written(kind, count, shape(guard), Path(folder))
-        command = [sys.executable, __file__, "--guard", str(guard), "--scan", str(data), f"{folder}/verdicts.parquet"]
+        data = WRITERS[kind](count, size, Path(folder))
+        command = [sys.executable, "-m", "benchmarks.serving.scan_memory", "--guard", str(guard)]
+        command += ["--scan", str(data), f"{folder}/verdicts.parquet"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-    channels, height, width = shape(guard)
+    channels, height, width = size
     return {"images": count, "pixel_bytes": count * channels * height * width, **json.loads(done.stdout)}
 
 
 def scanned(guard: Path, data: Path, out: Path) -> dict[str, Any]:
-    from ce_detect.runtime import Gate
-    from ce_detect.scan import scan
-    from ce_detect.scan.sources import opened
+    """Scan in this process, which imports nothing else."""
+    from benchmarks.face import scan, sources
 
     began = time.perf_counter()
-    gate, source = Gate(guard), opened(data)
+    gate, source = Gate(guard), sources.opened(data)
     found = scan.scan(gate, source, scan.parts_of(gate, source, out), scan.here(gate, source))
     seconds = time.perf_counter() - began
-    return {"peak_bytes": peak(), "images_a_second": round(found.inputs / seconds, 1), "errors": found.errors}
+    return {"peak_bytes": peak_memory(), "images_a_second": round(found.inputs / seconds, 1), "errors": found.errors}
 
 
-def peak() -> int:
-    """Peak resident memory of this process in bytes, not of its parent's as in ``ru_maxrss``."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+Size = tuple[int, int, int]
+"""Channels, height and width."""
 
 
-def shape(guard: Path) -> tuple[int, int, int]:
-    from ce_detect.runtime import Gate
+def folder_of(count: int, size: Size, root: Path) -> Path:
+    """A thousand files a folder."""
+    for i, image in enumerate(pictures(count, size)):
+        path = root / "images" / f"{i // 1000:03d}" / f"{i:08d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(image))
+    return root / "images"
 
-    return Gate(guard).input_shape
+
+def parquet_of(count: int, size: Size, root: Path) -> Path:
+    """Encoded images, 500 a group of rows."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([("image", pa.binary())])
+    with parquet.ParquetWriter(root / "images.parquet", schema) as writer:
+        images = pictures(count, size)
+        while part := [encoded(image) for image in islice(images, 500)]:
+            writer.write_batch(pa.record_batch([part], schema=schema))
+    return root / "images.parquet"
 
 
-def written(kind: str, count: int, size: tuple[int, int, int], root: Path) -> Path:
-    if kind == "folder":
-        for i, image in enumerate(pictures(count, size)):
-            path = root / "images" / f"{i // 1000:03d}" / f"{i:08d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encoded(image))
-        return root / "images"
-    if kind == "parquet":
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        schema = pa.schema([("image", pa.binary())])
-        with parquet.ParquetWriter(root / "images.parquet", schema) as writer:
-            images = pictures(count, size)
-            while part := [encoded(image) for image in islice(images, 500)]:
-                writer.write_batch(pa.record_batch([part], schema=schema))
-        return root / "images.parquet"
+def npz_of(count: int, size: Size, root: Path) -> Path:
+    """One array, never whole in memory."""
     channels, height, width = size
     with zipfile.ZipFile(root / "images.npz", "w") as file, file.open("x.npy", "w", force_zip64=True) as member:
         described = {"descr": "|u1", "fortran_order": False, "shape": (count, height, width, channels)}
@@ -113,7 +114,11 @@ def written(kind: str, count: int, size: tuple[int, int, int], root: Path) -> Pa
     return root / "images.npz"
 
 
-def pictures(count: int, size: tuple[int, int, int]) -> Iterator[Any]:
+WRITERS = {"folder": folder_of, "parquet": parquet_of, "npz": npz_of}
+"""Each kind of source."""
+
+
+def pictures(count: int, size: Size) -> Iterator[Any]:
     channels, height, width = size
     generator = np.random.default_rng(0)
     for _ in range(count):

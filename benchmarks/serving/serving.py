@@ -1,7 +1,7 @@
 """What a gate costs in ONNX Runtime: time of the fused graph over that of the bare model's, at batches of 1, 8 and 32.
 
-    CE_DETECT_DATA=... python benchmarks/detection.py --suite full     # leaves the calibrated detectors
-    CE_DETECT_DATA=... python benchmarks/serving.py
+    CE_DETECT_DATA=... python -m benchmarks.detection.detection --suite full     # leaves the calibrated detectors
+    CE_DETECT_DATA=... python -m benchmarks.serving.serving
 
 Both graphs run in one process, in turns; the ratio is the median over the rounds. Run it on a machine that does nothing
 else. ``kept`` says whether the ratio stays within 1.1 times the budget that the detector was calibrated for, ``small``
@@ -12,8 +12,6 @@ nodes take the time of the fused graph. Writes ``results/serving.json``; rows of
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import sys
 import tempfile
@@ -22,19 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parent))
-from detection import BATCHES, BUDGETS, RESULTS, environment
-from subjects import SUBJECTS, Subject
-
+from benchmarks.face import fused, ratios
+from benchmarks.machine import environment
+from benchmarks.program import parser, rows_left, write
+from benchmarks.serving.graphs import bare_graph, opened, small
+from benchmarks.subjects.settings import BATCHES, BUDGETS
+from benchmarks.subjects.subjects import SUBJECTS, Subject
 from ce_detect import DetectedModel
-from ce_detect.calibrate.cost.timing import ratios
-from ce_detect.export.fused_graph import fused
 
+RESULT = Path(__file__).parent / "results" / "serving.json"
 DEFAULT = ("cifar10-resnet20", "imagenet-lite0")
 SLACK = 1.1
 PROFILED = 50  # runs in a profile
@@ -42,13 +41,13 @@ SHOWN = 12  # operators, and nodes, in a profile
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", default=list(DEFAULT))
-    parser.add_argument("--guard", type=Path, help="an artifact in the place of those of detection.py")
-    parser.add_argument("--rounds", type=int, default=41)
-    parser.add_argument("--threads", type=int, default=0, help="of ONNX Runtime; 0 for as many as there are cores")
-    parser.add_argument("--one_pass", action="store_true", help="interventions ride along in one forward pass")
-    options = parser.parse_args()
+    program = parser(__doc__)
+    program.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", default=list(DEFAULT))
+    program.add_argument("--guard", type=Path, help="an artifact in the place of those of detection.py")
+    program.add_argument("--rounds", type=int, default=41)
+    program.add_argument("--threads", type=int, default=0, help="of ONNX Runtime; 0 for as many as there are cores")
+    program.add_argument("--one-pass", action="store_true", help="interventions share one forward pass")
+    options = program.parse_args()
     rows = []
     for name in options.only:
         subject = SUBJECTS[name]
@@ -57,12 +56,11 @@ def main() -> None:
         if not kept:
             print(f"no detector of {name}: run detection.py --only {name} first", file=sys.stderr)
         rows += [measured(subject, path, options) for path in kept]
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "serving.json"
-    left = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows += [row for row in left if row["subject"] not in options.only]
-    outcome = {"environment": {**environment(), "onnxruntime": onnxruntime.__version__}, "rows": rows}
-    path.write_text(json.dumps(outcome, indent=1) + "\n")
+    outcome = {
+        "environment": {**environment(), "onnxruntime": onnxruntime.__version__},
+        "rows": [*rows, *rows_left(RESULT, options.only)],
+    }
+    write(RESULT, outcome)
 
 
 def measured(subject: Subject, path: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -86,36 +84,10 @@ def measured(subject: Subject, path: Path, options: argparse.Namespace) -> dict[
     profiles = {str(batch): profile(graph, fresh.pixels[:batch], options.threads) for batch in BATCHES}
     return {
         "subject": subject.name, "guard": path.name, "budget": budget, "torch_cost": guard.manifest["figures"]["cost"],
-        "kept": kept, "ratio_by_batch": found, "nodes": len(onnx_nodes(graph)), "bytes": len(graph),
-        "bare_bytes": len(bare), "small": len(graph) <= 1.1 * len(bare) + 1e6, "profile_by_batch": profiles,
+        "kept": kept, "ratio_by_batch": found, "nodes": len(onnx.load_from_string(graph).graph.node),
+        "bytes": len(graph), "bare_bytes": len(bare), "small": small(len(graph), len(bare)),
+        "profile_by_batch": profiles,
     }  # fmt: skip
-
-
-def bare_graph(model: nn.Module, example: torch.Tensor) -> bytes:
-    """The model alone as PyTorch exports it."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        made = torch.onnx.export(
-            model, (example,), input_names=["input"], output_names=["logits"], verbose=False,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-        )  # fmt: skip
-    assert made is not None
-    content: bytes = made.model_proto.SerializeToString()
-    return content
-
-
-def onnx_nodes(graph: bytes) -> list[Any]:
-    import onnx
-
-    return list(onnx.load_from_string(graph).graph.node)
-
-
-def opened(graph: bytes, threads: int, profile: str | None = None) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    if profile is not None:
-        options.enable_profiling, options.profile_file_prefix = True, profile
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def profile(graph: bytes, x: NDArray[np.float32], threads: int) -> dict[str, Any]:

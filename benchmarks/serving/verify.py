@@ -1,8 +1,8 @@
 """The exported graph against PyTorch on 2,000 real inputs: differences of every output, and verdicts that flip.
 
-    CE_DETECT_DATA=... python benchmarks/detection.py --suite full --only cifar10-resnet20   # leaves the detectors
-    CE_DETECT_DATA=... python benchmarks/cascade.py                                          # leaves one with a cascade
-    CE_DETECT_DATA=... python benchmarks/verify.py
+    CE_DETECT_DATA=... python -m benchmarks.detection.detection --only cifar10-resnet20   # leaves the detectors
+    CE_DETECT_DATA=... python -m benchmarks.detection.cascade                             # leaves one with a cascade
+    CE_DETECT_DATA=... python -m benchmarks.serving.verify
 
 Half are clean test images of CIFAR-10, half are attacked with what the detector knows; calibration saw none of them.
 Also compares the size of the graph with that of the bare model's. Exits with 1 where a verdict flips or scores differ
@@ -11,41 +11,40 @@ by more than 1e-4. Writes ``results/verify.json``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
 import torch
-from detection import BUDGETS, RESULTS, environment, progress
-from serving import bare_graph
-from subjects import CASCADED, SEED, SUBJECTS
 
+from benchmarks.face import attack_all, parity
+from benchmarks.machine import environment
+from benchmarks.program import parser, progress, write
+from benchmarks.serving.graphs import bare_graph
+from benchmarks.subjects.settings import BUDGETS, CASCADED, SEED
+from benchmarks.subjects.subjects import SUBJECTS
 from ce_detect import Attack, DetectedModel
-from ce_detect.attacks.generation import attack_all
-from ce_detect.export import parity
 
+RESULT = Path(__file__).parent / "results" / "verify.json"
 INPUTS = 2000
 ATTACKED = 192  # of each attack
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
+    program = parser(__doc__)
+    program.add_argument(
         "--guard", type=Path, nargs="+", help="artifacts of ResNet-20, by default those of detection.py"
     )
-    options = parser.parse_args()
+    options = program.parse_args()
     subject = SUBJECTS["cifar10-resnet20"]
     left = [*map(subject.artifact, BUDGETS), subject.artifact(CASCADED, cascade=True)]
     kept = options.guard or [path for path in left if path.exists()]
     if not kept:
         raise SystemExit("no detector of cifar10-resnet20: run detection.py first, or name one with --guard")
     rows = [verified(path) for path in kept]
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "verify.json").write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
+    write(RESULT, {"environment": environment(), "rows": rows})
     sys.exit(0 if all(row["verdict_flips"] == 0 and row["score"] <= row["tolerance"] for row in rows) else 1)
 
 

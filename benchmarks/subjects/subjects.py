@@ -7,30 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from networks import (
-    cifar10_resnet20,
-    cifar10_resnet32,
-    data_folder,
-    efficientnet_lite0,
-    fashion_test,
-    imagenet_sample,
-    pneumonia_cnn,
-    pneumonia_untrained,
-)
 from numpy.typing import NDArray
 from torch import nn
 
-from ce_detect import Attack, DetectedModel, Recipe, load_data
-from ce_detect.attacks.generation import AttackedSet, attack_all
-from ce_detect.data import Images
-from ce_detect.demo.model import fashion_cnn
-from ce_detect.storage.folders import cache_folder
-
-Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
-SEED = 0
-
-CASCADED = 1.5
-"""Budget of the gate with a cascade that ``cascade.py`` leaves."""
+from benchmarks.face import AttackedSet, Images, attack_all, cache_folder, fashion_cnn
+from benchmarks.subjects.images import (
+    Arrays,
+    cifar10,
+    cifar10_training,
+    fashion_test,
+    pneumonia_untrained,
+    shuffled_imagenet,
+)
+from benchmarks.subjects.networks import cifar10_resnet20, cifar10_resnet32, efficientnet_lite0, pneumonia_cnn
+from benchmarks.subjects.settings import SEED
+from ce_detect import Attack, DetectedModel, Recipe
 
 
 @dataclass(frozen=True)
@@ -84,24 +75,11 @@ class Subject:
         """Where ``detection.py``, or for a cascade ``cascade.py``, leaves the calibrated gate for other programs."""
         return cache_folder() / "guards" / f"{self.name}-{budget:g}{'-cascade' if cascade else ''}.safetensors"
 
-
-def cifar10() -> Arrays:
-    """The test images of CIFAR-10 in ``CE_DETECT_DATA``, in [0, 1]."""
-    images = load_data(str(data_folder() / "cifar10.npz"), split="test")
-    assert images.y is not None
-    return images.x, images.y
-
-
-def cifar10_training() -> NDArray[np.float32]:
-    """The training images of CIFAR-10 in ``CE_DETECT_DATA``, in [0, 1]."""
-    return load_data(str(data_folder() / "cifar10.npz"), split="train").x
-
-
-def shuffled_imagenet() -> Arrays:
-    """The ImageNet sample, in random order: its files are sorted by class."""
-    x, y = imagenet_sample()
-    order = np.random.default_rng(SEED).permutation(len(x))
-    return x[order], y[order]
+    def leave(self, guard: DetectedModel, budget: float, *, cascade: bool = False) -> None:
+        """Save a gate there."""
+        path = self.artifact(budget, cascade=cascade)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        guard.save(path)
 
 
 def _unseen(many: int, few: int) -> tuple[tuple[Attack, int], ...]:

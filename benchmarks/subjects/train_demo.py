@@ -3,13 +3,12 @@
 Reads the four files of the Debian package ``dataset-fashion-mnist``; trains on the official training split only, and
 prints the accuracy over all 10,000 images of the official test split. About four minutes on one core::
 
-    python benchmarks/train_demo.py
+    python -m benchmarks.subjects.train_demo
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import io
 import platform
 import time
@@ -18,15 +17,13 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import ce_detect
-from ce_detect.demo.model import FashionCNN
-from ce_detect.storage import atomic
+from benchmarks.face import FashionCNN, atomic
+from benchmarks.subjects.images import FASHION, idx_split
 
-DATA = Path("/usr/share/datasets/fashion-mnist")
 ASSETS = Path(ce_detect.__path__[0]) / "demo" / "assets"
 BATCH = 128
 SHIFT = 1  # pixels, each way, in augmentation
@@ -37,8 +34,8 @@ def main() -> None:
     options = parse()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    x, y = tensors(options.data, "train")
-    x_test, y_test = tensors(options.data, "t10k")
+    x, y = pixels_and_labels(options.data, "train")
+    x_test, y_test = pixels_and_labels(options.data, "t10k")
     started = time.perf_counter()
     model = train(FashionCNN(), x, y, epochs=options.epochs)
     seconds = time.perf_counter() - started
@@ -53,7 +50,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the four .gz files (default: %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, default=FASHION, help="folder of the four .gz files (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder to write to (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -69,22 +68,13 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def idx(path: Path, header: int) -> NDArray[np.uint8]:
-    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
-
-
-def split(data: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    images = idx(data / f"{name}-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28)
-    return images, idx(data / f"{name}-labels-idx1-ubyte.gz", header=8)
-
-
-def tensors(data: Path, name: str) -> tuple[Tensor, Tensor]:
-    images, labels = split(data, name)
+def pixels_and_labels(data: Path, name: str) -> tuple[Tensor, Tensor]:
+    images, labels = idx_split(data, name)
     return torch.from_numpy(images.astype(np.float32) / 255)[:, None], torch.from_numpy(labels.astype(np.int64))
 
 
 def packed(data: Path) -> bytes:
-    images, labels = split(data, "t10k")
+    images, labels = idx_split(data, "t10k")
     file = io.BytesIO()
     np.savez_compressed(file, x=images[:PACKAGED], y=labels[:PACKAGED])
     return file.getvalue()

@@ -3,25 +3,22 @@
 Reads ``pneumoniamnist.npz`` from ``CE_DETECT_DATA``. The first 1,500 training images train; the others are left for
 calibration, because a detector must be calibrated on images that the classifier was not trained on. A minute::
 
-    CE_DETECT_DATA=... python benchmarks/train_pneumonia.py
+    CE_DETECT_DATA=... python -m benchmarks.subjects.train_pneumonia
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch.nn.functional import cross_entropy
 
-sys.path.insert(0, str(Path(__file__).parent))
-from networks import PNEUMONIA_TRAINED, WEIGHTS, data_folder, pneumonia_architecture
-from train_demo import accuracy, augment
-
+from benchmarks.face import atomic
+from benchmarks.subjects.images import PNEUMONIA_TRAINED, data_folder
+from benchmarks.subjects.networks import WEIGHTS, pneumonia_architecture
+from benchmarks.subjects.train_demo import accuracy, augment
 from ce_detect import load_data
-from ce_detect.storage import atomic
 
 BATCH = 64
 

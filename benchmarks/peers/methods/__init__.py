@@ -1,23 +1,23 @@
-"""Methods from the literature, one a file, to compare with; see `peers.protocol.Peer`."""
+"""Methods from the literature, one a file, to compare with; see `benchmarks.peers.protocol.Peer`."""
 
 from __future__ import annotations
 
-from peers.art_binary_activation import BinaryActivation
-from peers.art_binary_input import BinaryInput
-from peers.art_subset_scanning import SubsetScanning
-from peers.beyond import BEYOND
-from peers.causadv import CausAdv
-from peers.energy import Energy
-from peers.feature_squeezing import FeatureSqueezing
-from peers.lid import LID
-from peers.mahalanobis import Mahalanobis, PreprocessedMahalanobis
-from peers.max_softmax import MaxSoftmax
-from peers.ml_loo import MLLOO
-from peers.nic import NIC
-from peers.odds import Odds
-from peers.protocol import Peer
-from peers.rlt import RLT
-from peers.shap_signatures import SHAPSignatures
+from benchmarks.peers.methods.art_binary_activation import BinaryActivation
+from benchmarks.peers.methods.art_binary_input import BinaryInput
+from benchmarks.peers.methods.art_subset_scanning import SubsetScanning
+from benchmarks.peers.methods.beyond import BEYOND
+from benchmarks.peers.methods.causadv import CausAdv
+from benchmarks.peers.methods.energy import Energy
+from benchmarks.peers.methods.feature_squeezing import FeatureSqueezing
+from benchmarks.peers.methods.lid import LID
+from benchmarks.peers.methods.mahalanobis import Mahalanobis, PreprocessedMahalanobis
+from benchmarks.peers.methods.max_softmax import MaxSoftmax
+from benchmarks.peers.methods.ml_loo import MLLOO
+from benchmarks.peers.methods.nic import NIC
+from benchmarks.peers.methods.odds import Odds
+from benchmarks.peers.methods.rlt import RLT
+from benchmarks.peers.methods.shap_signatures import SHAPSignatures
+from benchmarks.peers.protocol import Peer
 
 _ALL: tuple[type[Peer], ...] = (
     MaxSoftmax,

@@ -11,11 +11,9 @@ from typing import Any
 
 from art.defences.detector.evasion import BinaryActivationDetector
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.classifiers.base import site_shapes
-from ce_detect.data import Images
-from peers.art_estimator import BinaryPeer, detector_network, estimator, in_layers, layer_of
-from peers.protocol import Limits, Settings
+from benchmarks.face import AttackedSet, Images, site_shapes
+from benchmarks.peers.methods.art_estimator import BinaryPeer, detector_network, estimator, in_layers, layer_of
+from benchmarks.peers.protocol import Limits, Settings
 
 
 class BinaryActivation(BinaryPeer):

@@ -10,10 +10,9 @@ from typing import Any
 
 from art.defences.detector.evasion import BinaryInputDetector
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images
-from peers.art_estimator import BinaryPeer, detector_network, estimator
-from peers.protocol import SMALL, Limits, Settings
+from benchmarks.face import AttackedSet, Images
+from benchmarks.peers.methods.art_estimator import BinaryPeer, detector_network, estimator
+from benchmarks.peers.protocol import SMALL, Limits, Settings
 
 
 class BinaryInput(BinaryPeer):

@@ -11,8 +11,9 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from ce_detect.fitting.heads import Table
-from peers.protocol import SEED, Floats, Peer
+from benchmarks.face import Table
+from benchmarks.peers.protocol import Floats, Peer
+from benchmarks.subjects.settings import SEED
 
 
 def estimator(model: nn.Module, shape: tuple[int, ...], classes: int, *, trained: bool) -> PyTorchClassifier:

@@ -13,10 +13,10 @@ import numpy as np
 from art.defences.detector.evasion import SubsetScanningDetector
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images, rows
-from peers.art_estimator import in_layers, layer_of
-from peers.protocol import SEED, Floats, Limits, Peer, Settings, last_map, share
+from benchmarks.face import AttackedSet, Images, rows
+from benchmarks.peers.methods.art_estimator import in_layers, layer_of
+from benchmarks.peers.protocol import Floats, Limits, Peer, Settings, last_map, share
+from benchmarks.subjects.settings import SEED
 
 BACKGROUND = 400
 

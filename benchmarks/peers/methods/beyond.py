@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.classifiers.base import PENULTIMATE
-from ce_detect.data import Images
-from peers.protocol import SEED, Floats, Limits, Peer, Settings, last_map, pooled
+from benchmarks.face import PENULTIMATE, AttackedSet, Images
+from benchmarks.peers.protocol import Floats, Limits, Peer, Settings, last_map, pooled
+from benchmarks.subjects.settings import SEED
 
 NEIGHBOURS = 50
 

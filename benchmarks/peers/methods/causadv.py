@@ -17,10 +17,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.classifiers.base import PENULTIMATE
-from ce_detect.data import Images
-from peers.protocol import Floats, Peer, Published, Settings
+from benchmarks.face import PENULTIMATE, AttackedSet, Images
+from benchmarks.peers.protocol import Floats, Peer, Published, Settings
 
 VALUES = 20_000_000
 """Logits computed together, at most."""

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images
-from peers.protocol import Floats, Peer, Settings
+from benchmarks.face import AttackedSet, Images
+from benchmarks.peers.protocol import Floats, Peer, Settings
 
 
 class Energy(Peer):

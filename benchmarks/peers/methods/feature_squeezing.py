@@ -18,9 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images
-from peers.protocol import SMALL, Floats, Limits, Peer, Published, Settings
+from benchmarks.face import AttackedSet, Images
+from benchmarks.peers.protocol import SMALL, Floats, Limits, Peer, Published, Settings
 
 _ALDAHDOOH = "Aldahdooh et al. 2022, arXiv 2105.00203, CIFAR-10"
 _DIFFERS = "another classifier; ours is ResNet-20 at 5 %, theirs at 5.07 % on correctly classified images"

@@ -18,11 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images, rows
-from ce_detect.fitting.heads import Table
-from peers.logistic import LogisticPeer
-from peers.protocol import SEED, Floats, Limits, Published, Settings, batches, share
+from benchmarks.face import AttackedSet, Images, Table, rows
+from benchmarks.peers.methods.logistic import LogisticPeer
+from benchmarks.peers.protocol import Floats, Limits, Published, Settings, batches, share
+from benchmarks.subjects.settings import SEED
 
 REFERENCE = 100
 NEIGHBOURS = 20

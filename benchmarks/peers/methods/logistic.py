@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ce_detect.fitting.heads import Table
-from peers.protocol import Floats, Peer, stacked
+from benchmarks.face import Table
+from benchmarks.peers.protocol import Floats, Peer, stacked
 
 
 class LogisticPeer(Peer):

@@ -23,10 +23,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images
-from peers.logistic import LogisticPeer, fitted
-from peers.protocol import Floats, Limits, Published, Settings, batches, labels, pooled, stacked
+from benchmarks.face import AttackedSet, Images
+from benchmarks.peers.methods.logistic import LogisticPeer, fitted
+from benchmarks.peers.protocol import Floats, Limits, Published, Settings, batches, labels, pooled, stacked
 
 MAGNITUDES = (0.000125, 0.00035, 0.00125)
 """Steps to choose from, as a share of the pixel range: 0.0005, 0.0014 and 0.005 of the authors' normalised inputs."""

@@ -11,10 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.classifiers.log_odds import log_odds
-from ce_detect.data import Images
-from peers.protocol import Floats, Peer
+from benchmarks.face import AttackedSet, Images, log_odds
+from benchmarks.peers.protocol import Floats, Peer
 
 
 class MaxSoftmax(Peer):

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images
-from peers.logistic import LogisticPeer
-from peers.protocol import SEED, Floats, Limits, Published, Settings, pooled
+from benchmarks.face import AttackedSet, Images
+from benchmarks.peers.methods.logistic import LogisticPeer
+from benchmarks.peers.protocol import Floats, Limits, Published, Settings, pooled
+from benchmarks.subjects.settings import SEED
 
 SAMPLED = 256
 """Pixel values that are left out, at most."""

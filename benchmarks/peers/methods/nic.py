@@ -27,9 +27,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images
-from peers.protocol import SEED, Floats, Limits, Peer, Published, Settings, batches
+from benchmarks.face import AttackedSet, Images
+from benchmarks.peers.protocol import Floats, Limits, Peer, Published, Settings, batches
+from benchmarks.subjects.settings import SEED
 
 DIRECTIONS = 50
 SIDE = 4

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images
-from peers.protocol import SEED, Floats, Limits, Peer, Published, Settings, batches
+from benchmarks.face import AttackedSet, Images
+from benchmarks.peers.protocol import Floats, Limits, Peer, Published, Settings, batches
+from benchmarks.subjects.settings import SEED
 
 NOISES = tuple((kind, size) for size in (0.003, 0.005, 0.008) for kind in ("normal", "uniform", "sign"))
 """Kinds and sizes, as shares of the pixel range, that the released code detects with on CIFAR-10."""

@@ -1,6 +1,6 @@
 """RLT, "A Few Large Shifts": recovery testing and logit-layer testing, fused (Yun et al. 2025, arXiv 2505.12586).
 
-*LayerConsistency*: a network a site predicts its averaged features from the deepest ones; the score is large where the errors
+*Recovery*: a network a site predicts its averaged features from the deepest ones; the score is large where the errors
 are large and not concentrated on one site. *Logit layer*: learned multiplicative masks on the input; log of the change
 of the softmax times its entropy, over the change of the features. Both are mapped to normal scores by their clean
 quantiles, and the sum of their squares is the score. Clean images alone teach it.
@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor, nn
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images
-from peers.protocol import SEED, SMALL, Floats, Limits, Peer, Settings, batches, pooled
+from benchmarks.face import AttackedSet, Images
+from benchmarks.peers.protocol import SMALL, Floats, Limits, Peer, Settings, batches, pooled
+from benchmarks.subjects.settings import SEED
 
 MASKS = 4
 WIDTH = 128
@@ -39,7 +39,7 @@ FLOOR = 1e-8
 
 
 class RLT(Peer):
-    """LayerConsistency testing and logit-layer testing."""
+    """Recovery testing and logit-layer testing."""
 
     name = "rlt"
     title = "RLT (A Few Large Shifts)"

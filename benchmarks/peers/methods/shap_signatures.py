@@ -21,11 +21,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.classifiers.base import PENULTIMATE
-from ce_detect.data import Images, rows
-from ce_detect.fitting.heads import Table
-from peers.protocol import SEED, Floats, Limits, Peer, Settings, batches, share, stacked
+from benchmarks.face import PENULTIMATE, AttackedSet, Images, Table, rows
+from benchmarks.peers.protocol import Floats, Limits, Peer, Settings, batches, share, stacked
+from benchmarks.subjects.settings import SEED
 
 BACKGROUND = 100
 TOP = 10
