@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cost
 from benchmarks.program import read
 from benchmarks.subjects.settings import NAMES
 
 RESULTS = Path(__file__).parent / "results"
-COST = Path(cost.__path__[0]) / "results" / "cost.json"
+COST = Path(__file__).parents[1] / "cost" / "results" / "cost.json"
 
 
 def detection() -> list[list[str]]:

@@ -2,79 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.digits import TRAINED, DigitCNN, classifier_of_digits, digits
+from support.attacked_digits import attacked, classifier, fitted
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from attackable import PEERS as ATTACKABLE
-from peers import PEERS, feature_squeezing, ml_loo, odds, rlt
-from peers.protocol import Peer
-
-from ce_detect.attacks import Attack
-from ce_detect.attacks.generation import AttackedSet
+from benchmarks.peers.methods import PEERS, feature_squeezing
 from ce_detect.calibrate.cost.timing import ratios
-from ce_detect.classifiers.segmented import TorchClassifier
-from ce_detect.classifiers.wrapping import wrap
-from ce_detect.data import Images
 
-OBVIOUS = {
-    "fgsm": Attack.of("fgsm", eps=0.3),
-    "pgd": Attack.of("pgd", eps=0.3, eps_step=0.1, max_iter=5),
-    "deepfool": Attack.of("deepfool", max_iter=20),
-}
-"""Attacks of a third of the pixel range, in one step and in several, and one that stops at the nearest other class.
-
-Strong attacks look like very confident clean images to some peers, and minimum-norm attacks like nothing to others.
-"""
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 SIGN_FLIPS = {"causadv"}
 """Effects on probabilities, which shrink or grow under attack with how confident the classifier is without one."""
-
-
-@functools.cache
-def classifier() -> TorchClassifier:
-    """A small model of digits, wrapped."""
-    made = wrap(classifier_of_digits(DigitCNN), input_shape=(1, 8, 8), bounds=(0.0, 1.0))
-    assert isinstance(made, TorchClassifier)
-    return made
-
-
-@functools.cache
-def attacked(start: int, stop: int) -> tuple[Images, dict[str, AttackedSet]]:
-    """Digits that the model was not trained on, and successful attacks on them."""
-    x, y = digits()
-    clean = Images(x[TRAINED + start : TRAINED + stop], y[TRAINED + start : TRAINED + stop])
-    sets = {}
-    for name, attack in OBVIOUS.items():
-        twins = attack.run(classifier(), clean.x, batch_size=64)
-        with torch.no_grad():
-            label, changed = (classifier().logits(torch.from_numpy(part)).argmax(1) for part in (clean.x, twins))
-        success = (label != changed).numpy()
-        sets[name] = AttackedSet(attack, twins[success], np.flatnonzero(success))
-    return clean, sets
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer draws and epochs: what is tested does not need them."""
-    monkeypatch.setattr(ml_loo, "SAMPLED", 32)
-    monkeypatch.setattr(odds, "DRAWS", 4)
-    monkeypatch.setattr(rlt, "EPOCHS", 10)
-    monkeypatch.setattr(rlt, "STEPS", 15)
-
-
-@functools.cache
-def fitted(name: str) -> Peer:
-    """A peer that has learned from digits."""
-    clean, sets = attacked(0, 240)
-    return PEERS[name]().fit(classifier(), clean, sets)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -97,20 +38,6 @@ def test_attacked_images_score_higher_on_average(name: str) -> None:
     if name in SIGN_FLIPS:
         raised = [abs(one) for one in raised]
     assert max(raised) > 0.2 * plain.std()
-
-
-@pytest.mark.parametrize("name", ATTACKABLE)
-def test_an_adaptive_attack_sees_the_scores_of_the_peer_and_their_gradient(name: str) -> None:
-    """What is attacked in the place of a peer scores as it does, and has a gradient at attacked images."""
-    clean, sets = attacked(0, 240)
-    score = ATTACKABLE[name](classifier(), clean, sets)
-    x = torch.from_numpy(attacked(240, 300)[1]["deepfool"].x[:12]).requires_grad_(True)
-    found = score(x, classifier().logits(x))
-    expected = torch.from_numpy(fitted(name).score(x.detach())).float()
-    torch.testing.assert_close(found.detach(), expected, rtol=2e-3, atol=2e-3 * float(expected.std()))
-    (gradient,) = torch.autograd.grad(found.sum(), x)
-    assert bool(torch.isfinite(gradient).all())
-    assert float(gradient.abs().sum()) > 0
 
 
 @pytest.mark.parametrize("name", ["lid", "ml-loo", "odds", "shap", "rlt", "beyond", "nic", "art-binary-input"])
