@@ -49,7 +49,7 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
 def fashion_cnn() -> FashionCNN:
     """Return the demo classifier with its packaged weights, in eval mode.
 
-    The weights come from ``benchmarks/train_demo.py``, which prints their test accuracy.
+    The weights come from ``benchmarks/subjects/train_demo.py``, which prints their test accuracy.
     """
     model = FashionCNN()
     weights = (files("ce_detect.demo") / "assets" / "fashion_cnn.safetensors").read_bytes()

@@ -62,8 +62,8 @@ class Inverting(nn.Module):
 
 def test_sites_of_resnet_20_and_of_the_demo_stay(monkeypatch: pytest.MonkeyPatch, fashion: TorchClassifier) -> None:
     """Attacks, costs and results that are kept on disk belong to these sites."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    from networks import CifarResNet
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    from benchmarks.subjects.networks import CifarResNet
 
     sites = wrap(CifarResNet(3).eval(), input_shape=(3, 32, 32), bounds=(0.0, 1.0)).sites
     assert sites == ("relu", "layer1.2", "layer2.1", "layer2.2", "layer3.1", "layer3.2", PENULTIMATE)
