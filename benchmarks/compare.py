@@ -42,7 +42,7 @@ from ce_detect.data import Mapped, rows
 from ce_detect.data.corruptions import MILD
 from ce_detect.evaluate.matrix import ALL
 from ce_detect.evaluate.metrics import auroc
-from ce_detect.fitting.heads import Table
+from ce_detect.fitting.feature_tables import Table
 from ce_detect.storage.folders import cache_folder
 
 FOLDER = RESULTS / "compare"

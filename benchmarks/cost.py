@@ -26,6 +26,7 @@ from subjects import SUBJECTS, Subject
 from ce_detect import DetectedModel
 from ce_detect.calibrate.cost.timing import ratios
 from ce_detect.detector.compiled import Compiled
+from ce_detect.detector.inference import Inference
 from ce_detect.features.signature import Signature
 
 
@@ -62,12 +63,12 @@ def measured(subject: Subject, budget: float, rounds: int) -> dict[str, Any]:
 
 def parts(guard: DetectedModel, x: torch.Tensor, rounds: int) -> dict[str, float]:
     """Time of the gate and of its parts over that of the model alone."""
-    gate, classifier = guard.gate, guard.classifier
+    gate, classifier, judge = guard.gate, guard.classifier, Inference(guard.gate).judge
     free = Compiled(Signature(classifier, [], chunk=gate.signature.chunk))
     with torch.inference_mode():
         logits, features = gate.signature(x)
         functions = {
-            "gate": lambda: gate.judge(x),
+            "gate": lambda: judge(x),
             "model_as_the_gate_runs_it": lambda: classifier.logits(x),
             "with_free_statistics": lambda: free(x),
             "head": lambda: gate.verdict(logits, features),

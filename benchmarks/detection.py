@@ -37,11 +37,12 @@ from ce_detect.attacks.generation import CHUNK, AttackedSet, attack_all
 from ce_detect.calibrate.cost.timing import ratios
 from ce_detect.data import Images, rows
 from ce_detect.data.splits import split_by_identity
+from ce_detect.detector.inference import Inference
 from ce_detect.evaluate import report
 from ce_detect.evaluate.intervals import Scores, intervals
 from ce_detect.evaluate.matrix import matrix
 from ce_detect.evaluate.metrics import auroc, tpr_at
-from ce_detect.fitting import heads
+from ce_detect.fitting import feature_tables
 from ce_detect.verdict import conformal
 
 RESULTS = Path(__file__).parent / "results"
@@ -197,11 +198,11 @@ def train_test(
     for name in ("fit", "select"):
         x = rows(first.pixels, parts[name])
         twins = attack_all(guard.classifier, x, recipe.attacks, seed=SEED)
-        sets[name] = heads.Sets(x, {key: successful(guard, x, value) for key, value in twins.items()})
-    judged = heads.Table(
-        heads.features(gate.signature, fresh.pixels),
+        sets[name] = feature_tables.Sets(x, {key: successful(guard, x, value) for key, value in twins.items()})
+    judged = feature_tables.Table(
+        feature_tables.features(gate.signature, fresh.pixels),
         {
-            key: heads.features(gate.signature, successful(guard, fresh.pixels, value).pixels)
+            key: feature_tables.features(gate.signature, successful(guard, fresh.pixels, value).pixels)
             for key, value in attacked.items()
         },
     )
@@ -221,21 +222,19 @@ def mean(values: Any) -> float:
 
 def costs(guard: DetectedModel, fresh: Images) -> dict[str, float]:
     """Time of a gated forward over that of the model alone, by batch size."""
-    found = {}
+    found, judge = {}, Inference(guard.gate).judge
     with torch.inference_mode():
         for batch in BATCHES:
             x = torch.from_numpy(fresh.pixels[:batch])
-            found[str(batch)] = round(
-                ratios(lambda x=x: guard.model(x), [lambda x=x: guard.gate.judge(x)], rounds=21)[0], 3
-            )
+            found[str(batch)] = round(ratios(lambda x=x: guard.model(x), [lambda x=x: judge(x)], rounds=21)[0], 3)
     return found
 
 
 def folded(guard: DetectedModel, fresh: Images) -> float:
     """The same at batch 32 against the model as the gate runs it: batch norms folded, channels last."""
-    x = torch.from_numpy(fresh.pixels[:32])
+    x, judge = torch.from_numpy(fresh.pixels[:32]), Inference(guard.gate).judge
     with torch.inference_mode():
-        return round(ratios(lambda: guard.classifier.logits(x), [lambda: guard.gate.judge(x)], rounds=21)[0], 3)
+        return round(ratios(lambda: guard.classifier.logits(x), [lambda: judge(x)], rounds=21)[0], 3)
 
 
 def resplits(

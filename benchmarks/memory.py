@@ -97,19 +97,19 @@ def calibrate(data: Path, count: int, head: str) -> dict[str, Any]:
     import torch
 
     from ce_detect import DetectedModel, Recipe, load_data, load_model
-    from ce_detect.fitting import heads
+    from ce_detect.fitting import feature_tables
 
     logging.basicConfig(level=logging.WARNING)
     torch.set_num_threads(1)
     sizes: list[int] = []
-    table = heads.table
+    table = feature_tables.table
 
-    def noted(*arguments: Any) -> heads.Table:
+    def noted(*arguments: Any) -> feature_tables.Table:
         made = table(*arguments)
         sizes.append(made.clean.nbytes + sum(part.nbytes for part in made.attacked.values()))
         return made
 
-    heads.table = noted
+    feature_tables.table = noted
     model, start = load_model("demo"), time.perf_counter()
     imported = peak()
     images = load_data(str(data), limit=count)

@@ -15,6 +15,7 @@ from ce_detect import DetectedModel
 from ce_detect.attacks.generation import AttackedSet
 from ce_detect.data import Images
 from ce_detect.detector.compiled import Compiled
+from ce_detect.detector.inference import Inference
 
 BUDGETS = (1.1, 1.5, 2.0, 4.5)
 CLEAN_ONLY_AT = 2.0
@@ -41,13 +42,14 @@ class Ours(Peer):
         """Load the gate."""
         guard = DetectedModel.load(self.path, self._subject.model())
         self.gate: Any = guard.gate
+        self._judge = Inference(guard.gate).judge
         self.settings = {"interventions": list(guard.manifest["signature"]["names"])}
 
     def features(self, x: torch.Tensor) -> Floats:
         """The gate's score."""
         with torch.inference_mode():
             step = self.gate.signature.chunk or len(x)
-            return np.concatenate([self.gate.judge(part).score.cpu().numpy() for part in x.split(step)])[:, None]
+            return np.concatenate([self._judge(part).score.cpu().numpy() for part in x.split(step)])[:, None]
 
 
 class CleanOnly(Ours):

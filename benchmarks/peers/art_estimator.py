@@ -11,7 +11,7 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from ce_detect.fitting.heads import Table
+from ce_detect.fitting.feature_tables import Table
 from peers.protocol import SEED, Floats, Peer
 
 

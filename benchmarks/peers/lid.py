@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ce_detect.attacks.generation import AttackedSet
 from ce_detect.data import Images, rows
-from ce_detect.fitting.heads import Table
+from ce_detect.fitting.feature_tables import Table
 from peers.logistic import LogisticPeer
 from peers.protocol import SEED, Floats, Limits, Published, Settings, batches, share
 

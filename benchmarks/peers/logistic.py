@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ce_detect.fitting.heads import Table
+from ce_detect.fitting.feature_tables import Table
 from peers.protocol import Floats, Peer, stacked
 
 

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ce_detect.attacks.generation import AttackedSet
 from ce_detect.data import Images, Pixels, tensors
-from ce_detect.fitting import heads
-from ce_detect.fitting.heads import Table
+from ce_detect.fitting import feature_tables
+from ce_detect.fitting.feature_tables import Table
 
 Floats = NDArray[np.floating[Any]]
 
@@ -168,7 +168,7 @@ class Peer(ABC):
 
 def stacked(table: Table) -> tuple[Floats, NDArray[np.int64], Floats]:
     """Statistics, 0 or 1 for clean or attacked, and weights: half for clean, half shared evenly by the attacks."""
-    x, target, weights = heads.stacked(table)
+    x, target, weights = feature_tables.stacked(table)
     return x, (target > 0).astype(np.int64), weights
 
 

@@ -19,7 +19,7 @@ from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.core.errors import CalibrationError, TooFewSamplesError
 from ce_detect.data import Images, Mapped, Pixels, rows, splits, tensors, validation
 from ce_detect.data.corruptions import mixture
-from ce_detect.fitting import heads
+from ce_detect.fitting import feature_tables
 from ce_detect.verdict import conformal
 
 logger = logging.getLogger("ce_detect")
@@ -46,7 +46,7 @@ class CalibrationData:
     images: Images
     known: splits.Identities
     parts: dict[str, NDArray[np.int64]]
-    sets: dict[str, heads.Sets]
+    sets: dict[str, feature_tables.Sets]
     tested: dict[str, AttackedSet]
 
     def clean(self, split: str) -> Pixels:
@@ -77,7 +77,7 @@ def gathered(classifier: Any, images: Images, request: CalibrationSettings) -> C
     learning = {name: successes(classifier, attacked[name], labels[parts[name]]) for name in ("fit", "select")}
     attacks = _teaching(recipe, learning)
     sets = {
-        name: heads.Sets(
+        name: feature_tables.Sets(
             rows(images.pixels, parts[name]),
             {attack: learning[name][attack] for attack in attacks},
             corrupted(classifier, rows(images.pixels, parts[name]), request, share=1.0),

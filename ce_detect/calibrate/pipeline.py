@@ -32,7 +32,7 @@ from ce_detect.detector.detector import Detector
 from ce_detect.detector.gate import GateModule
 from ce_detect.evaluate import report
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import heads, robust_copy
+from ce_detect.fitting import feature_tables, heads, robust_copy
 from ce_detect.heads.base import Head, by_rows
 from ce_detect.heads.cascade import CLEARED, CascadedHead
 from ce_detect.interventions import RobustCopy
@@ -85,7 +85,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, request: Calibra
     )  # fmt: skip
     signature = meter.signature(list(chosen.items))
     learned = partial(_learned, signature, data.clean("calibrate"), request)
-    tables = {name: heads.table(signature, part) for name, part in data.sets.items()}
+    tables = {name: feature_tables.table(signature, part) for name, part in data.sets.items()}
     gate = learned(tables)
     gate, rounds = adversarial_rounds.harden(gate, data.sets, tables, learned, request, reach)
     del tables  # the largest that there is in memory
@@ -168,13 +168,13 @@ def _served(meter: Meter, items: tuple[candidates.Item, ...], budget: float) -> 
     return served
 
 
-def _sample(fit: heads.Sets) -> NDArray[np.float32]:
+def _sample(fit: feature_tables.Sets) -> NDArray[np.float32]:
     kept = slice(max(BATCHES))
     return np.concatenate([fit.clean[kept], *(twins.pixels[kept] for twins in fit.attacked.values())])
 
 
 def _learned(
-    signature: Signature, clean: Pixels, request: CalibrationSettings, tables: dict[str, heads.Table]
+    signature: Signature, clean: Pixels, request: CalibrationSettings, tables: dict[str, feature_tables.Table]
 ) -> GateModule:
     """Fit the heads on *fit* and *select*, and set their thresholds on clean images of *calibrate*."""
     fitting, selecting, kind = tables["fit"], tables["select"], request.recipe.head
@@ -202,7 +202,7 @@ def _gate(
     signature: Signature, head: Head, clean_only: Head | None, clean: Pixels, request: CalibrationSettings
 ) -> GateModule:
     mixed = corrupted(signature.classifier, clean, request, share=request.recipe.corrupted)
-    variants = [heads.features(signature, x) for x in (clean, mixed) if x is not None]
+    variants = [feature_tables.features(signature, x) for x in (clean, mixed) if x is not None]
     beside = None if clean_only is None else Detector(clean_only, **_conformal(clean_only, variants, request))
     gate = GateModule(signature, head, **_conformal(head, variants, request), clean_only=beside)
     return gate.eval().to(signature.classifier.device)

@@ -92,10 +92,11 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
         module = FusedGate(gate, uint8=uint8, one_pass=one_pass).eval()
         given = example(gate, uint8=uint8), gate.threshold.detach().clone()
         model = _written(_captured(module, given), [INPUT, THRESHOLD], Verdict._fields, opset)
-    if not gate.signature.classifier.differentiable:
+    classifier: Any = gate.signature.classifier
+    if not classifier.differentiable:
         from ce_detect.classifiers.onnx import placeholder
 
-        model = placeholder.filled(model, gate.signature.classifier)
+        model = placeholder.filled(model, classifier)
     return optimize.optimized(model, manifest, threshold=float(gate.threshold))
 
 
@@ -159,7 +160,7 @@ def check(gate: GateModule) -> None:
     Raises:
         ModelError: says what, and the remedy.
     """
-    classifier = gate.signature.classifier
+    classifier: Any = gate.signature.classifier
     if classifier.differentiable and not isinstance(classifier, TorchClassifier):
         raise ModelError(
             "this gate cannot be exported: its classifier could not be captured as a graph (torch.export failed on it "
@@ -181,7 +182,8 @@ def check(gate: GateModule) -> None:
 
 def example(gate: GateModule, *, uint8: bool) -> Tensor:
     """A few inputs as the graph takes them."""
-    x: Tensor = gate.signature.classifier.interface.probe(_EXAMPLES)
+    classifier: Any = gate.signature.classifier
+    x: Tensor = classifier.interface.probe(_EXAMPLES)
     return torch.zeros(x.permute(0, 2, 3, 1).shape, dtype=torch.uint8) if uint8 else x
 
 

@@ -20,6 +20,7 @@ from ce_detect.calibrate.cost.timing import ratios
 from ce_detect.core.types import Progress
 from ce_detect.data import Images
 from ce_detect.data.corruptions import MILD
+from ce_detect.detector.inference import Inference
 
 MILDEST = tuple(corruption for corruption in MILD if corruption.severity == 1)
 """Benign change that the demo counts false alarms under."""
@@ -195,6 +196,6 @@ def _judge(guard: DetectedModel, kind: str, shows: str, image: NDArray[np.float3
 
 
 def _cost(guard: DetectedModel, x: NDArray[np.float32]) -> float:
-    batch = torch.from_numpy(x)
+    batch, judge = torch.from_numpy(x), Inference(guard.gate).judge
     with torch.inference_mode():
-        return round(ratios(lambda: guard.model(batch), [lambda: guard.gate.judge(batch)])[0], 3)
+        return round(ratios(lambda: guard.model(batch), [lambda: judge(batch)])[0], 3)

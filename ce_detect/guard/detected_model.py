@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ce_detect.artifacts.file import Artifact
@@ -27,9 +26,10 @@ from ce_detect.core.types import Progress
 from ce_detect.data import Images, Pixels, as_images, rows, tensors, validation
 from ce_detect.data.corruptions import MILD, Corruption
 from ce_detect.data.splits import identities
-from ce_detect.detector import inference, serialization
-from ce_detect.detector.detector import Detector, Verdict
+from ce_detect.detector import serialization
+from ce_detect.detector.detector import Detector
 from ce_detect.detector.gate import GateModule
+from ce_detect.detector.inference import Inference
 from ce_detect.evaluate import report
 from ce_detect.export import parity, writer
 from ce_detect.redteam import red_team
@@ -82,6 +82,7 @@ class DetectedModel:
         self._reading: dict[str, Any] = {"sites": sites, "multi_label": multi_label, "label": label}
         self._classifier: Classifier | None = None
         self._calibrated: pipeline.Calibrated | None = None
+        self._running: Inference | None = None
         if input_shape is not None and bounds is not None:
             self._wrap(input_shape, bounds)
 
@@ -104,6 +105,13 @@ class DetectedModel:
             NotCalibratedError: not calibrated and not loaded.
         """
         return self._calibration.gate
+
+    @property
+    def _inference(self) -> Inference:
+        """What runs the gate; it is kept from call to call, for what it compiled."""
+        if self._running is None or self._running.gate is not self.gate:
+            self._running = Inference(self.gate)
+        return self._running
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -244,16 +252,11 @@ class DetectedModel:
         return self._judged(x, self.gate.clean_only)
 
     def _judged(self, x: Any, detector: Detector | None) -> GateResult:
-        gate = self.gate
         tensor = tensors.checked(x, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
-        verdicts = list(inference.run(gate, tensor, detector))
-        verdict = (
-            verdicts[0] if len(verdicts) == 1 else Verdict(*(torch.cat(parts) for parts in zip(*verdicts, strict=True)))
-        )
-        fields = verdict._asdict()
+        fields = self._inference.judge_all(tensor, detector)._asdict()
         if not isinstance(x, Tensor):
             fields = {name: value.cpu().numpy() for name, value in fields.items()}
-        return GateResult(**fields, threshold=float((detector or gate).threshold))
+        return GateResult(**fields, threshold=float((detector or self.gate).threshold))
 
     def evaluate(
         self,

@@ -31,9 +31,11 @@ from ce_detect.core.errors import ExportError
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.detector.cascade import First, Staged, cascaded
 from ce_detect.detector.gate import GateModule
+from ce_detect.detector.inference import Inference
 from ce_detect.export import parity
 from ce_detect.export.fused_graph import fused
 from ce_detect.features.signature import Signature
+from ce_detect.fitting import feature_tables, untrained
 from ce_detect.fitting import heads as learn
 from ce_detect.heads.base import Head
 from ce_detect.heads.cascade import CLEARED, CascadedHead
@@ -147,7 +149,7 @@ def test_gate_judges_in_stages_as_it_does_whole(name: str, monkeypatch: pytest.M
     assert 0 < left.sum() < len(x)
     met: list[int] = []
     calls: list[int] = []
-    second = Signature.second
+    second, judge = Signature.second, Inference(made).judge
     monkeypatch.setattr(
         Signature, "second", lambda self, x, *rest, **more: met.append(len(x)) or second(self, x, *rest, **more)
     )
@@ -160,7 +162,7 @@ def test_gate_judges_in_stages_as_it_does_whole(name: str, monkeypatch: pytest.M
     ):
         met.clear()
         for _ in range(3):
-            found = made.judge(x[rows])
+            found = judge(x[rows])
             for field in ("logits", "label", "score", "probability"):
                 ours, theirs = getattr(found, field), getattr(expected, field)[rows]
                 torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
@@ -225,7 +227,7 @@ def test_level_is_set_on_images_that_the_heads_have_not_learned_from() -> None:
     def drawn(count: int) -> Any:
         return generator.normal(size=(count, width)).astype(np.float32)
 
-    fit, select = (learn.Table(drawn(300), {"some": drawn(100) + 1}) for _ in range(2))
+    fit, select = (feature_tables.Table(drawn(300), {"some": drawn(100) + 1}) for _ in range(2))
     head = learn.fitted(made.signature, fit, select, kind="logistic", seed=0, cascade=True)
     assert isinstance(head, CascadedHead)
     with torch.inference_mode():
@@ -241,7 +243,7 @@ def test_folds_keep_an_image_and_what_was_made_of_it_together() -> None:
     """A head that scores an image has seen neither it, nor a corrupted copy, nor its attacked twin."""
     clean = np.concatenate([np.arange(10), np.arange(10)]).astype(np.float32)[:, None]
     twins = np.array([3, 3, 7, 0, 9])
-    table = learn.Table(clean, {"some": twins.astype(np.float32)[:, None]}, 10, {"some": twins})
+    table = feature_tables.Table(clean, {"some": twins.astype(np.float32)[:, None]}, 10, {"some": twins})
     seen: list[int] = []
     for number in range(learn.FOLDS):
         own, others = (table.fold(number, others=others, columns=slice(1)) for others in (False, True))
@@ -275,7 +277,7 @@ def test_an_artifact_brings_it_back(tmp_path: Path) -> None:
     """Every score is the same, and it is run in stages again."""
     guard().save(tmp_path / "guard.safetensors")
     loaded = DetectedModel.load(tmp_path / "guard.safetensors", fashion_cnn())
-    assert isinstance(loaded.gate._run, Staged)
+    assert isinstance(Inference(loaded.gate)._runner(), Staged)
     clean, _ = fresh()
     assert np.array_equal(loaded(clean).score, guard()(clean).score)
 
@@ -368,7 +370,7 @@ def test_timed_gate_clears_its_share_and_costs_less_than_without(tmp_path: Path)
     x = torch.from_numpy(images().x[:8])
     signature = guard().gate.signature
     for kind in ("mlp", "logistic"):
-        head = learn.cascade_for_timing(signature, kind, x, CLEARED)  # type: ignore[arg-type]
+        head = untrained.cascade_for_timing(signature, kind, x, CLEARED)  # type: ignore[arg-type]
         assert isinstance(head, CascadedHead)
         with torch.inference_mode():
             cleared = (head.first(signature.first(x)[1]) <= head.level).float().mean()
@@ -417,7 +419,7 @@ def test_without_interventions_there_is_nothing_to_spare() -> None:
     """A gate of free statistics alone has one head."""
     alone = learn.without_interventions(guard().gate.signature)
     rows = np.random.default_rng(0).normal(size=(300, len(alone.names))).astype(np.float32)
-    table = learn.Table(rows[:200], {"some": rows[200:] + 1})
+    table = feature_tables.Table(rows[:200], {"some": rows[200:] + 1})
     assert not isinstance(learn.fitted(alone, table, table, kind="logistic", seed=0, cascade=True), CascadedHead)
 
 

@@ -17,7 +17,7 @@ from ce_detect.detector.gate import GateModule
 from ce_detect.export.fused_graph import fused
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import heads
+from ce_detect.fitting import untrained
 from ce_detect.interventions import (
     Downscale,
     Flip,
@@ -65,7 +65,7 @@ def gate(name: str, kind: str, *, interventions: list[Any] | None = None, multi_
     x = tiny_images(name, 8)
     with torch.no_grad():
         features = signature(x)[1]
-    head = heads.untrained(len(signature.names), kind)  # type: ignore[arg-type]
+    head = untrained.head(len(signature.names), kind)  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(0)
     for buffer in head.buffers():
         if buffer.is_floating_point() and buffer.ndim:

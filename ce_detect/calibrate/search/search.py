@@ -19,7 +19,7 @@ from ce_detect.calibrate.search.objective import Objective
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Progress
 from ce_detect.features.layer_consistency import LayerConsistency
-from ce_detect.fitting import feature_tables, heads
+from ce_detect.fitting import feature_tables, layer_consistency
 from ce_detect.fitting import interventions as learned
 from ce_detect.interventions import AblateConcept, Intervention, LearnedIntervention, RobustCopy
 
@@ -83,7 +83,7 @@ class Chosen:
 
 def search(
     classifier: Any,
-    sets: dict[str, heads.Sets],
+    sets: dict[str, feature_tables.Sets],
     meter: Meter,
     *,
     recipe: Recipe,
@@ -149,7 +149,7 @@ def search(
         costs = meter.items(plain)
         return _within(lambda room: _in_order(plain, costs, room), meter, budget)
     taught, figures = _taught(classifier, learnable(classifier), sets, labels, seed)
-    recovered = learned.layer_consistency(classifier, sets["fit"].clean)
+    recovered = layer_consistency.fitted(classifier, sets["fit"].clean)
     items += taught if recovered is None else [*taught, Item("recovery", layer_consistency=recovered)]
     begin()
     costs = meter.items(items)
@@ -186,7 +186,7 @@ def by_family(considered: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _taught(
-    classifier: Any, items: list[Item], sets: dict[str, heads.Sets], labels: NDArray[Any] | None, seed: int
+    classifier: Any, items: list[Item], sets: dict[str, feature_tables.Sets], labels: NDArray[Any] | None, seed: int
 ) -> tuple[list[Item], list[dict[str, Any]]]:
     """Learn what is to be learned; return the items that can be used, and how the inserted autoencoders do."""
     pupils = [item.intervention for item in items if isinstance(item.intervention, LearnedIntervention)]
@@ -266,10 +266,10 @@ def _shrunk(chosen: Chosen, meter: Meter, budget: float, *, share: float = 1.0) 
     return chosen
 
 
-def _some(sets: heads.Sets, clean: int, attacked: int) -> heads.Sets:
+def _some(sets: feature_tables.Sets, clean: int, attacked: int) -> feature_tables.Sets:
     """The first images of a split: enough to compare candidates by."""
     some = {name: twins.subset(slice(attacked)) for name, twins in sets.attacked.items()}
-    return heads.Sets(sets.clean[:clean], some)
+    return feature_tables.Sets(sets.clean[:clean], some)
 
 
 def _greedy(
