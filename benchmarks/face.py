@@ -36,19 +36,20 @@ HOMES = {
     "fashion_cnn": "ce_detect.demo.model:fashion_cnn",  # the same with its weights
     # The gate and its parts
     "Compiled": "ce_detect.detector.compiled:Compiled",  # parts of a gate run as the gate itself does
+    "Inference": "ce_detect.detector.inference:Inference",  # judges as a gate in production does
     "GateModule": "ce_detect.detector.gate:GateModule",  # members of an ensemble
     "Signature": "ce_detect.features.signature:Signature",  # the free statistics alone are timed
     "conformal": "ce_detect.verdict.conformal",  # peers get their thresholds as gates do
     # Learning and calibration
-    "Table": "ce_detect.fitting.heads:Table",  # statistics of clean and attacked images
-    "Sets": "ce_detect.fitting.heads:Sets",  # images of a split with their attacked twins
-    "features": "ce_detect.fitting.heads:features",  # signatures of many images, for the train x test matrix
-    "stacked": "ce_detect.fitting.heads:stacked",  # the weights that our own heads learn with, for peers
-    "heads": "ce_detect.fitting.heads",  # the memory of its tables is measured
-    "gathered": "ce_detect.calibrate.dataset:gathered",  # splits and attacks of a calibration, for adaptive rows
+    "Table": "ce_detect.fitting.feature_tables:Table",  # statistics of clean and attacked images
+    "Sets": "ce_detect.fitting.feature_tables:Sets",  # images of a split with their attacked twins
+    "features": "ce_detect.fitting.feature_tables:features",  # signatures of many images, for the train x test matrix
+    "stacked": "ce_detect.fitting.feature_tables:stacked",  # the weights that our own heads learn with, for peers
+    "feature_tables": "ce_detect.fitting.feature_tables",  # the memory of its tables is measured
+    "prepare": "ce_detect.calibrate.dataset:prepare",  # splits and attacks of a calibration, for adaptive rows
     "CalibrationData": "ce_detect.calibrate.dataset:CalibrationData",  # what it returns
-    "WORTH": "ce_detect.calibrate.search.search:WORTH",  # gain below which the search counts none
-    "by_family": "ce_detect.calibrate.search.search:by_family",  # the best candidate of each family
+    "WORTH": "ce_detect.calibrate.search.greedy:WORTH",  # gain below which the search counts none
+    "by_family": "ce_detect.calibrate.search.ledger:by_family",  # the best candidate of each family
     "cleared": "ce_detect.calibrate.cascade:cleared",  # share that a cascade clears
     # What a kept hardened gate depends on
     "FORMAT": "ce_detect.artifacts.file:FORMAT",

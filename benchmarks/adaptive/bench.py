@@ -22,7 +22,7 @@ from benchmarks.face import (
     Target,
     adversarial_rounds,
     cache_folder,
-    gathered,
+    prepare,
     radii,
     redteam,
     robust_copy,
@@ -112,7 +112,7 @@ class Bench:
             recipe=Recipe.load(self.subject.recipe), fpr=FPR, budget=BUDGET, guarantee="pac", confidence=0.95,
             seed=SEED, attack_seconds=None, cache=None, jobs=None, progress=progress,
         )  # fmt: skip
-        return gathered(self.guard.classifier, self.first, settings)
+        return prepare(self.guard.classifier, self.first, settings)
 
 
 def hardening() -> tuple[Any, ...]:

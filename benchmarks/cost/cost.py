@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.face import Compiled, Signature, ratios
+from benchmarks.face import Compiled, Inference, Signature, ratios
 from benchmarks.machine import environment
 from benchmarks.program import parser, rows_left, write
 from benchmarks.subjects.settings import BATCHES, BUDGETS
@@ -56,12 +56,12 @@ def measured(subject: Subject, budget: float, rounds: int) -> dict[str, Any]:
 
 def parts(guard: DetectedModel, x: torch.Tensor, rounds: int) -> dict[str, float]:
     """Time of the gate and of its parts over that of the model alone."""
-    gate, classifier = guard.gate, guard.classifier
+    gate, classifier, judge = guard.gate, guard.classifier, Inference(guard.gate).judge
     free = Compiled(Signature(classifier, [], chunk=gate.signature.chunk))
     with torch.inference_mode():
         logits, features = gate.signature(x)
         functions = {
-            "gate": lambda: gate.judge(x),
+            "gate": lambda: judge(x),
             "model_as_the_gate_runs_it": lambda: classifier.logits(x),
             "with_free_statistics": lambda: free(x),
             "head": lambda: gate.verdict(logits, features),

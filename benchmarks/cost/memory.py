@@ -96,20 +96,20 @@ def calibrate(data: Path, count: int, head: str) -> dict[str, Any]:
     """Calibrate and report the peak of this process, with what it was before and the size of the matrix."""
     import torch
 
-    from benchmarks.face import heads
+    from benchmarks.face import feature_tables
     from ce_detect import DetectedModel, Recipe, load_data, load_model
 
     quiet()
     torch.set_num_threads(1)
     sizes: list[int] = []
-    table = heads.table
+    table = feature_tables.table
 
-    def noted(*arguments: Any) -> heads.Table:
+    def noted(*arguments: Any) -> feature_tables.Table:
         made = table(*arguments)
         sizes.append(made.clean.nbytes + sum(part.nbytes for part in made.attacked.values()))
         return made
 
-    heads.table = noted
+    feature_tables.table = noted
     model, start = load_model("demo"), time.perf_counter()
     imported = peak_memory()
     images = load_data(str(data), limit=count)

@@ -12,6 +12,7 @@ import torch
 from benchmarks.face import (
     AttackedSet,
     Images,
+    Inference,
     Pixels,
     Scores,
     Sets,
@@ -155,21 +156,19 @@ def successful(guard: DetectedModel, x: Pixels, twins: AttackedSet) -> AttackedS
 
 def costs(guard: DetectedModel, fresh: Images) -> dict[str, float]:
     """Time of a gated forward over that of the model alone, by batch size."""
-    found = {}
+    found, run = {}, Inference(guard.gate).judge
     with torch.inference_mode():
         for batch in BATCHES:
             x = torch.from_numpy(fresh.pixels[:batch])
-            found[str(batch)] = round(
-                ratios(lambda x=x: guard.model(x), [lambda x=x: guard.gate.judge(x)], rounds=21)[0], 3
-            )
+            found[str(batch)] = round(ratios(lambda x=x: guard.model(x), [lambda x=x: run(x)], rounds=21)[0], 3)
     return found
 
 
 def folded(guard: DetectedModel, fresh: Images) -> float:
     """The same at batch 32 against the model as the gate runs it: batch norms folded, channels last."""
-    x = torch.from_numpy(fresh.pixels[:32])
+    x, run = torch.from_numpy(fresh.pixels[:32]), Inference(guard.gate).judge
     with torch.inference_mode():
-        return round(ratios(lambda: guard.classifier.logits(x), [lambda: guard.gate.judge(x)], rounds=21)[0], 3)
+        return round(ratios(lambda: guard.classifier.logits(x), [lambda: run(x)], rounds=21)[0], 3)
 
 
 def resplits(

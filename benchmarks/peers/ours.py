@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.face import AttackedSet, Compiled, Images
+from benchmarks.face import AttackedSet, Compiled, Images, Inference
 from benchmarks.peers.protocol import Floats, Peer
 from benchmarks.subjects.settings import BUDGETS
 from benchmarks.subjects.subjects import Subject
@@ -39,13 +39,14 @@ class Ours(Peer):
         """Load the gate."""
         guard = DetectedModel.load(self.path, self._subject.model())
         self.gate: Any = guard.gate
+        self._judge = Inference(guard.gate).judge
         self.settings = {"interventions": list(guard.manifest["signature"]["names"])}
 
     def features(self, x: torch.Tensor) -> Floats:
         """The gate's score."""
         with torch.inference_mode():
             step = self.gate.signature.chunk or len(x)
-            return np.concatenate([self.gate.judge(part).score.cpu().numpy() for part in x.split(step)])[:, None]
+            return np.concatenate([self._judge(part).score.cpu().numpy() for part in x.split(step)])[:, None]
 
 
 class CleanOnly(Ours):

@@ -25,7 +25,7 @@ with needed_for("The scikit-learn detectors"):
     from ce_detect.calibrate.settings import CalibrationSettings
     from ce_detect.core.types import HeadKind
     from ce_detect.features.signature import Signature
-    from ce_detect.fitting import heads
+    from ce_detect.fitting import feature_tables, heads
     from ce_detect.guard.detected_model import DetectedModel
     from ce_detect.heads.base import Head
     from ce_detect.verdict import conformal
@@ -59,7 +59,7 @@ class _Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 class SignatureDetector(_Detector):
     """The head of a detector over a matrix of signatures, with a conformal threshold.
 
-    >>> signatures = heads.features(guard.gate.signature, x_clean)   # doctest: +SKIP
+    >>> signatures = feature_tables.features(guard.gate.signature, x_clean)   # doctest: +SKIP
     >>> detector = SignatureDetector(fpr=0.05).fit(signatures)       # doctest: +SKIP
     >>> detector.predict(more_signatures)                            # doctest: +SKIP
 
@@ -135,7 +135,9 @@ class SignatureDetector(_Detector):
 
     def _learned(self, clean: NDArray[np.float32], attacked: NDArray[np.float32]) -> Head:
         made: Any = _OneGroup(clean.shape[1]) if self.signature is None else self.signature
-        fit, select = (heads.Table(clean[part], {"attacked": attacked[part]}) for part in (slice(None), slice(0)))
+        fit, select = (
+            feature_tables.Table(clean[part], {"attacked": attacked[part]}) for part in (slice(None), slice(0))
+        )
         return heads.fitted(made, fit, select, kind=self.head, seed=self.random_state)
 
     def _normality(self, signatures: NDArray[np.float32]) -> Scores:

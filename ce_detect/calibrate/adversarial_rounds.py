@@ -20,7 +20,7 @@ from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.core.version import VERSION
 from ce_detect.data.lazy import Pixels, rows
 from ce_detect.detector.gate import GateModule
-from ce_detect.fitting import heads
+from ce_detect.fitting import feature_tables
 from ce_detect.redteam import bpda
 from ce_detect.redteam.descent import Descent, descend
 from ce_detect.redteam.joint_margin import JointMargin
@@ -51,12 +51,12 @@ RADIUS_STEPS = 20
 RADIUS_LEVELS = np.geomspace(1 / 2040, 1 / 8, 64)
 """Perturbations that are tried for it, as shares of the pixel range."""
 
-Tables = dict[str, heads.Table]
+Tables = dict[str, feature_tables.Table]
 
 
 def harden(
     gate: GateModule,
-    sets: dict[str, heads.Sets],
+    sets: dict[str, feature_tables.Sets],
     tables: Tables,
     fit: Callable[[Tables], GateModule],
     settings: CalibrationSettings,
@@ -107,11 +107,12 @@ def _turned(x: Pixels, turn: int, most: int) -> Pixels:
     return rows(x, (np.arange(min(most, len(x))) + (turn - 1) * most) % len(x))
 
 
-def _with(table: heads.Table, name: str, gate: GateModule, found: AttackedSet | None) -> heads.Table:
+def _with(table: feature_tables.Table, name: str, gate: GateModule, found: AttackedSet | None) -> feature_tables.Table:
     """Signatures with those of the attacked images beside."""
     if found is None:
         return table
-    return heads.Table(table.clean, {**table.attacked, name: heads.features(gate.signature, found.pixels)})
+    rows = feature_tables.features(gate.signature, found.pixels)
+    return feature_tables.Table(table.clean, {**table.attacked, name: rows})
 
 
 def _figures(

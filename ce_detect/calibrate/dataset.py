@@ -19,7 +19,7 @@ from ce_detect.core.errors import CalibrationError, TooFewSamplesError
 from ce_detect.core.types import Index
 from ce_detect.data import Images, Mapped, Pixels, rows, splits, tensors, validation
 from ce_detect.data.corruptions import mixture
-from ce_detect.fitting import heads
+from ce_detect.fitting import feature_tables
 from ce_detect.verdict import conformal
 
 logger = logging.getLogger("ce_detect")
@@ -51,7 +51,7 @@ class CalibrationData:
     identities: splits.Identities
     decided: Index
     parts: dict[str, Index]
-    sets: dict[str, heads.Sets]
+    sets: dict[str, feature_tables.Sets]
     tested: dict[str, AttackedSet]
 
     def clean(self, split: str) -> Pixels:
@@ -82,7 +82,7 @@ def prepare(classifier: Any, images: Images, settings: CalibrationSettings) -> C
     found = {split: successes(classifier, attacked[split], decided[parts[split]]) for split in ("fit", "select")}
     attacks = _teaching(settings.recipe, found)
     sets = {
-        split: heads.Sets(
+        split: feature_tables.Sets(
             rows(images.pixels, parts[split]),
             {attack: found[split][attack] for attack in attacks},
             corrupted(classifier, rows(images.pixels, parts[split]), settings, share=1.0),

@@ -27,7 +27,7 @@ from ce_detect.core.types import Floats
 from ce_detect.data import Images, splits
 from ce_detect.detector.gate import GateModule
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import heads
+from ce_detect.fitting import feature_tables, heads
 from ce_detect.heads.cascade import CLEARED
 from ce_detect.storage.folders import cache_folder
 
@@ -91,12 +91,12 @@ def _learned(
     Signatures of the images are the largest that there is in memory; they are let go when this returns.
     """
     fit = partial(_fitted, signature, data, settings)
-    tables = {split: heads.table(signature, sets) for split, sets in data.sets.items()}
+    tables = {split: feature_tables.table(signature, sets) for split, sets in data.sets.items()}
     return adversarial_rounds.harden(fit(tables), data.sets, tables, fit, settings, reach)
 
 
 def _fitted(
-    signature: Signature, data: CalibrationData, settings: CalibrationSettings, tables: dict[str, heads.Table]
+    signature: Signature, data: CalibrationData, settings: CalibrationSettings, tables: dict[str, feature_tables.Table]
 ) -> GateModule:
     """Fit the heads on *fit* and *select*, and set their thresholds on clean images of *calibrate*."""
     fit, select, kind, clean = tables["fit"], tables["select"], settings.recipe.head, data.clean("calibrate")

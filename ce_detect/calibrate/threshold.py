@@ -17,7 +17,7 @@ from ce_detect.data import Pixels
 from ce_detect.detector.detector import Detector
 from ce_detect.detector.gate import GateModule
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import heads
+from ce_detect.fitting import feature_tables
 from ce_detect.heads.base import Head, by_rows
 from ce_detect.verdict import conformal
 
@@ -41,7 +41,7 @@ def with_threshold(
         settings: with the promise that the thresholds keep.
     """
     mixed = corrupted(signature.classifier, clean, settings, share=settings.recipe.corrupted)
-    variants = [heads.features(signature, x) for x in (clean, mixed) if x is not None]
+    variants = [feature_tables.features(signature, x) for x in (clean, mixed) if x is not None]
     beside = None if clean_only is None else Detector(clean_only, **_scored(clean_only, variants, settings))
     gate = GateModule(signature, head, **_scored(head, variants, settings), clean_only=beside)
     return gate.eval().to(signature.classifier.device)

@@ -19,6 +19,7 @@ from ce_detect.detector.compiled import Compiled, can_trace
 from ce_detect.detector.gate import GateModule
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.signature import Signature
+from ce_detect.fitting import layer_consistency
 
 
 def signature(tiny: Subject) -> Signature:
@@ -215,6 +216,4 @@ def test_moments_and_recovery_are_traced(plain: Subject) -> None:
 
 
 def _recovery(classifier: nn.Module) -> LayerConsistency | None:
-    from ce_detect.fitting import interventions as learned
-
-    return learned.layer_consistency(classifier, tiny_images("plain", 64, seed=3).numpy())
+    return layer_consistency.fitted(classifier, tiny_images("plain", 64, seed=3).numpy())

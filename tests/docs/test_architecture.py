@@ -1,4 +1,4 @@
-"""The architecture page is true: its files exist, its floors are those of import-linter, and every import obeys them."""
+"""The architecture page is true: its files exist, its floors are those of import-linter, imports obey them."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from ce_detect.detector import serialization
 from ce_detect.detector.gate import GateModule
 from ce_detect.features.layer_consistency import LayerConsistency, pool
 from ce_detect.features.signature import Signature, feature_names
-from ce_detect.fitting import interventions
+from ce_detect.fitting import interventions, layer_consistency
 from ce_detect.heads.network import NetworkHead
 from ce_detect.interventions import (
     AblateConcept,
@@ -197,7 +197,7 @@ def test_what_cannot_be_learned_is_left_out_with_a_reason(
 
 def test_recovery_error_is_small_on_clean_images_and_large_on_noise(fashion: TorchClassifier, images: Images) -> None:
     """In units of the clean error: about 1 on clean images that were held out, far more on images of pure noise."""
-    recovery = interventions.layer_consistency(fashion, images.x[:500])
+    recovery = layer_consistency.fitted(fashion, images.x[:500])
     assert recovery is not None
     noise = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -273,7 +273,7 @@ def test_tensors_that_an_intervention_does_not_take_are_refused(kind: str) -> No
 
 def test_recovery_is_saved_with_the_gate(fashion: TorchClassifier, images: Images, tmp_path: Path) -> None:
     """A gate with recovery errors comes back from its file with the same scores."""
-    recovery = interventions.layer_consistency(fashion, images.x[:500])
+    recovery = layer_consistency.fitted(fashion, images.x[:500])
     assert recovery is not None
     signature = Signature(fashion, [Scale(site=SITE)], layer_consistency=recovery)
     zero, one = torch.zeros(len(signature.names)), torch.ones(len(signature.names))

@@ -19,8 +19,9 @@ from ce_detect.calibrate.items import Item, signature_of
 from ce_detect.core.errors import ModelError
 from ce_detect.detector.compiled import Compiled
 from ce_detect.detector.gate import GateModule
+from ce_detect.detector.inference import Inference
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import heads
+from ce_detect.fitting import untrained
 from ce_detect.heads.base import HeadKind
 
 logger = logging.getLogger("ce_detect")
@@ -190,9 +191,9 @@ class Meter:
     def _gate(self, items: tuple[Item, ...]) -> GateModule:
         signature = self.signature(items)
         if self._cleared is None:
-            head = heads.for_timing(signature, self._head)
+            head = untrained.for_timing(signature, self._head)
         else:
-            head = heads.cascade_for_timing(signature, self._head, self._all, self._cleared)
+            head = untrained.cascade_for_timing(signature, self._head, self._all, self._cleared)
         gate = GateModule(signature, head, clean_scores=torch.zeros(1000), threshold=0.0, prevalence=0.5)
         return gate.eval().to(self._all.device)
 
@@ -205,11 +206,11 @@ class Meter:
         return [x] if self._cleared is None else self._all.split(len(x))
 
     def _ratios(
-        self, modules: list[nn.Module], parts: Sequence[Tensor], *, rounds: int,
+        self, modules: Sequence[nn.Module], parts: Sequence[Tensor], *, rounds: int,
         against: Callable[[Tensor], Any] | None = None,
     ) -> list[float]:  # fmt: skip
         """Times of modules over that of the bare model, or of another function."""
-        runs = [m.judge if isinstance(m, GateModule) else Compiled(m) for m in modules]
+        runs = [Inference(m).judge if isinstance(m, GateModule) else Compiled(m) for m in modules]
         bare, seconds = on_each(against or self._bare, parts), SECONDS * (len(modules) + 1)
         with torch.inference_mode():
             return ratios(bare, [on_each(run, parts) for run in runs], rounds=rounds, seconds=seconds)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ce_detect.core.types import Index
 from ce_detect.evaluate.metrics import auroc
-from ce_detect.fitting.heads import Table
+from ce_detect.fitting.feature_tables import Table
 from ce_detect.heads.base import Head, squashing
 
 import torch  # isort: skip

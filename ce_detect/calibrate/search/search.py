@@ -20,7 +20,7 @@ from ce_detect.calibrate.search.objective import Objective
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Progress
-from ce_detect.fitting import feature_tables, heads
+from ce_detect.fitting import feature_tables
 from ce_detect.fitting import interventions as learning
 from ce_detect.interventions import AblateConcept, LearnedIntervention, RobustCopy
 
@@ -144,7 +144,7 @@ def _taught(
     return usable, figures
 
 
-def _first(sets: heads.Sets, clean: int, attacked: int) -> heads.Sets:
+def _first(sets: feature_tables.Sets, clean: int, attacked: int) -> feature_tables.Sets:
     """The first images of a split: enough to compare candidates by."""
     some = {name: twins.subset(slice(attacked)) for name, twins in sets.attacked.items()}
-    return heads.Sets(sets.clean[:clean], some)
+    return feature_tables.Sets(sets.clean[:clean], some)

@@ -23,7 +23,7 @@ from ce_detect.calibrate.items import Item
 from ce_detect.classifiers.wrapping import wrap
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.export import fused_graph
-from ce_detect.fitting import heads, robust_copy
+from ce_detect.fitting import robust_copy, untrained
 from ce_detect.heads.cascade import CLEARED, CascadedHead
 from ce_detect.interventions import GridMask
 
@@ -72,7 +72,7 @@ def test_timed_gate_clears_its_share_and_costs_less_than_without(tmp_path: Path)
     x = torch.from_numpy(images().x[:8])
     signature = guard().gate.signature
     for kind in ("mlp", "logistic"):
-        head = heads.cascade_for_timing(signature, kind, x, CLEARED)  # type: ignore[arg-type]
+        head = untrained.cascade_for_timing(signature, kind, x, CLEARED)  # type: ignore[arg-type]
         assert isinstance(head, CascadedHead)
         with torch.inference_mode():
             cleared = (head.first(signature.first(x)[1]) <= head.level).float().mean()

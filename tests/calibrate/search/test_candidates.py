@@ -8,7 +8,7 @@ from support.models import Subject, subject
 
 from ce_detect.calibrate.search.candidates import candidates, learnable
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import interventions
+from ce_detect.fitting import interventions, layer_consistency
 from ce_detect.interventions import (
     GradientStep,
     LearnedIntervention,
@@ -28,7 +28,7 @@ def test_every_candidate_fits_its_classifier(name: str, few_steps: None) -> None
     items = [*candidates(part.classifier, 0), *learnable(part.classifier)]
     pupils = [i.intervention for i in items if isinstance(i.intervention, LearnedIntervention)]
     assert interventions.teach(part.classifier, pupils, part.x.numpy(), seed=0) == pupils
-    recovery = interventions.layer_consistency(part.classifier, part.x.numpy())
+    recovery = layer_consistency.fitted(part.classifier, part.x.numpy())
     made = [item.intervention for item in items if item.intervention is not None]
     with torch.inference_mode():
         _, features = Signature(part.classifier, made, layer_consistency=recovery)(part.x)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ce_detect.calibrate.search.objective import Objective
-from ce_detect.fitting.heads import Table
+from ce_detect.fitting.feature_tables import Table
 
 
 def table(seed: int, *, shifts: dict[str, tuple[float, ...]], count: int = 400) -> Table:
