@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from ce_detect.classifiers.interface import agree
-from ce_detect.classifiers.onnx.convert.module import OnnxModule
-from ce_detect.classifiers.onnx.convert.values import UnconvertibleError
-from ce_detect.classifiers.onnx.file import OnnxFile, read
-from ce_detect.classifiers.onnx.session import RuntimeModule
 from ce_detect.core.errors import ModelError
+from ce_detect.core.extras import needed_for
+
+with needed_for("Reading an ONNX model", extra="onnx"):
+    from ce_detect.classifiers.onnx.convert.module import OnnxModule
+    from ce_detect.classifiers.onnx.convert.values import UnconvertibleError
+    from ce_detect.classifiers.onnx.file import OnnxFile, read
+    from ce_detect.classifiers.onnx.session import RuntimeModule
 
 __all__ = ["OnnxModule", "RuntimeModule", "load", "read"]
 
