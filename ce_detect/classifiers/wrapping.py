@@ -12,14 +12,7 @@ from torch import Tensor, nn
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.capture import capture
 from ce_detect.classifiers.hooked import HookClassifier
-from ce_detect.classifiers.interface import (
-    BlackBoxModule,
-    Interface,
-    agree,
-    device_of,
-    dtype_of,
-    run,
-)
+from ce_detect.classifiers.interface import BlackBoxModule, Interface, agree, device_of, dtype_of, run
 from ce_detect.classifiers.output import first_line, reading
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
