@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from ce_detect.core.errors import MissingExtraError
+from ce_detect.core.extras import needed_for
 
-try:
+with needed_for("The demo classifier"):
     import safetensors.torch
     import torch
     from torch import Tensor, nn
-except ImportError as error:
-    raise MissingExtraError("torch", "calibrate", "The demo classifier") from error
 
 
 class FashionCNN(nn.Module):

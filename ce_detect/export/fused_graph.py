@@ -92,9 +92,7 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
         given = example(gate, uint8=uint8), gate.threshold.detach().clone()
         model = _converted(_captured(module, given), [INPUT, THRESHOLD], Verdict._fields, opset)
     if not gate.signature.classifier.differentiable:
-        from ce_detect.classifiers.onnx import placeholder
-
-        model = placeholder.filled(model, gate.signature.classifier)
+        model = gate.signature.classifier.filled(model)
     return optimize.optimized(model, manifest, threshold=float(gate.threshold))
 
 
