@@ -28,6 +28,7 @@ HOMES = {
     "attack_all": "ce_detect.attacks.generation:attack_all",  # every program judges the same cached attacks
     "CHUNK": "ce_detect.attacks.generation:CHUNK",  # images in a piece of work, to time attacks by full pieces
     # Classifiers
+    "Classifier": "ce_detect.classifiers.base:Classifier",  # what a peer is given
     "wrap": "ce_detect.classifiers.wrapping:wrap",  # trace and resume are timed without a gate
     "PENULTIMATE": "ce_detect.classifiers.base:PENULTIMATE",  # the site before a linear last layer
     "site_shapes": "ce_detect.classifiers.base:site_shapes",  # which sites are feature maps

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.face import AttackedSet, Gated, GateModule, Images, Joint, Pixels, conformal, log_odds
+from benchmarks.face import AttackedSet, Classifier, Gated, GateModule, Images, Joint, Pixels, conformal, log_odds
 from benchmarks.peers.methods.art_binary_activation import BinaryActivation
 from benchmarks.peers.methods.art_binary_input import BinaryInput
 from benchmarks.peers.methods.beyond import BEYOND
@@ -32,7 +32,7 @@ Score = Callable[[Tensor, Tensor], Tensor]
 class Scored:
     """A classifier behind a differentiable score, its threshold set on clean images as for a gate."""
 
-    def __init__(self, classifier: Any, score: Score, clean: Pixels, fpr: float) -> None:
+    def __init__(self, classifier: Classifier, score: Score, clean: Pixels, fpr: float) -> None:
         self.classifier, self.score, self.bounds = classifier, score, classifier.bounds
         self.threshold = 0.0
         with torch.no_grad():
@@ -56,17 +56,17 @@ def ensemble(gates: list[GateModule]) -> Score:
     return score
 
 
-def energy(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def energy(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/energy.py``."""
     return lambda x, logits: -logits.logsumexp(1)
 
 
-def max_softmax(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def max_softmax(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/max_softmax.py``."""
     return lambda x, logits: -log_odds(logits, logits.argmax(1))
 
 
-def mahalanobis(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def mahalanobis(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/mahalanobis.py``: confidences of all sites, and its logistic regression as a product."""
     peer = Mahalanobis().fit(classifier, clean, attacked)
     head = affine(peer.head)
@@ -79,7 +79,7 @@ def mahalanobis(classifier: Any, clean: Images, attacked: Mapping[str, AttackedS
     return score
 
 
-def rlt(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def rlt(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/rlt.py``: both tests, and its quantiles as lines from knot to knot, which have a gradient."""
     peer = RLT().fit(classifier, clean, attacked)
     knots = torch.from_numpy(peer.quantiles.quantiles_.T.copy())  # (2, count)
@@ -99,14 +99,14 @@ def rlt(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> 
     return score
 
 
-def lid(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def lid(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/lid.py``."""
     peer = LID().fit(classifier, clean, attacked)
     head = affine(peer.head)
     return lambda x, logits: head(peer.estimates(x))
 
 
-def shap(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def shap(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/shap_signatures.py``."""
     peer = SHAPSignatures().fit(classifier, clean, attacked)
     scaler, network = (step for _, step in peer.head.steps)
@@ -125,38 +125,38 @@ def shap(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) ->
     return score
 
 
-def feature_squeezing(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def feature_squeezing(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/feature_squeezing.py``: backward, fewer bits are as many."""
     peer = FeatureSqueezing().fit(classifier, clean, attacked)
     return lambda x, logits: peer.change(x)
 
 
-def beyond(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def beyond(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/beyond.py``: backward, the share of labels is that of probabilities."""
     peer = BEYOND().fit(classifier, clean, attacked)
     return lambda x, logits: peer.disagreement(x)
 
 
-def binary_input(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def binary_input(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/art_binary_input.py``."""
     network = BinaryInput().fit(classifier, clean, attacked).detector.detector.model.eval()
     return lambda x, logits: network(x).diff(dim=1)[:, 0]
 
 
-def binary_activation(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def binary_activation(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/art_binary_activation.py``."""
     peer = BinaryActivation().fit(classifier, clean, attacked)
     network = peer.detector.detector.model.eval()
     return lambda x, logits: network(classifier.trace(x, (peer.site,)).latents[peer.site]).diff(dim=1)[:, 0]
 
 
-def causadv(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def causadv(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/causadv.py``."""
     peer = CausAdv().fit(classifier, clean, attacked)
     return lambda x, logits: peer.evenness(x)
 
 
-def nic(classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
+def nic(classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Score:
     """See ``peers/methods/nic.py``: its scikit-learn estimators as products, softmaxes and Gaussians."""
     peer = NIC().fit(classifier, clean, attacked)
     shrink = [_chain(*(_step(step) for _, step in pipeline.steps)) for pipeline in peer.scalers]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import AttackedSet
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.version import VERSION
 from ce_detect.data.lazy import Pixels, rows
 from ce_detect.detector.gate import GateModule
@@ -92,7 +93,7 @@ def harden(
     return gate, figures
 
 
-def median_radius(classifier: Any, clean: Pixels) -> float:
+def median_radius(classifier: Classifier, clean: Pixels) -> float:
     """Median perturbation with which half of some images fool the classifier alone, in pixel values."""
     low, high = classifier.bounds
     levels = RADIUS_LEVELS * (high - low)

@@ -11,6 +11,7 @@ import torch
 from ce_detect.calibrate.cost.pytorch import ONNXRUNTIME_ALLOWANCE, Meter
 from ce_detect.calibrate.dataset import CalibrationData, successes
 from ce_detect.calibrate.items import Item
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.data import Pixels, tensors
 from ce_detect.detector.cascade import First, cascaded
@@ -20,7 +21,7 @@ from ce_detect.heads.cascade import CLEARED
 logger = logging.getLogger("ce_detect")
 
 
-def check_empty_batch(classifier: Any) -> None:
+def check_empty_batch(classifier: Classifier) -> None:
     """Refuse black boxes that cannot run a batch of none: the graph of a cascade does where all inputs are cleared."""
     if classifier.differentiable:
         return

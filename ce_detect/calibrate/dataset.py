@@ -6,7 +6,6 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from ce_detect.attacks.generation import AttackedSet, attack_all
 from ce_detect.calibrate import sanity
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError, TooFewSamplesError
 from ce_detect.core.types import Index
 from ce_detect.data import Images, Mapped, Pixels, rows, splits, tensors, validation
@@ -63,7 +63,7 @@ class CalibrationData:
         return None if self.images.y is None else self.images.y[self.parts[split]]
 
 
-def prepare(classifier: Any, images: Images, settings: CalibrationSettings) -> CalibrationData:
+def prepare(classifier: Classifier, images: Images, settings: CalibrationSettings) -> CalibrationData:
     """Split the images by identity, attack them, and keep what teaches something.
 
     Raises:
@@ -92,7 +92,7 @@ def prepare(classifier: Any, images: Images, settings: CalibrationSettings) -> C
     return CalibrationData(images, identities, decided, parts, sets, attacked["test"])
 
 
-def decisions(classifier: Any, x: Pixels) -> Index:
+def decisions(classifier: Classifier, x: Pixels) -> Index:
     """Labels ``(n,)`` that the classifier gives images."""
     labels, done = np.empty(len(x), np.int64), 0  # many small arrays would scatter over the memory that batches need
     with torch.inference_mode():
@@ -102,7 +102,7 @@ def decisions(classifier: Any, x: Pixels) -> Index:
     return labels
 
 
-def successes(classifier: Any, attacked: dict[str, AttackedSet], labels: Index) -> dict[str, AttackedSet]:
+def successes(classifier: Classifier, attacked: dict[str, AttackedSet], labels: Index) -> dict[str, AttackedSet]:
     """Keep what changed the classifier's decision.
 
     Args:
@@ -116,7 +116,7 @@ def successes(classifier: Any, attacked: dict[str, AttackedSet], labels: Index) 
     }
 
 
-def corrupted(classifier: Any, clean: Pixels, settings: CalibrationSettings, *, share: float) -> Pixels | None:
+def corrupted(classifier: Classifier, clean: Pixels, settings: CalibrationSettings, *, share: float) -> Pixels | None:
     """Clean images in the variants that the recipe counts as clean; None where it has none.
 
     Args:
@@ -174,7 +174,7 @@ def _check_classes(decided: Index, num_classes: int) -> None:
 
 
 def _attacked(
-    classifier: Any, images: Images, parts: dict[str, Index], settings: CalibrationSettings
+    classifier: Classifier, images: Images, parts: dict[str, Index], settings: CalibrationSettings
 ) -> dict[str, dict[str, AttackedSet]]:
     """Attack the splits that need it; each gets its share of the attack time."""
     sizes = {split: len(parts[split]) for split in ("fit", "select", "test")}

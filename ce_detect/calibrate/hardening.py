@@ -19,6 +19,7 @@ from ce_detect.calibrate.dataset import CalibrationData
 from ce_detect.calibrate.items import Item
 from ce_detect.calibrate.search.budget import KEPT
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.data import Pixels, rows, splits, validation
 from ce_detect.data.lazy import Concatenated
 from ce_detect.fitting import robust_copy
@@ -57,7 +58,7 @@ class Hardening:
 
 
 def prepare(
-    classifier: Any, data: CalibrationData, meter: Meter, settings: CalibrationSettings, cache: Path
+    classifier: Classifier, data: CalibrationData, meter: Meter, settings: CalibrationSettings, cache: Path
 ) -> Hardening:
     """Measure how far attacks reach, and train the copy on *fit* and on further images, if hardening is asked for.
 
@@ -79,7 +80,9 @@ def prepare(
     return Hardening(reach, copy, len(x), identities)
 
 
-def _further(classifier: Any, data: CalibrationData, settings: CalibrationSettings) -> tuple[Pixels, splits.Identities]:
+def _further(
+    classifier: Classifier, data: CalibrationData, settings: CalibrationSettings
+) -> tuple[Pixels, splits.Identities]:
     """Images for hardening alone, none of them among those of the calibration, and their identities."""
     given = settings.harden_images
     if given is None:
@@ -90,7 +93,7 @@ def _further(classifier: Any, data: CalibrationData, settings: CalibrationSettin
     return rows(given, new), identities[new]
 
 
-def _affordable(classifier: Any, meter: Meter, budget: float) -> RobustCopy | None:
+def _affordable(classifier: Classifier, meter: Meter, budget: float) -> RobustCopy | None:
     """A copy that is not trained yet; None where there can be none, or none within the budget."""
     copy = robust_copy.untrained(classifier)
     if copy is None:

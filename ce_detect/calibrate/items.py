@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.types import Index
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.signature import Signature, feature_names
@@ -48,7 +48,7 @@ class Item:
         return self.intervention is None or self.intervention.exportable
 
 
-def signature_of(classifier: Any, items: Sequence[Item], chunk: int | None) -> Signature:
+def signature_of(classifier: Classifier, items: Sequence[Item], chunk: int | None) -> Signature:
     """The signature of these items, on the classifier's device."""
     interventions = [item.intervention for item in items if item.intervention is not None]
     sites = tuple(item.site for item in items if item.site)

@@ -23,6 +23,7 @@ from ce_detect.calibrate.dataset import CalibrationData
 from ce_detect.calibrate.manifest import manifest
 from ce_detect.calibrate.search.search import search
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.types import Floats
 from ce_detect.data import Images, splits
 from ce_detect.detector.gate import GateModule
@@ -49,7 +50,7 @@ class Calibrated:
     sample: Floats | None = None
 
 
-def calibrate(classifier: Any, bare: nn.Module, images: Images, settings: CalibrationSettings) -> Calibrated:
+def calibrate(classifier: Classifier, bare: nn.Module, images: Images, settings: CalibrationSettings) -> Calibrated:
     """Make a gate for a classifier; see `ce_detect.DetectedModel.calibrate`.
 
     Args:
@@ -75,7 +76,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, settings: Calibr
 
 
 def _meter(
-    classifier: Any, bare: nn.Module, data: CalibrationData, settings: CalibrationSettings, cache: Path
+    classifier: Classifier, bare: nn.Module, data: CalibrationData, settings: CalibrationSettings, cache: Path
 ) -> Meter:
     """What measures costs for this classifier, on some clean images."""
     x = torch.from_numpy(data.clean("fit")[: max(BATCHES)]).to(classifier.device)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from ce_detect.artifacts.graph_format import INPUT, THRESHOLD
+from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
 from ce_detect.data.tensors import scaled
@@ -40,6 +41,8 @@ from ce_detect.heads.cascade import CascadedHead
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from ce_detect.classifiers.onnx.black_box import OnnxClassifier
 
 OPSET = 20
 """Operator set that PyTorch's exporter writes."""
@@ -91,8 +94,9 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
         module = FusedGate(gate, uint8=uint8, one_pass=one_pass).eval()
         given = example(gate, uint8=uint8), gate.threshold.detach().clone()
         model = _converted(_captured(module, given), [INPUT, THRESHOLD], Verdict._fields, opset)
-    if not gate.signature.classifier.differentiable:
-        model = gate.signature.classifier.filled(model)
+    black_box = _black_box(gate.signature.classifier)
+    if black_box is not None:
+        model = black_box.filled(model)
     return optimize.optimized(model, manifest, threshold=float(gate.threshold))
 
 
@@ -147,9 +151,20 @@ def _converted(
     return made.model_proto
 
 
-def _opset(classifier: Any) -> int | None:
+def _opset(classifier: Classifier) -> int | None:
     """The operator set of a black box, which is not taken down; None for PyTorch's own choice."""
-    return None if classifier.differentiable else max(OPSET, classifier.model.file.opset)
+    black_box = _black_box(classifier)
+    return None if black_box is None else max(OPSET, black_box.model.file.opset)
+
+
+def _black_box(classifier: Classifier) -> OnnxClassifier | None:
+    """The classifier, where ONNX Runtime runs it."""
+    if classifier.differentiable:
+        return None
+    from ce_detect.classifiers.onnx.black_box import OnnxClassifier  # only here must the packages of ONNX be there
+
+    assert isinstance(classifier, OnnxClassifier)
+    return classifier
 
 
 def check(gate: GateModule) -> None:
@@ -180,7 +195,7 @@ def check(gate: GateModule) -> None:
 
 def example(gate: GateModule, *, uint8: bool) -> Tensor:
     """A few inputs as the graph takes them."""
-    x: Tensor = gate.signature.classifier.interface.probe(_EXAMPLES)
+    x: Tensor = gate.signature.classifier.probe(_EXAMPLES)
     return torch.zeros(x.permute(0, 2, 3, 1).shape, dtype=torch.uint8) if uint8 else x
 
 

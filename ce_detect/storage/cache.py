@@ -41,7 +41,7 @@ def digest(**described: Any) -> str:
 def _described(value: object) -> list[Any]:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"a key is made of plain data and arrays, not of a {type(value).__name__}")
-    return [value.dtype.str, value.shape, hashlib.sha256(np.asarray(value, order="C")).hexdigest()]
+    return [value.dtype.str, value.shape, hashlib.sha256(np.asarray(value, order="C").tobytes()).hexdigest()]
 
 
 class Cache:

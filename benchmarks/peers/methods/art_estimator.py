@@ -11,7 +11,7 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from benchmarks.face import Table
+from benchmarks.face import Classifier, Table
 from benchmarks.peers.protocol import Floats, Peer
 from benchmarks.subjects.settings import SEED
 
@@ -24,13 +24,13 @@ def estimator(model: nn.Module, shape: tuple[int, ...], classes: int, *, trained
     )
 
 
-def in_layers(classifier: Any) -> PyTorchClassifier:
+def in_layers(classifier: Classifier) -> PyTorchClassifier:
     """The classifier as ART sees layers: a sequence of its segments, each of which ends at a site."""
     layers = [*classifier.segments[:-1], nn.Sequential(classifier.segments[-1])]
     return estimator(nn.Sequential(*layers), classifier.input_shape, classifier.num_classes, trained=True)
 
 
-def layer_of(classifier: Any, site: str) -> str:
+def layer_of(classifier: Classifier, site: str) -> str:
     """ART's name of the layer that ends at a site."""
     return str(list(classifier.sites).index(site))
 

@@ -13,13 +13,12 @@ AUROC of 0.97.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.face import AttackedSet, Images
+from benchmarks.face import AttackedSet, Classifier, Images
 from benchmarks.peers.protocol import Floats, Limits, Peer, Published, Settings, batches
 from benchmarks.subjects.settings import SEED
 
@@ -106,7 +105,7 @@ class Odds(Peer):
         return torch.stack(found), predicted
 
 
-def drawn(kind: str, size: float, classifier: Any, number: int) -> Tensor:
+def drawn(kind: str, size: float, classifier: Classifier, number: int) -> Tensor:
     """Noise ``(DRAWS, channels, height, width)``."""
     shape = (DRAWS, *classifier.input_shape)
     low, high = classifier.bounds

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ce_detect.calibrate.cost.table import CostTable
 from ce_detect.calibrate.cost.timing import ratios
+from ce_detect.classifiers.base import Classifier
 
 CHUNKS = (4, 8, 16, 32, 64, 128)
 """Numbers of rows that are tried."""
@@ -21,7 +21,7 @@ SECONDS = 0.7
 """Time that each function may take in a comparison, about, where it is slow."""
 
 
-def fastest_chunk(classifier: Any, bare: nn.Module, x: Tensor, table: CostTable) -> int | None:
+def fastest_chunk(classifier: Classifier, bare: nn.Module, x: Tensor, table: CostTable) -> int | None:
     """Number of rows that are fastest to run at a time; None where the device takes all at once.
 
     Args:

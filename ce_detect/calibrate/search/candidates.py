@@ -8,7 +8,7 @@ from inspect import signature as arguments_of
 from typing import Any
 
 from ce_detect.calibrate.items import Item
-from ce_detect.classifiers.base import INPUT, PENULTIMATE, site_shapes
+from ce_detect.classifiers.base import INPUT, PENULTIMATE, Classifier, site_shapes
 from ce_detect.interventions import (
     AblateChannels,
     AblateConcept,
@@ -38,7 +38,7 @@ from ce_detect.interventions import (
 )
 
 
-def candidates(classifier: Any, seed: int) -> list[Item]:
+def candidates(classifier: Classifier, seed: int) -> list[Item]:
     """Everything that needs no learning and that the search considers for a classifier, the usually best first.
 
     Args:
@@ -56,11 +56,11 @@ def candidates(classifier: Any, seed: int) -> list[Item]:
     return [*moments, *{intervention.name: Item.of(intervention) for intervention in found}.values()]
 
 
-def _at_input(classifier: Any, seed: int) -> list[Intervention]:
+def _at_input(classifier: Classifier, seed: int) -> list[Intervention]:
     low, high = classifier.bounds
     small = 0.75 if classifier.elastic else 1.0
     channels, height, width = classifier.input_shape
-    noise = {"seed": seed, "channels": channels, "side": max(height, width), "width": high - low}
+    noise: dict[str, Any] = {"seed": seed, "channels": channels, "side": max(height, width), "width": high - low}
     found: list[Intervention] = [
         Flip(scale=small), BitDepth(bits=4, low=low, high=high, scale=small), Flip(),
         BitDepth(bits=4, low=low, high=high),
@@ -79,7 +79,7 @@ def _at_input(classifier: Any, seed: int) -> list[Intervention]:
     return found
 
 
-def _at_map(site: str, shape: tuple[int, ...], classifier: Any, seed: int) -> list[Intervention]:
+def _at_map(site: str, shape: tuple[int, ...], classifier: Classifier, seed: int) -> list[Intervention]:
     found: list[Intervention] = [
         Shift(site=site, dx=1, dy=0), Shift(site=site, dx=0, dy=1), Blur(site=site, sigma=0.7),
         Scale(site=site, factor=0.5), Clip(site=site, spread=1.5), AblateChannels(site=site, groups=2),
@@ -101,7 +101,7 @@ def _at_tokens(site: str, shape: tuple[int, ...], seed: int) -> list[Interventio
     ]  # fmt: skip
 
 
-def _gradient_steps(classifier: Any, sites: list[str]) -> list[Intervention]:
+def _gradient_steps(classifier: Classifier, sites: list[str]) -> list[Intervention]:
     """Away from the decision and toward it, at a late site that still has something nonlinear after it."""
     if not classifier.differentiable:
         return []
@@ -113,7 +113,7 @@ def _gradient_steps(classifier: Any, sites: list[str]) -> list[Intervention]:
     ]
 
 
-def learnable(classifier: Any) -> list[Item]:
+def learnable(classifier: Classifier) -> list[Item]:
     """Interventions that the search considers once their parameters are learned, the usually best first."""
     shapes = site_shapes(classifier)
     low, high = classifier.bounds
@@ -128,7 +128,7 @@ def learnable(classifier: Any) -> list[Item]:
     return [Item.of(intervention) for intervention in found]
 
 
-def completed(spec: Mapping[str, Any], classifier: Any, seed: int = 0) -> Intervention:
+def completed(spec: Mapping[str, Any], classifier: Classifier, seed: int = 0) -> Intervention:
     """Make an intervention from a recipe's specification; what it leaves out and the classifier knows is filled in."""
     cls = kinds().get(str(spec.get("kind")))
     known = {} if cls is None else arguments_of(cls.__init__).parameters

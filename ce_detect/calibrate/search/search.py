@@ -18,9 +18,10 @@ from ce_detect.calibrate.search.greedy import best_of_two, in_order
 from ce_detect.calibrate.search.ledger import Chosen, by_family, considered
 from ce_detect.calibrate.search.objective import Objective
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Progress
-from ce_detect.fitting import feature_tables
+from ce_detect.fitting import feature_tables, layer_consistency
 from ce_detect.fitting import interventions as learning
 from ce_detect.interventions import AblateConcept, LearnedIntervention, RobustCopy
 
@@ -33,7 +34,7 @@ STAGES = ("learning interventions", "timing interventions", "trying them on fit"
 
 
 def search(
-    classifier: Any,
+    classifier: Classifier,
     data: CalibrationData,
     meter: Meter,
     settings: CalibrationSettings,
@@ -95,7 +96,7 @@ def _begin(progress: Progress | None, stage: str) -> None:
 
 
 def _named(
-    classifier: Any, data: CalibrationData, meter: Meter, settings: CalibrationSettings, required: Sequence[Item]
+    classifier: Classifier, data: CalibrationData, meter: Meter, settings: CalibrationSettings, required: Sequence[Item]
 ) -> Chosen:
     """What the recipe names, as far as the budget goes."""
     specs = settings.recipe.interventions
@@ -109,7 +110,7 @@ def _named(
     return budget.shortened(Chosen(tuple(named), ledger), meter, settings.budget)
 
 
-def _in_order(classifier: Any, meter: Meter, settings: CalibrationSettings, required: Sequence[Item]) -> Chosen:
+def _in_order(classifier: Classifier, meter: Meter, settings: CalibrationSettings, required: Sequence[Item]) -> Chosen:
     """The first candidates that the budget has room for."""
     items = [*required, *candidates(classifier, settings.drawn)]
     items = [item for item in items if item.intervention is not None and item.exportable]
@@ -117,19 +118,19 @@ def _in_order(classifier: Any, meter: Meter, settings: CalibrationSettings, requ
 
 
 def _proposed(
-    classifier: Any, data: CalibrationData, settings: CalibrationSettings, required: Sequence[Item]
+    classifier: Classifier, data: CalibrationData, settings: CalibrationSettings, required: Sequence[Item]
 ) -> tuple[list[Item], list[dict[str, Any]]]:
     """Everything that is compared, what had to be learned included; and how the inserted autoencoders do."""
     items = [*required, *candidates(classifier, settings.drawn)]
     able, learned = _taught(classifier, learnable(classifier), data, settings)
-    recovery = learning.layer_consistency(classifier, data.sets["fit"].clean)
+    recovery = layer_consistency.fitted(classifier, data.sets["fit"].clean)
     if recovery is not None:
         able.append(Item("recovery", layer_consistency=recovery))
     return [*items, *able], learned
 
 
 def _taught(
-    classifier: Any, items: list[Item], data: CalibrationData, settings: CalibrationSettings
+    classifier: Classifier, items: list[Item], data: CalibrationData, settings: CalibrationSettings
 ) -> tuple[list[Item], list[dict[str, Any]]]:
     """Learn what is to be learned; return the items that can be used, and how the inserted autoencoders do."""
     pupils = [item.intervention for item in items if isinstance(item.intervention, LearnedIntervention)]
