@@ -59,7 +59,7 @@ def build(attack: Attack, estimator: Estimator, *, width: float, batch_size: int
         settings[key] = length(attack.kind, key, settings[key]) * width
     if "nb_grads" in settings:
         settings["nb_grads"] = min(int(settings["nb_grads"]), estimator.nb_classes)
-    art = PATCHED.get(info.art) or getattr(evasion, info.art)
+    art: Any = PATCHED.get(info.art) or getattr(evasion, info.art)
     common = {"batch_size": batch_size, "targeted": target is not None, "verbose": False}
     taken = {name for base in art.__mro__ for name in inspect.signature(base.__init__).parameters}
     settings |= {key: value for key, value in common.items() if key in taken}
