@@ -19,8 +19,8 @@ from ce_detect.core.types import Bounds, Floats
 _ROUNDING = 1e-4
 """Share of the pixel range by which an image that a function returns may miss the bounds; it is clipped."""
 
-_LABELLED_TOGETHER = 64
-"""Images whose labels are asked for in one batch."""
+_BATCH = 64
+"""Images that are labelled in one batch for a function."""
 
 
 def run(attack: Attack, classifier: Classifier, x: Floats, *, batch_size: int) -> Floats:
@@ -70,7 +70,7 @@ def _call(function: Callable[..., Any], attack: Attack, classifier: Classifier, 
     """
     images = torch.from_numpy(x.copy()).to(classifier.device)
     with torch.no_grad():
-        labels = torch.cat([classifier.logits(batch).argmax(1) for batch in images.split(_LABELLED_TOGETHER)])
+        labels = torch.cat([classifier.logits(batch).argmax(1) for batch in images.split(_BATCH)])
     settings = {key: value for key, value in attack.settings if key not in IDENTITY}
     try:
         with torch.enable_grad():

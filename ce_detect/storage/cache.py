@@ -41,7 +41,7 @@ def digest(**described: Any) -> str:
 def _described(value: object) -> list[Any]:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"a key is made of plain data and arrays, not of a {type(value).__name__}")
-    return [value.dtype.str, value.shape, hashlib.sha256(np.asarray(value, order="C").tobytes()).hexdigest()]
+    return [value.dtype.str, value.shape, hashlib.sha256(np.asarray(value, order="C").data).hexdigest()]
 
 
 class Cache:
@@ -74,7 +74,7 @@ class Cache:
             return False
         problem = _problem(path, shapes)
         if problem is not None:
-            logger.warning("%s in %s cannot be read (%s); making them again", self._content, path, problem)
+            logger.warning("%s in %s cannot be read (%s); they will be made again", self._content, path, problem)
         return problem is None
 
     def read(self, key: str, shapes: Shapes) -> dict[str, NDArray[Any]] | None:

@@ -157,7 +157,7 @@ def test_damaged_chunk_is_made_again(
     assert len(built) == 4
     assert chunks_in(tmp_path) == before
     assert path.name in caplog.text
-    assert "making them again" in caplog.text
+    assert "they will be made again" in caplog.text
 
 
 def test_no_time_gives_every_attack_its_first_chunk(x: Floats, tmp_path: Path, built: list[str]) -> None:

@@ -3,7 +3,7 @@
 They work on estimators with pixels within known bounds and outputs for two classes or more.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +15,7 @@ from ce_detect.attacks.art_patches.patch import AdversarialPatchNumpy
 from ce_detect.attacks.art_patches.spatial import SpatialTransformation
 from ce_detect.attacks.art_patches.square import SquareAttack
 
-PATCHED: Mapping[str, Callable[..., Any]] = MappingProxyType(
+PATCHED: Mapping[str, type[Any]] = MappingProxyType(
     {
         each.__name__: each
         for each in (
