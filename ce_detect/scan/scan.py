@@ -62,7 +62,9 @@ def local_engine(gate: Gate, source: Source) -> Engine:
     return engine
 
 
-def scan(gate: Gate, source: Source, checkpoints: Checkpoints, engine: Engine, progress: Progress | None = None) -> Summary:
+def scan(
+    gate: Gate, source: Source, checkpoints: Checkpoints, engine: Engine, progress: Progress | None = None
+) -> Summary:
     """Judge what is missing and finish the table.
 
     Args:
