@@ -19,7 +19,7 @@ from ce_detect.cli._output import percent, print_json, print_pairs
 from ce_detect.cli._progress import in_words, shown_progress
 from ce_detect.core.extras import module
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # help must not need pyarrow
     from ce_detect.scan.checkpoints import Checkpoints
 
 

@@ -1,4 +1,7 @@
-"""Images that may be larger than memory: rows are read, converted and put together only when they are asked for."""
+"""Images that may be larger than memory: rows are read, converted and put together only when they are asked for.
+
+`Pixels` is what the other rooms take: an array, or `Lazy` rows.
+"""
 
 from __future__ import annotations
 

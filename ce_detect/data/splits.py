@@ -1,4 +1,4 @@
-"""Which images are the same: copies carry no new evidence, and may not straddle a split."""
+"""Splits by image identity: copies of an image carry no new evidence, and may not lie on both sides of a split."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
     """One artifact behind one socket.
 
     Attributes:
-        service: what is served.
+        service: the artifact and its records.
         address: host and port that it listens on.
 
     Args:

@@ -65,7 +65,7 @@ def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_doctor_explains_two_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two distributions that write the same files are called out."""
-    monkeypatch.setattr("ce_detect.runtime.providers._installed", lambda name: True)
+    monkeypatch.setattr("ce_detect.core.extras.version", lambda name: "1.0")
     assert "pip uninstall onnxruntime onnxruntime-gpu" in call("doctor").out
 
 

@@ -1,4 +1,4 @@
-"""What is served of an artifact."""
+"""One loaded artifact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is served right now: loading, reloading, records."""
+"""The artifact behind the routes: loading, reloading, records."""
 
 from __future__ import annotations
 
