@@ -53,34 +53,34 @@ HOMES = {
     "by_family": "ce_detect.calibrate.search.ledger:by_family",  # the best candidate of each family
     "cleared": "ce_detect.calibrate.cascade:cleared",  # share that a cascade clears
     # What a kept hardened gate depends on
-    "FORMAT": "ce_detect.artifacts.file:FORMAT",
-    "LARGEST": "ce_detect.artifacts.int8:LARGEST",
-    "adversarial_rounds": "ce_detect.calibrate.adversarial_rounds",
-    "robust_copy": "ce_detect.fitting.robust_copy",
-    "SOFTNESS": "ce_detect.heads.disagreement:SOFTNESS",
-    "STEEPNESS": "ce_detect.heads.disagreement:STEEPNESS",
+    "FORMAT": "ce_detect.artifacts.file:FORMAT",  # another format of artifacts, another gate
+    "LARGEST": "ce_detect.artifacts.int8:LARGEST",  # rounding of the copy's weights
+    "adversarial_rounds": "ce_detect.calibrate.adversarial_rounds",  # images, reaches and steps of the rounds
+    "robust_copy": "ce_detect.fitting.robust_copy",  # how the copy is trained
+    "SOFTNESS": "ce_detect.heads.disagreement:SOFTNESS",  # how its doubt enters the score
+    "STEEPNESS": "ce_detect.heads.disagreement:STEEPNESS",  # the same
     # Figures
     "evaluate": "ce_detect.evaluate.report:evaluate",  # a whole report on images and attacks of ours
     "judge": "ce_detect.evaluate.report:judge",  # labels and scores of many images
     "auroc": "ce_detect.evaluate.metrics:auroc",  # peers are measured as gates are
-    "tpr_at": "ce_detect.evaluate.metrics:tpr_at",
-    "share_above": "ce_detect.evaluate.metrics:share_above",
+    "tpr_at": "ce_detect.evaluate.metrics:tpr_at",  # the same
+    "share_above": "ce_detect.evaluate.metrics:share_above",  # the same, of false alarms
     "Scores": "ce_detect.evaluate.intervals:Scores",  # what is drawn again for an interval
-    "intervals": "ce_detect.evaluate.intervals:intervals",
+    "intervals": "ce_detect.evaluate.intervals:intervals",  # bootstrap intervals of whatever is measured
     "matrix": "ce_detect.evaluate.matrix:matrix",  # train x test over attacks
     "ALL": "ce_detect.evaluate.matrix:ALL",  # its row of what learned from every attack
     "ratios": "ce_detect.calibrate.cost.timing:ratios",  # times taken in turns, as calibration takes them
-    "on_each": "ce_detect.calibrate.cost.timing:on_each",
+    "on_each": "ce_detect.calibrate.cost.timing:on_each",  # the same, over a stream of batches
     # Adaptive attacks
     "RedTeam": "ce_detect.redteam.red_team:RedTeam",  # its report
     "redteam": "ce_detect.redteam.red_team:redteam",  # peers and ensembles are attacked as gates are
-    "Plan": "ce_detect.redteam.settings:Plan",
+    "Plan": "ce_detect.redteam.settings:Plan",  # what the attacker may do
     "Case": "ce_detect.redteam.radii:Case",  # radii of the classifier alone, found once for all rows
-    "radii": "ce_detect.redteam.radii:radii",
-    "Alone": "ce_detect.redteam.target:Alone",
-    "Gated": "ce_detect.redteam.target:Gated",
-    "Joint": "ce_detect.redteam.target:Joint",
-    "Target": "ce_detect.redteam.target:Target",
+    "radii": "ce_detect.redteam.radii:radii",  # the search for them
+    "Alone": "ce_detect.redteam.target:Alone",  # the classifier as a target
+    "Gated": "ce_detect.redteam.target:Gated",  # a gate as a target
+    "Joint": "ce_detect.redteam.target:Joint",  # what a target answers, for targets of our own
+    "Target": "ce_detect.redteam.target:Target",  # what all of them are
     "Expectation": "ce_detect.redteam.expectation:Expectation",  # an attacker who averages over secret seeds
     # Graphs and files
     "fused": "ce_detect.export.fused_graph:fused",  # the graph in memory, to time and to profile

@@ -83,11 +83,11 @@ def throughput(load: Load) -> dict[str, Any]:
         calm = load.wrk(server.port, min(options.seconds, 5), connections=1)
         sizes = server.figure("ce_detect_batch_inputs_sum") / server.figure("ce_detect_batch_inputs_count")
     bare.append(bare_images(load))
-    served = (busy["requests"] - busy["refused"]) * options.images / (busy["us"] / 1e6)
+    rate = (busy["requests"] - busy["refused"]) * options.images / (busy["us"] / 1e6)
     return {
-        "bare_images_per_second": [round(rate, 1) for rate in bare],
-        "served_images_per_second": round(served, 1),
-        "ratio": round(served / float(np.mean(bare)), 3),
+        "bare_images_per_second": [round(alone, 1) for alone in bare],
+        "served_images_per_second": round(rate, 1),
+        "ratio": round(rate / float(np.mean(bare)), 3),
         "goal": GOAL,
         "mean_batch": round(sizes, 1),
         "saturated": latency(busy),
