@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,22 +12,16 @@ import torch
 from support.models import subject
 from torch import Tensor
 
-from ce_detect.artifacts.file import Artifact
 from ce_detect.calibrate.search.candidates import completed, learnable
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.data import Images, load_data
-from ce_detect.detector import serialization
-from ce_detect.detector.gate import GateModule
-from ce_detect.features.layer_consistency import LayerConsistency, pool
 from ce_detect.features.signature import Signature, feature_names
-from ce_detect.fitting import interventions, layer_consistency
-from ce_detect.heads.network import NetworkHead
+from ce_detect.fitting import interventions
 from ce_detect.interventions import (
     AblateConcept,
     LearnedIntervention,
     LearnedMask,
-    Scale,
     UniversalPerturbation,
     kinds,
 )
@@ -192,46 +185,6 @@ def test_what_cannot_be_learned_is_left_out_with_a_reason(
     assert "too large" in caplog.text
 
 
-# --- recovery
-
-
-def test_recovery_error_is_small_on_clean_images_and_large_on_noise(fashion: TorchClassifier, images: Images) -> None:
-    """In units of the clean error: about 1 on clean images that were held out, far more on images of pure noise."""
-    recovery = layer_consistency.fitted(fashion, images.x[:500])
-    assert recovery is not None
-    noise = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        clean = recovery(fashion.trace(torch.from_numpy(images.x[500:])).latents)
-        odd = recovery(fashion.trace(noise).latents)
-    assert clean.shape == (200, len(fashion.sites) - 1)
-    assert recovery.names == tuple(f"trace.layer-consistency[{site}]" for site in fashion.sites[:-1])
-    assert float(clean.exp().mean()) == pytest.approx(1, abs=0.5)
-    assert (odd.mean(0) > clean.mean(0) + 1).all()
-
-
-def test_recovery_is_an_exact_linear_relation_where_there_is_one() -> None:
-    """Features that follow linearly from the deepest ones are recovered; others are missed by all their scale."""
-    rng = np.random.default_rng(0)
-    deep = rng.normal(size=(4000, 3))
-    linear, independent = deep @ rng.normal(size=(3, 2)), rng.normal(size=(4000, 1))
-    recovery = LayerConsistency.fit(("a", "b", "c"), [linear, independent, deep])
-    assert float(recovery.error[:2].max()) < 0.15
-    assert float(recovery.error[2]) == pytest.approx(1, abs=0.05)
-    with pytest.raises(CalibrationError, match="two sites"):
-        LayerConsistency(("a",), (3,))
-
-
-def test_pooling_takes_moments_over_positions() -> None:
-    """Maps and tokens give means and deviations a channel, vectors stay."""
-    h = torch.rand(5, 3, 4, 6, generator=torch.Generator().manual_seed(0))
-    tokens = h.flatten(2).transpose(1, 2)
-    expected = torch.cat([h.mean((2, 3)), h.std((2, 3), correction=0)], dim=1)
-    torch.testing.assert_close(pool(h), expected)
-    torch.testing.assert_close(pool(tokens), expected)
-    assert pool(h[:, :, 0, 0]) is not None
-    assert torch.equal(pool(h[:, :, 0, 0]), h[:, :, 0, 0])
-
-
 # --- in a signature
 
 
@@ -269,22 +222,3 @@ def test_tensors_that_an_intervention_does_not_take_are_refused(kind: str) -> No
     made = kinds()[kind](**given)
     with pytest.raises(CalibrationError, match=r"needs (a feature map|tokens) .* has shape"):
         Signature(part.classifier, [made])
-
-
-def test_recovery_is_saved_with_the_gate(fashion: TorchClassifier, images: Images, tmp_path: Path) -> None:
-    """A gate with recovery errors comes back from its file with the same scores."""
-    recovery = layer_consistency.fitted(fashion, images.x[:500])
-    assert recovery is not None
-    signature = Signature(fashion, [Scale(site=SITE)], layer_consistency=recovery)
-    zero, one = torch.zeros(len(signature.names)), torch.ones(len(signature.names))
-    head = NetworkHead(zero, one, one[:, None], torch.zeros(1), [])
-    gate = GateModule(signature, head, clean_scores=torch.zeros(10), threshold=0.0, prevalence=0.1).eval()
-    described = {
-        "interventions": [Scale(site=SITE).spec()], "sites": [], "recovery": recovery.spec(), "chunk": None,
-    }  # fmt: skip
-    artifact = serialization.to_artifact(gate, {"signature": described, "recipe": {"prevalence": 0.1}})
-    artifact.save(tmp_path / "a.safetensors")
-    again = serialization.to_gate(Artifact.load(tmp_path / "a.safetensors"), fashion)
-    x = torch.from_numpy(images.x[500:520])
-    with torch.inference_mode():
-        assert torch.equal(again(x).score, gate(x).score)
