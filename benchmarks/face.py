@@ -26,7 +26,7 @@ HOMES = {
     # Attacks
     "AttackedSet": "ce_detect.attacks.generation:AttackedSet",  # attacked twins of some images
     "attack_all": "ce_detect.attacks.generation:attack_all",  # every program judges the same cached attacks
-    "CHUNK": "ce_detect.attacks.generation:CHUNK",  # images in a piece of work, to time attacks by full pieces
+    "CHUNK": "ce_detect.attacks.chunks:CHUNK",  # images in a piece of work, to time attacks by full pieces
     # Classifiers
     "Classifier": "ce_detect.classifiers.base:Classifier",  # what a peer is given
     "wrap": "ce_detect.classifiers.wrapping:wrap",  # trace and resume are timed without a gate

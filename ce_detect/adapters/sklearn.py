@@ -122,7 +122,7 @@ class SignatureDetector(_Detector):
         clean = np.random.default_rng(self.random_state).permutation(X[~attacked])
         held_out, learned = np.split(clean, [round(self.held_out * len(clean))])
         _check_sizes(self, len(held_out), len(learned))
-        self.head_ = self._learned(learned, X[attacked]).double()
+        self.head_ = self._fitted(learned, X[attacked]).double()
         self.offset_ = -conformal.threshold(
             -self._normality(held_out), self.fpr, guarantee=self.guarantee, confidence=self.confidence
         )
@@ -133,7 +133,7 @@ class SignatureDetector(_Detector):
         check_is_fitted(self)
         return self._normality(validate_data(self, X, dtype=np.float32, reset=False))
 
-    def _learned(self, clean: NDArray[np.float32], attacked: NDArray[np.float32]) -> Head:
+    def _fitted(self, clean: NDArray[np.float32], attacked: NDArray[np.float32]) -> Head:
         made: Any = _OneGroup(clean.shape[1]) if self.signature is None else self.signature
         fit, select = (
             feature_tables.Table(clean[part], {"attacked": attacked[part]}) for part in (slice(None), slice(0))

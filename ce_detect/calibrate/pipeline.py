@@ -7,7 +7,7 @@ them, and the threshold must hold twice, see `ce_detect.calibrate.threshold`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ from ce_detect.classifiers.base import Classifier
 from ce_detect.core.types import Floats
 from ce_detect.data import Images, splits
 from ce_detect.detector.gate import GateModule
+from ce_detect.detector.inference import Inference
 from ce_detect.features.signature import Signature
 from ce_detect.fitting import feature_tables, heads
 from ce_detect.heads.cascade import CLEARED
 from ce_detect.storage.folders import cache_folder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calibrated:
     """A gate, and plain data about how it came to be.
 
@@ -48,6 +49,11 @@ class Calibrated:
     manifest: Manifest
     seen: splits.Identities = field(default_factory=lambda: np.zeros(0, np.uint64))
     sample: Floats | None = None
+
+    @cached_property
+    def inference(self) -> Inference:
+        """What judges by the gate; kept, for the programs that it compiles."""
+        return Inference(self.gate)
 
 
 def calibrate(classifier: Classifier, bare: nn.Module, images: Images, settings: CalibrationSettings) -> Calibrated:
@@ -66,7 +72,7 @@ def calibrate(classifier: Classifier, bare: nn.Module, images: Images, settings:
     meter = _meter(classifier, bare, data, settings, cache)
     hardened = hardening.prepare(classifier, data, meter, settings, cache)
     chosen = search(classifier, data, meter, settings, cache=cache, required=hardened.required)
-    gate, rounds = _learned(meter.signature(chosen.items), data, settings, hardened.reach)
+    gate, rounds = _fitted_in_rounds(meter.signature(chosen.items), data, settings, hardened.reach)
     found = figures.costs(gate, data, meter, chosen.items, settings)
     found |= {"test": figures.tested(gate, data, settings), "hardening": rounds, **hardened.figures}
     described = manifest(classifier, data, settings, chosen, gate, found)
@@ -84,7 +90,7 @@ def _meter(
     return Meter(classifier, bare, x, table, settings.recipe.head, cleared=CLEARED if settings.cascade else None)
 
 
-def _learned(
+def _fitted_in_rounds(
     signature: Signature, data: CalibrationData, settings: CalibrationSettings, reach: float
 ) -> tuple[GateModule, list[dict[str, Any]]]:
     """The gate, fitted on attacks, then in rounds on attacks on itself; and figures of each round.

@@ -15,7 +15,6 @@ from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import NotCalibratedError
 from ce_detect.detector import serialization
 from ce_detect.detector.gate import GateModule
-from ce_detect.detector.inference import Inference
 from ce_detect.evaluate.report import Report
 from ce_detect.export.parity import Differences
 from ce_detect.guard import evaluation, exporting
@@ -42,7 +41,6 @@ class DetectedModel:
     def __init__(self, model: nn.Module | str | Path, **reading: Unpack[Reading]) -> None:
         self.wrapped = WrappedModel(model, **reading)
         self._calibrated: pipeline.Calibrated | None = None
-        self._running: Inference | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -65,13 +63,6 @@ class DetectedModel:
     def gate(self) -> GateModule:
         """The gate as one ``nn.Module``, differentiable up to the score: for adaptive attacks and export."""
         return self.calibrated.gate
-
-    @property
-    def _inference(self) -> Inference:
-        """What runs the gate; kept from call to call, for the programs that it compiled."""
-        if self._running is None or self._running.gate is not self.gate:
-            self._running = Inference(self.gate)
-        return self._running
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -114,7 +105,7 @@ class DetectedModel:
             InputError: the array cannot be judged.
             AbstainedError: the policy is ``Abstain(raise_error=True)`` and an input is adversarial.
         """
-        return as_policy(policy).apply(self._inference.result(x), x)
+        return as_policy(policy).apply(self.calibrated.inference.result(x), x)
 
     def clean_only(self, x: Any) -> GateResult:
         """Judge inputs by the distance of their signatures from clean ones, which no attack taught.
@@ -122,7 +113,7 @@ class DetectedModel:
         It has a threshold of its own with the same promise, detects less, and assumes nothing about the attacker;
         ``probability`` is NaN. Without attacks in the calibration it is the detector itself.
         """
-        return self._inference.result(x, self.gate.clean_only)
+        return self.calibrated.inference.result(x, self.gate.clean_only)
 
     def evaluate(self, x: Any, y: Any = None, **options: Unpack[evaluation.EvaluationOptions]) -> Report:
         """Attack images that calibration did not see and measure, see `ce_detect.guard.evaluation.evaluate`."""
