@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.manifests import manifest
 from support.models import Subject, subject
 from torch import Tensor
 
@@ -398,10 +399,8 @@ def test_recovery_is_saved_with_the_gate(fashion: TorchClassifier, images: Image
     zero, one = torch.zeros(len(signature.names)), torch.ones(len(signature.names))
     head = NetworkHead(zero, one, one[:, None], torch.zeros(1), [])
     gate = GateModule(signature, head, clean_scores=torch.zeros(10), threshold=0.0, prevalence=0.1).eval()
-    described = {
-        "interventions": [Scale(site=SITE).spec()], "sites": [], "recovery": recovery.spec(), "chunk": None,
-    }  # fmt: skip
-    artifact = serialization.to_artifact(gate, {"signature": described, "recipe": {"prevalence": 0.1}})
+    described = {"interventions": [Scale(site=SITE).spec()], "sites": [], "recovery": recovery.spec()}
+    artifact = serialization.to_artifact(gate, manifest(signature=described, heads={"head": {"kind": "network"}}))
     artifact.save(tmp_path / "a.safetensors")
     again = serialization.to_gate(Artifact.load(tmp_path / "a.safetensors"), fashion)
     x = torch.from_numpy(images.x[500:520])
