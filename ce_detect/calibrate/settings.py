@@ -153,7 +153,7 @@ def _seed(given: int | Literal["random"] | None) -> int | None:
 
 
 def _images(given: Any) -> Images | None:
-    return None if given is None else as_images(given)
+    return given if given is None or isinstance(given, Images) else as_images(given)
 
 
 _FORMS = {"recipe": _recipe, "cache": _folder, "secret_seed": _seed, "harden_with": _images}

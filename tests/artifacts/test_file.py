@@ -12,26 +12,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from support.manifests import manifest
 
 from ce_detect.artifacts import file
 from ce_detect.artifacts.file import FORMAT, Artifact
+from ce_detect.artifacts.manifest import Manifest
 from ce_detect.core.errors import ArtifactError
 from ce_detect.storage import atomic
 
 KILLED = """
 import os, signal, sys
 import numpy as np
-from ce_detect.artifact import Artifact
+from ce_detect.artifacts.file import Artifact
+before = Artifact.load(sys.argv[1])
 os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
-Artifact({"x": np.zeros(1000)}, {"seed": 1}).save(sys.argv[1])
+Artifact({"x": np.zeros(1000)}, before.manifest).save(sys.argv[1])
 """
 
 
 def detector() -> Artifact:
-    """Tensors of several types and shapes, one of them not contiguous, and a manifest with nested values."""
+    """Tensors of several types and shapes, one of them not contiguous, and a manifest."""
     rng = np.random.default_rng(0)
     tensors = {
         "head.weight0": rng.normal(size=(2, 3, 4)).astype(np.float32),
@@ -40,8 +44,7 @@ def detector() -> Artifact:
         "counts": np.arange(6).reshape(2, 3).T,
         "empty": np.zeros((0, 3), np.float32),
     }
-    recipe = {"attacks": ["pgd 8/255"], "splits": {"fit": 0.4}}
-    return Artifact(tensors, {"fpr": 0.01, "recipe": recipe, "budget": None})
+    return Artifact(tensors, manifest())
 
 
 def edited(path: Path, change: Any) -> None:
@@ -80,7 +83,9 @@ def test_save_load_save_gives_the_same_bytes(saved: Path, tmp_path: Path) -> Non
     Artifact.load(str(saved)).save(str(tmp_path / "again"))
     assert (tmp_path / "again").read_bytes() == saved.read_bytes()
     before = detector()
-    backwards = Artifact(dict(reversed(before.tensors.items())), dict(reversed(before.manifest.items())))
+    backwards = Artifact(
+        dict(reversed(before.tensors.items())), Manifest.of(dict(reversed(before.manifest.plain().items())))
+    )
     assert backwards.to_bytes() == saved.read_bytes()
 
 
@@ -174,6 +179,15 @@ def test_newer_format_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -
         Artifact.load(saved)
 
 
+def test_manifest_of_other_types_is_refused(saved: Path) -> None:
+    """A whole file whose manifest cannot be read names the field, and the remedy."""
+    before = detector()
+    wrong = msgspec.structs.replace(before.manifest, fpr="low")  # nothing checks what code puts there
+    Artifact(before.tensors, wrong).save(saved)
+    with pytest.raises(ArtifactError, match=r"detector\.safetensors cannot be read .*`\$\.fpr`.*; calibrate again"):
+        Artifact.load(saved)
+
+
 def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
     """Somebody else's safetensors file, with metadata or without, is named as such."""
     for metadata in (None, {"format": "pt"}):
@@ -219,7 +233,7 @@ def test_full_disk_leaves_the_old_detector_and_no_litter(saved: Path, monkeypatc
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ArtifactError, match=r"cannot write .*No space left on device.*untouched"):
-        Artifact({"x": np.zeros(1000)}, {}).save(saved)
+        Artifact({"x": np.zeros(1000)}, manifest()).save(saved)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
 
@@ -250,5 +264,5 @@ def test_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 def test_manifest_with_nan_is_not_written(tmp_path: Path) -> None:
     """Figures that are not numbers would make a file that other JSON readers refuse."""
     with pytest.raises(ValueError, match="not JSON compliant"):
-        Artifact({}, {"auroc": float("nan")}).save(tmp_path / "file")
+        Artifact({}, manifest(search={"auroc": float("nan")})).save(tmp_path / "file")
     assert not list(tmp_path.iterdir())
