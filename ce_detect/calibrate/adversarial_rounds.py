@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import AttackedSet
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.version import VERSION
 from ce_detect.data.lazy import Pixels, rows
 from ce_detect.detector.gate import GateModule
@@ -122,7 +123,7 @@ def _passing(gate: GateModule, x: torch.Tensor) -> float | None:
     return round(float((judged(Gated(gate), x).score <= gate.threshold).float().mean()), 4)
 
 
-def median_radius(classifier: Any, clean: Pixels) -> float:
+def median_radius(classifier: Classifier, clean: Pixels) -> float:
     """Median perturbation with which half of some images fool the classifier alone, in pixel values."""
     low, high = classifier.bounds
     x = torch.from_numpy(np.asarray(clean[:MEASURED])).to(classifier.device)

@@ -10,6 +10,7 @@ import torch
 from ce_detect.calibrate.cost.pytorch import SERVED, Meter
 from ce_detect.calibrate.dataset import CalibrationData, decisions, successes
 from ce_detect.calibrate.search.candidates import Item
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.data import Pixels, tensors
 from ce_detect.detector.cascade import First, cascaded
@@ -19,7 +20,7 @@ from ce_detect.heads.cascade import CLEARED
 logger = logging.getLogger("ce_detect")
 
 
-def check_empty(classifier: Any) -> None:
+def check_empty(classifier: Classifier) -> None:
     """Refuse black boxes that cannot run a batch of none: the graph of a cascade does where all inputs are cleared."""
     if classifier.differentiable:
         return

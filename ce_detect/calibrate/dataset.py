@@ -6,7 +6,6 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from ce_detect.attacks.generation import AttackedSet, attack_all
 from ce_detect.calibrate import sanity
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError, TooFewSamplesError
 from ce_detect.data import Images, Mapped, Pixels, rows, splits, tensors, validation
 from ce_detect.data.corruptions import mixture
@@ -54,7 +54,7 @@ class CalibrationData:
         return rows(self.images.pixels, self.parts[split])
 
 
-def gathered(classifier: Any, images: Images, request: CalibrationSettings) -> CalibrationData:
+def gathered(classifier: Classifier, images: Images, request: CalibrationSettings) -> CalibrationData:
     """Split the images by identity, attack them, and keep what teaches something.
 
     Raises:
@@ -109,7 +109,7 @@ def _check_sizes(parts: dict[str, NDArray[np.int64]], images: Images, request: C
         )
 
 
-def decisions(classifier: Any, x: Pixels) -> NDArray[np.int64]:
+def decisions(classifier: Classifier, x: Pixels) -> NDArray[np.int64]:
     """Labels ``(n,)`` that the classifier gives images."""
     labels, done = np.empty(len(x), np.int64), 0  # many small arrays would scatter over the memory that batches need
     with torch.inference_mode():
@@ -129,7 +129,7 @@ def _check_classes(labels: NDArray[np.int64], num_classes: int) -> None:
 
 
 def _attacked(
-    classifier: Any, images: Images, parts: dict[str, NDArray[np.int64]], request: CalibrationSettings
+    classifier: Classifier, images: Images, parts: dict[str, NDArray[np.int64]], request: CalibrationSettings
 ) -> dict[str, dict[str, AttackedSet]]:
     """Attack the splits that need it; each gets its share of the attack time."""
     sizes = {name: len(parts[name]) for name in ("fit", "select", "test")}
@@ -144,7 +144,9 @@ def _attacked(
     return attacked
 
 
-def successes(classifier: Any, attacked: dict[str, AttackedSet], labels: NDArray[np.int64]) -> dict[str, AttackedSet]:
+def successes(
+    classifier: Classifier, attacked: dict[str, AttackedSet], labels: NDArray[np.int64]
+) -> dict[str, AttackedSet]:
     """Keep what changed the classifier's decision."""
     return {
         name: twins.subset(decisions(classifier, twins.pixels) != labels[twins.index])
@@ -171,7 +173,7 @@ def _teaching(recipe: Recipe, learning: dict[str, dict[str, AttackedSet]]) -> tu
     return enough
 
 
-def corrupted(classifier: Any, clean: Pixels, request: CalibrationSettings, *, share: float) -> Pixels | None:
+def corrupted(classifier: Classifier, clean: Pixels, request: CalibrationSettings, *, share: float) -> Pixels | None:
     """Clean images in the variants that the recipe counts as clean; None where it has none."""
     recipe = request.recipe
     if not recipe.corruptions or not len(clean):

@@ -10,6 +10,7 @@ from typing import Any
 from ce_detect.calibrate.dataset import CalibrationData
 from ce_detect.calibrate.search.search import Chosen
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.version import VERSION
 from ce_detect.data import splits
 from ce_detect.detector.gate import GateModule
@@ -18,7 +19,7 @@ from ce_detect.heads.cascade import CascadedHead
 
 
 def manifest(
-    classifier: Any,
+    classifier: Classifier,
     data: CalibrationData,
     request: CalibrationSettings,
     chosen: Chosen,

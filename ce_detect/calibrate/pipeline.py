@@ -26,6 +26,7 @@ from ce_detect.calibrate.manifest import manifest
 from ce_detect.calibrate.search import candidates
 from ce_detect.calibrate.search.search import KEPT, search
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.data import Images, Pixels, rows, splits, validation
 from ce_detect.data.lazy import Concatenated
 from ce_detect.detector.detector import Detector
@@ -59,7 +60,7 @@ class Calibrated:
     sample: NDArray[np.float32] | None = None
 
 
-def calibrate(classifier: Any, bare: nn.Module, images: Images, request: CalibrationSettings) -> Calibrated:
+def calibrate(classifier: Classifier, bare: nn.Module, images: Images, request: CalibrationSettings) -> Calibrated:
     """Make a gate for a classifier; see `ce_detect.DetectedModel.calibrate`.
 
     Args:
@@ -119,7 +120,7 @@ class _Further:
     known: splits.Identities
 
 
-def _further(classifier: Any, data: CalibrationData, request: CalibrationSettings) -> _Further:
+def _further(classifier: Classifier, data: CalibrationData, request: CalibrationSettings) -> _Further:
     if request.harden_images is None:
         return _Further(np.zeros((0, *classifier.input_shape), np.float32), np.zeros(0, np.uint64))
     validation.check_all(request.harden_images, input_shape=classifier.input_shape, bounds=classifier.bounds)
@@ -129,7 +130,7 @@ def _further(classifier: Any, data: CalibrationData, request: CalibrationSetting
 
 
 def _hardened_copy(
-    classifier: Any,
+    classifier: Classifier,
     data: CalibrationData,
     further: _Further,
     meter: Meter,

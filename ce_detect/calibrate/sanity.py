@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.normalization import IMAGENET_MEAN, IMAGENET_STD
 from ce_detect.data import Images, Pixels, rows, tensors
 
@@ -42,7 +43,7 @@ class _Alternative:
     apply: Callable[[Tensor], Tensor]
 
 
-def check(classifier: Any, images: Images, decided: NDArray[np.int64]) -> None:
+def check(classifier: Classifier, images: Images, decided: NDArray[np.int64]) -> None:
     """Warn where the decisions make no sense, with the likely reason.
 
     Args:
@@ -96,7 +97,7 @@ def _check_spread(decided: NDArray[np.int64], classes: int) -> None:
         )  # fmt: skip
 
 
-def _alternatives(classifier: Any, sample: Pixels) -> list[_Alternative]:
+def _alternatives(classifier: Classifier, sample: Pixels) -> list[_Alternative]:
     low, high = classifier.bounds
     x = np.asarray(sample)
     mean, std = x.mean((0, 2, 3)), x.std((0, 2, 3)) + 1e-6
@@ -141,7 +142,7 @@ def _a_channel(value: ArrayLike) -> Tensor:
     return torch.tensor(np.asarray(value), dtype=torch.float32).reshape(-1, 1, 1)
 
 
-def _accuracy(classifier: Any, x: Pixels, y: NDArray[np.int64], apply: Callable[[Tensor], Tensor]) -> float:
+def _accuracy(classifier: Classifier, x: Pixels, y: NDArray[np.int64], apply: Callable[[Tensor], Tensor]) -> float:
     with torch.inference_mode():
         batches = tensors.batches(x, 128, classifier.device)
         decided = torch.cat([classifier.logits(apply(batch)).argmax(1).cpu() for batch in batches])

@@ -41,7 +41,7 @@ def to_artifact(gate: GateModule, manifest: dict[str, Any], seen: NDArray[np.uin
     return Artifact(tensors if seen is None else {**tensors, _SEEN: np.sort(seen)}, manifest)
 
 
-def to_gate(artifact: Artifact, classifier: Any) -> GateModule:
+def to_gate(artifact: Artifact, classifier: Classifier) -> GateModule:
     """Make the gate again.
 
     Raises:
@@ -102,7 +102,7 @@ def probe_logits(classifier: Classifier) -> list[float]:
     return logits
 
 
-def check_logits(artifact: Artifact, classifier: Any) -> None:
+def check_logits(artifact: Artifact, classifier: Classifier) -> None:
     """Refuse a model that computes something else from the same weights.
 
     Raises:

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
 from ce_detect.data.tensors import scaled
@@ -39,6 +40,8 @@ from ce_detect.heads.cascade import CascadedHead
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from ce_detect.classifiers.onnx.black_box import OnnxClassifier
 
 INPUT, THRESHOLD = "input", "threshold"
 
@@ -85,15 +88,16 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
         ModelError: the gate, or the classifier it is in front of, cannot become a graph.
     """
     check(gate)
-    opset = _opset(gate.signature.classifier)
+    black_box = _black_box(gate.signature.classifier)
+    opset = None if black_box is None else max(OPSET, black_box.model.file.opset)
     if isinstance(gate.head, CascadedHead):
         model = staged(gate, gate.head, uint8, opset)
     else:
         module = FusedGate(gate, uint8=uint8, one_pass=one_pass).eval()
         given = example(gate, uint8=uint8), gate.threshold.detach().clone()
         model = _written(_captured(module, given), [INPUT, THRESHOLD], Verdict._fields, opset)
-    if not gate.signature.classifier.differentiable:
-        model = gate.signature.classifier.filled(model)
+    if black_box is not None:
+        model = black_box.filled(model)
     return optimize.optimized(model, manifest, threshold=float(gate.threshold))
 
 
@@ -132,7 +136,7 @@ def bare(classifier: TorchClassifier) -> ModelProto:
     Raises:
         ModelError: it cannot become a graph.
     """
-    x = classifier.interface.probe(_EXAMPLES)
+    x = classifier.probe(_EXAMPLES)
     return _written(_captured(classifier, (x,)), [INPUT], ("logits",), None)
 
 
@@ -146,9 +150,14 @@ def _written(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[
     return made.model_proto
 
 
-def _opset(classifier: Any) -> int | None:
-    """The operator set of a black box, which is not taken down; None for PyTorch's own choice."""
-    return None if classifier.differentiable else max(OPSET, classifier.model.file.opset)
+def _black_box(classifier: Classifier) -> OnnxClassifier | None:
+    """The classifier where ONNX Runtime runs it, whose operator set is not taken down; else None."""
+    if classifier.differentiable:
+        return None
+    from ce_detect.classifiers.onnx.black_box import OnnxClassifier  # takes the packages of ONNX
+
+    assert isinstance(classifier, OnnxClassifier)
+    return classifier
 
 
 def check(gate: GateModule) -> None:
@@ -179,7 +188,7 @@ def check(gate: GateModule) -> None:
 
 def example(gate: GateModule, *, uint8: bool) -> Tensor:
     """A few inputs as the graph takes them."""
-    x: Tensor = gate.signature.classifier.interface.probe(_EXAMPLES)
+    x = gate.signature.classifier.probe(_EXAMPLES)
     return torch.zeros(x.permute(0, 2, 3, 1).shape, dtype=torch.uint8) if uint8 else x
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers.base import PENULTIMATE, site_shapes
+from ce_detect.classifiers.base import PENULTIMATE, Classifier, site_shapes
 from ce_detect.classifiers.log_odds import energy
 
 TOP_LOGITS = 10
@@ -38,7 +36,7 @@ class ActivationStatistics(nn.Module):
 
     head_weight: Tensor | None
 
-    def __init__(self, classifier: Any, sites: tuple[str, ...]) -> None:
+    def __init__(self, classifier: Classifier, sites: tuple[str, ...]) -> None:
         super().__init__()
         self.sites = sites
         self.multi_label = classifier.multi_label
@@ -84,7 +82,7 @@ class ActivationStatistics(nn.Module):
             kinds = [part for kind in kinds for part in (kind.topk(EXTREMES).values, (-kind).topk(EXTREMES).values)]
         return kinds
 
-    def _names(self, classifier: Any) -> tuple[str, ...]:
+    def _names(self, classifier: Classifier) -> tuple[str, ...]:
         count = min(TOP_LOGITS, classifier.num_classes)
         names = [f"trace.logit[{rank}]" for rank in range(count)]
         names += [LOG_ODDS, "trace.energy", "trace.log-margin"]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers.base import INPUT, Do, Trace, site_shapes
+from ce_detect.classifiers.base import INPUT, Classifier, Do, Trace, site_shapes
 from ce_detect.core.errors import CalibrationError
 from ce_detect.features.activations import ActivationStatistics
 from ce_detect.features.effects import EFFECTS, effects
@@ -56,7 +56,7 @@ class Signature(nn.Module):
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: Classifier,
         interventions: list[Intervention],
         *,
         sites: tuple[str, ...] = (),
@@ -229,7 +229,7 @@ class Signature(nn.Module):
         return torch.cat([self.classifier.resume(site, part, x) for part in latent.split(step)])
 
 
-def _check_latents(classifier: Any, interventions: list[Intervention]) -> None:
+def _check_latents(classifier: Classifier, interventions: list[Intervention]) -> None:
     at_latents = [i for i in interventions if i.site != INPUT and not i.from_input]
     shapes = site_shapes(classifier) if at_latents else {}
     for intervention in at_latents:
@@ -243,7 +243,7 @@ def _check_latents(classifier: Any, interventions: list[Intervention]) -> None:
             )
 
 
-def _of_equal_shape(classifier: Any, interventions: list[Intervention]) -> tuple[int, ...]:
+def _of_equal_shape(classifier: Classifier, interventions: list[Intervention]) -> tuple[int, ...]:
     """Positions of the interventions that give tensors of the shape they take, from it alone."""
     plain = [
         p for p, intervention in enumerate(interventions) if not (intervention.needs_resume or intervention.from_input)
@@ -261,7 +261,7 @@ def _of_equal_shape(classifier: Any, interventions: list[Intervention]) -> tuple
     return tuple(position for position, (shape, site) in shapes.items() if shape == latents[site].shape[1:])
 
 
-def _check_sites(classifier: Any, wanted: list[str]) -> None:
+def _check_sites(classifier: Classifier, wanted: list[str]) -> None:
     there = (INPUT, *classifier.sites)
     missing = [site for site in wanted if site not in there]
     if missing:

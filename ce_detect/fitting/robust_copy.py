@@ -15,7 +15,6 @@ import json
 import logging
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from ce_detect.artifacts import int8
 from ce_detect.classifiers import batchnorm
-from ce_detect.classifiers.base import INPUT
+from ce_detect.classifiers.base import INPUT, Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Progress
 from ce_detect.core.version import VERSION
@@ -63,7 +62,7 @@ SHIFT = 8
 _FORMAT = 2
 
 
-def untrained(classifier: Any) -> RobustCopy | None:
+def untrained(classifier: Classifier) -> RobustCopy | None:
     """A copy at the classifier's last site, with its weights; None where none can be trained, as a warning says."""
     if not classifier.differentiable:
         return _without("the classifier gives no gradient")
@@ -87,7 +86,7 @@ def for_timing(copy: RobustCopy) -> RobustCopy:
 
 
 def trained(
-    classifier: Any, copy: RobustCopy, x: Pixels, reach: float, *, seed: int, folder: Path,
+    classifier: Classifier, copy: RobustCopy, x: Pixels, reach: float, *, seed: int, folder: Path,
     progress: Progress | None = None,
 ) -> RobustCopy | None:  # fmt: skip
     """Train a copy in place, or take its weights from the cache.
@@ -140,7 +139,9 @@ def _read(layers: nn.Module, path: Path) -> bool:
     return True
 
 
-def _train(classifier: Any, copy: RobustCopy, x: Pixels, eps: float, seed: int, progress: Progress | None) -> None:
+def _train(
+    classifier: Classifier, copy: RobustCopy, x: Pixels, eps: float, seed: int, progress: Progress | None
+) -> None:
     assert copy.layers is not None
     steps, device = _steps(classifier), classifier.device
     first = torch.from_numpy(x[: 2 * BATCH]).to(device)
@@ -197,11 +198,11 @@ def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
     return padded[:, :, top : top + height, left : left + width]
 
 
-def _steps(classifier: Any) -> int:
+def _steps(classifier: Classifier) -> int:
     return int(min(IMAGES, WORK / flops(classifier)) / BATCH)
 
 
-def _key(classifier: Any, copy: RobustCopy, x: Pixels, reach: float, seed: int) -> str:
+def _key(classifier: Classifier, copy: RobustCopy, x: Pixels, reach: float, seed: int) -> str:
     described = [
         _FORMAT, VERSION, classifier.fingerprint(), classifier.bounds, copy.name, fingerprint(x), reach,
         seed, RADII, BATCH, _steps(classifier), RATE, OVERSHOOT, SHIFT,

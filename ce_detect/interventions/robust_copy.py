@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.interventions.base import Intervention
 
@@ -36,7 +35,7 @@ class RobustCopy(Intervention):
         super().__init__(site=site)
         self.layers = None
 
-    def attach(self, classifier: Any) -> None:
+    def attach(self, classifier: Classifier) -> None:
         """Copy the layers before the site, unless that was done; see `Intervention.attach`."""
         if self.layers is not None:
             return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.types import Bounds
 from ce_detect.detector.detector import Detector
 from ce_detect.detector.gate import GateModule
@@ -60,7 +61,7 @@ class Alone:
 
     threshold = 0.0
 
-    def __init__(self, classifier: Any) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
         self.bounds: Bounds = classifier.bounds
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor
 
 from ce_detect.calibrate.cost import timing
+from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
 from ce_detect.detector.gate import GateModule
@@ -74,7 +75,7 @@ class OnnxRuntimeCost:
         return found
 
 
-def can_measure(classifier: Any) -> bool:
+def can_measure(classifier: Classifier) -> TypeGuard[TorchClassifier]:
     """Whether a classifier on a CPU can become a graph, and there is an ONNX Runtime to run it in."""
     captured = isinstance(classifier, TorchClassifier) and classifier.dtype is torch.float32
     if not captured or classifier.device.type != "cpu" or not all(map(find_spec, _EXPORTERS)):

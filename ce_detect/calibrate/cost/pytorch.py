@@ -16,6 +16,7 @@ from ce_detect.calibrate.cost.onnxruntime import OnnxRuntimeCost, can_measure
 from ce_detect.calibrate.cost.table import CostTable
 from ce_detect.calibrate.cost.timing import on_each, ratios
 from ce_detect.calibrate.search.candidates import Item, signature_of
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import ModelError
 from ce_detect.detector.compiled import Compiled
 from ce_detect.detector.gate import GateModule
@@ -66,7 +67,7 @@ class Meter:
     """
 
     def __init__(
-        self, classifier: Any, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind,
+        self, classifier: Classifier, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind,
         *, cleared: float | None = None,
     ) -> None:  # fmt: skip
         self._classifier = classifier

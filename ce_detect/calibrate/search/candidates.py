@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.classifiers.base import INPUT, PENULTIMATE, site_shapes
+from ce_detect.classifiers.base import INPUT, PENULTIMATE, Classifier, site_shapes
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.signature import Signature, feature_names
 from ce_detect.interventions import (
@@ -76,12 +76,12 @@ def of(intervention: Intervention) -> Item:
     return Item(intervention.name, intervention)
 
 
-def candidates(classifier: Any, seed: int) -> list[Item]:
+def candidates(classifier: Classifier, seed: int) -> list[Item]:
     """Everything that needs no learning and that the search considers for a classifier, the usually best first."""
     low, high = classifier.bounds
     small = 0.75 if classifier.elastic else 1.0
     channels, height, width = classifier.input_shape
-    noise = {"seed": seed, "channels": channels, "side": max(height, width), "width": high - low}
+    noise: dict[str, Any] = {"seed": seed, "channels": channels, "side": max(height, width), "width": high - low}
     at_input: list[Intervention] = [
         Flip(scale=small), BitDepth(bits=4, low=low, high=high, scale=small), Flip(),
         BitDepth(bits=4, low=low, high=high),
@@ -113,7 +113,7 @@ def candidates(classifier: Any, seed: int) -> list[Item]:
     return [*moments, *items.values()]
 
 
-def _at_map(site: str, shape: tuple[int, ...], classifier: Any, seed: int) -> list[Intervention]:
+def _at_map(site: str, shape: tuple[int, ...], classifier: Classifier, seed: int) -> list[Intervention]:
     found: list[Intervention] = [
         Shift(site=site, dx=1, dy=0), Shift(site=site, dx=0, dy=1), Blur(site=site, sigma=0.7),
         Scale(site=site, factor=0.5), Clip(site=site, spread=1.5), AblateChannels(site=site, groups=2),
@@ -135,7 +135,7 @@ def _at_tokens(site: str, shape: tuple[int, ...], seed: int) -> list[Interventio
     ]  # fmt: skip
 
 
-def learnable(classifier: Any) -> list[Item]:
+def learnable(classifier: Classifier) -> list[Item]:
     """Interventions that the search considers once their parameters are learned, the usually best first."""
     shapes = site_shapes(classifier)
     low, high = classifier.bounds
@@ -150,7 +150,7 @@ def learnable(classifier: Any) -> list[Item]:
     return [of(intervention) for intervention in found]
 
 
-def completed(spec: Mapping[str, Any], classifier: Any, seed: int = 0) -> Intervention:
+def completed(spec: Mapping[str, Any], classifier: Classifier, seed: int = 0) -> Intervention:
     """Make an intervention from a recipe's specification; what it leaves out and the classifier knows is filled in."""
     cls = kinds().get(str(spec.get("kind")))
     known = {} if cls is None else arguments_of(cls.__init__).parameters
@@ -177,7 +177,7 @@ def sequences(shapes: dict[str, tuple[int, ...]]) -> list[str]:
     return [site for site, shape in shapes.items() if len(shape) == 2 and shape[0] > 1]
 
 
-def signature_of(classifier: Any, items: list[Item], chunk: int | None) -> Signature:
+def signature_of(classifier: Classifier, items: list[Item], chunk: int | None) -> Signature:
     """The signature of these items, on the classifier's device."""
     interventions = [item.intervention for item in items if item.intervention is not None]
     sites = tuple(item.site for item in items if item.site)

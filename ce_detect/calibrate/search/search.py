@@ -16,6 +16,7 @@ from ce_detect.calibrate.cost.pytorch import Meter
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.search.candidates import Item, candidates, columns, completed, learnable, of
 from ce_detect.calibrate.search.objective import Objective
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Progress
 from ce_detect.features.layer_consistency import LayerConsistency
@@ -82,7 +83,7 @@ class Chosen:
 
 
 def search(
-    classifier: Any,
+    classifier: Classifier,
     sets: dict[str, heads.Sets],
     meter: Meter,
     *,
@@ -186,7 +187,7 @@ def by_family(considered: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _taught(
-    classifier: Any, items: list[Item], sets: dict[str, heads.Sets], labels: NDArray[Any] | None, seed: int
+    classifier: Classifier, items: list[Item], sets: dict[str, heads.Sets], labels: NDArray[Any] | None, seed: int
 ) -> tuple[list[Item], list[dict[str, Any]]]:
     """Learn what is to be learned; return the items that can be used, and how the inserted autoencoders do."""
     pupils = [item.intervention for item in items if isinstance(item.intervention, LearnedIntervention)]
