@@ -87,14 +87,14 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
         ModelError: the gate, or the classifier it is in front of, cannot become a graph.
     """
     check(gate)
-    opset = _opset(gate.signature.classifier)
+    black_box = _black_box(gate.signature.classifier)
+    opset = None if black_box is None else max(OPSET, black_box.model.file.opset)
     if isinstance(gate.head, CascadedHead):
         model = _cascade(gate, gate.head, uint8, opset)
     else:
         module = FusedGate(gate, uint8=uint8, one_pass=one_pass).eval()
         given = example(gate, uint8=uint8), gate.threshold.detach().clone()
         model = _converted(_captured(module, given), [INPUT, THRESHOLD], Verdict._fields, opset)
-    black_box = _black_box(gate.signature.classifier)
     if black_box is not None:
         model = black_box.filled(model)
     return optimize.optimized(model, manifest, threshold=float(gate.threshold))
@@ -151,14 +151,8 @@ def _converted(
     return made.model_proto
 
 
-def _opset(classifier: Classifier) -> int | None:
-    """The operator set of a black box, which is not taken down; None for PyTorch's own choice."""
-    black_box = _black_box(classifier)
-    return None if black_box is None else max(OPSET, black_box.model.file.opset)
-
-
 def _black_box(classifier: Classifier) -> OnnxClassifier | None:
-    """The classifier, where ONNX Runtime runs it."""
+    """The classifier where ONNX Runtime runs it, whose operator set is not taken down; else None."""
     if classifier.differentiable:
         return None
     from ce_detect.classifiers.onnx.black_box import OnnxClassifier  # only here must the packages of ONNX be there

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.manifests import manifest
 
 from ce_detect.artifacts.file import Artifact
 from ce_detect.classifiers.segmented import TorchClassifier
@@ -63,10 +64,8 @@ def test_layer_consistency_is_saved_with_the_gate(fashion: TorchClassifier, imag
     zero, one = torch.zeros(len(signature.names)), torch.ones(len(signature.names))
     head = NetworkHead(zero, one, one[:, None], torch.zeros(1), [])
     gate = GateModule(signature, head, clean_scores=torch.zeros(10), threshold=0.0, prevalence=0.1).eval()
-    described = {
-        "interventions": [Scale(site=SITE).spec()], "sites": [], "recovery": made.spec(), "chunk": None,
-    }  # fmt: skip
-    artifact = serialization.to_artifact(gate, {"signature": described, "recipe": {"prevalence": 0.1}})
+    described = {"interventions": [Scale(site=SITE).spec()], "sites": [], "recovery": made.spec()}
+    artifact = serialization.to_artifact(gate, manifest(signature=described, heads={"head": {"kind": "network"}}))
     artifact.save(tmp_path / "a.safetensors")
     again = serialization.to_gate(Artifact.load(tmp_path / "a.safetensors"), fashion)
     x = torch.from_numpy(images.x[500:520])
