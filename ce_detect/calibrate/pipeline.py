@@ -64,7 +64,7 @@ def calibrate(classifier: Any, bare: nn.Module, images: Images, settings: Calibr
     meter = _meter(classifier, bare, data, settings, cache)
     hardened = hardening.prepare(classifier, data, meter, settings, cache)
     chosen = search(classifier, data, meter, settings, cache=cache, required=hardened.required)
-    gate, rounds = _learned(meter.signature(chosen.items), data, settings, hardened.reach)
+    gate, rounds = _gate(meter.signature(chosen.items), data, settings, hardened.reach)
     found = figures.costs(gate, data, meter, chosen.items, settings)
     found |= {"test": figures.tested(gate, data, settings), "hardening": rounds, **hardened.figures}
     described = manifest(classifier, data, settings, chosen, gate, found)
@@ -82,19 +82,19 @@ def _meter(
     return Meter(classifier, bare, x, table, settings.recipe.head, cleared=CLEARED if settings.cascade else None)
 
 
-def _learned(
+def _gate(
     signature: Signature, data: CalibrationData, settings: CalibrationSettings, reach: float
 ) -> tuple[GateModule, list[dict[str, Any]]]:
     """The gate, fitted on attacks, then in rounds on attacks on itself; and figures of each round.
 
     Signatures of the images are the largest that there is in memory; they are let go when this returns.
     """
-    fit = partial(_fitted, signature, data, settings)
+    fit = partial(_fit, signature, data, settings)
     tables = {split: heads.table(signature, sets) for split, sets in data.sets.items()}
     return adversarial_rounds.harden(fit(tables), data.sets, tables, fit, settings, reach)
 
 
-def _fitted(
+def _fit(
     signature: Signature, data: CalibrationData, settings: CalibrationSettings, tables: dict[str, heads.Table]
 ) -> GateModule:
     """Fit the heads on *fit* and *select*, and set their thresholds on clean images of *calibrate*."""

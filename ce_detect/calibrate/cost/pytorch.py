@@ -205,7 +205,7 @@ class Meter:
         return [x] if self._cleared is None else self._all.split(len(x))
 
     def _ratios(
-        self, modules: list[nn.Module], parts: Sequence[Tensor], *, rounds: int,
+        self, modules: Sequence[nn.Module], parts: Sequence[Tensor], *, rounds: int,
         against: Callable[[Tensor], Any] | None = None,
     ) -> list[float]:  # fmt: skip
         """Times of modules over that of the bare model, or of another function."""
