@@ -39,7 +39,7 @@ from ce_detect.detector.gate import GateModule
 from ce_detect.export import cascade, optimize
 from ce_detect.heads.cascade import CascadedHead
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # onnx comes with the extra ``onnx``
     from onnx import ModelProto
 
     from ce_detect.classifiers.onnx.black_box import OnnxClassifier

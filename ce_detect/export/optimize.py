@@ -13,7 +13,7 @@ from ce_detect.artifacts import int8
 from ce_detect.artifacts.graph_format import FORMAT, FORMAT_KEY, MANIFEST_KEY, THRESHOLD, THRESHOLD_KEY, VERSION_KEY
 from ce_detect.core.version import VERSION
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # onnx and its parts come with the extra ``onnx``
     import onnx_ir as ir
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 

@@ -27,7 +27,7 @@ from ce_detect.detector.gate import GateModule
 from ce_detect.heads.cascade import CascadedHead
 from ce_detect.verdict import conformal
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # onnxruntime comes with an extra
     from onnxruntime import InferenceSession
 
 SCORE_TOLERANCE = conformal.ROUNDING

@@ -17,7 +17,7 @@ from ce_detect.core.errors import ModelError
 from ce_detect.detector.gate import GateModule
 from ce_detect.export import fused_graph
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # both come with an extra
     from onnx import ModelProto
     from onnxruntime import InferenceSession
 

@@ -72,7 +72,7 @@ def search(
         return _named(classifier, data, meter, settings, required)
     if not settings.recipe.attacks:
         return _in_order(classifier, meter, settings, required)
-    proposed, learned = _proposed(classifier, data, settings, required)
+    proposed, autoencoders = _proposed(classifier, data, settings, required)
     begin("timing interventions")
     costs = meter.items(proposed)
     signature = meter.signature(proposed)
@@ -87,7 +87,7 @@ def search(
     entries = considered(compared, chosen, room=budget.room(meter, settings.budget))
     for family, best in by_family(entries).items():
         logger.info("best of %s: %s", family, best)
-    return Chosen(chosen.items, {**chosen.ledger, "considered": entries, "learned": learned})
+    return Chosen(chosen.items, {**chosen.ledger, "considered": entries, "learned": autoencoders})
 
 
 def _begin(progress: Progress | None, stage: str) -> None:
@@ -103,10 +103,10 @@ def _named(
     if any(spec.get("kind") == RobustCopy.__name__ for spec in specs):
         raise CalibrationError("the recipe names RobustCopy, which hardening adds by itself: ask for harden = 1")
     named = [*required, *(Item.of(completed(spec, classifier, settings.drawn)) for spec in specs)]
-    able, learned = _taught(classifier, named, data, settings)
+    able, autoencoders = _taught(classifier, named, data, settings)
     if lost := [item.name for item in named if item not in able]:
         raise CalibrationError(f"the recipe names {lost[0]}, which cannot be learned for this classifier")
-    ledger = {"chosen": [{"name": item.name} for item in named], "considered": [], "learned": learned}
+    ledger = {"chosen": [{"name": item.name} for item in named], "considered": [], "learned": autoencoders}
     return budget.shortened(Chosen(tuple(named), ledger), meter, settings.budget)
 
 
@@ -122,11 +122,11 @@ def _proposed(
 ) -> tuple[list[Item], list[dict[str, Any]]]:
     """Everything that is compared, what had to be learned included; and how the inserted autoencoders do."""
     items = [*required, *candidates(classifier, settings.drawn)]
-    able, learned = _taught(classifier, learnable(classifier), data, settings)
+    able, autoencoders = _taught(classifier, learnable(classifier), data, settings)
     recovery = layer_consistency.fitted(classifier, data.sets["fit"].clean)
     if recovery is not None:
         able.append(Item("recovery", layer_consistency=recovery))
-    return [*items, *able], learned
+    return [*items, *able], autoencoders
 
 
 def _taught(
