@@ -12,16 +12,22 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim
 
+from ce_detect.classifiers import elasticity
 from ce_detect.classifiers.batchnorm import fold_captured
-from ce_detect.classifiers.cutting import cuts
-from ce_detect.classifiers.fx_nodes import ATEN, CONVOLUTIONS, constant, is_batch_size
+from ce_detect.classifiers.constants import fold_constants
+from ce_detect.classifiers.fx_nodes import ATEN, CONVOLUTIONS, constant
 
 
 def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
-    """Export ``model`` to a functional graph whose batch size, and where possible height and width, are free.
+    """Export ``model`` to a functional graph whose batch size is free.
 
-    Batch norms that follow a convolution are folded into it, and on a CPU the weights of convolutions are laid out
-    channels-last, which runs up to twice as fast there. All other parameters are shared with ``model``.
+    Height and width are those of the example: to free them as well, `torch.export` has to solve inequalities, which it
+    cannot for some harmless models and not in reasonable time for others. What `elasticity` rewrites afterwards runs at
+    other sizes all the same.
+
+    What does not depend on the pixels is computed once. Batch norms that follow a convolution are folded into it, and
+    on a CPU the weights of convolutions are laid out channels-last, which runs up to twice as fast there. All other
+    parameters are shared with ``model``.
 
     Args:
         model: module in eval mode that maps one tensor to one tensor.
@@ -31,30 +37,19 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
         ValueError: the graph holds for one batch size only.
         Exception: whatever ``torch.export`` raises on a model that it cannot capture.
     """
-    chosen = _export(model, example, {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO})
-    if _keeps_sizes(chosen.graph):  # a height that is needed later goes around every cut before that
-        rigid = _export(model, example, {0: Dim.AUTO})
-        chosen = chosen if len(cuts(chosen)) >= len(cuts(rigid)) else rigid
-    fold_captured(chosen)
-    _lay_channels_last(chosen)
-    _check_batch_size(chosen, example)
-    return chosen
+    graph_module = _export(model, example)
+    _leave_input_alone(graph_module)
+    fold_constants(graph_module)
+    elasticity.rewrite(graph_module)
+    fold_captured(graph_module)
+    _lay_channels_last(graph_module)
+    _check_batch_size(graph_module, example)
+    return graph_module
 
 
-def _check_batch_size(graph_module: fx.GraphModule, example: Tensor) -> None:
-    """Refuse a graph in which the batch size of the example is a number."""
-    more = torch.cat([example, example[:1]])
-    try:
-        fits = len(graph_module(more)) == len(more)
-    except RuntimeError:
-        fits = False
-    if not fits:
-        raise ValueError("its graph holds for one batch size only; take x.shape[0] instead of len(x) in its forward")
-
-
-def _export(model: nn.Module, example: Tensor, free: dict[int, object]) -> fx.GraphModule:
+def _export(model: nn.Module, example: Tensor) -> fx.GraphModule:
     with _quiet():
-        program = torch.export.export(model, (example,), dynamic_shapes=(free,), strict=False)
+        program = torch.export.export(model, (example.clone(),), dynamic_shapes=({0: Dim.AUTO},), strict=False)
         module = program.run_decompositions({}).module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     return module
@@ -73,9 +68,27 @@ def _quiet() -> Iterator[None]:
         shapes.disabled = before
 
 
-def _keeps_sizes(graph: fx.Graph) -> bool:
-    """Whether the graph takes height or width of a tensor out, to compute with it later."""
-    return any(node.target is ATEN.sym_size.int and not is_batch_size(node) for node in graph.nodes)
+def _leave_input_alone(graph_module: fx.GraphModule) -> None:
+    """Take out what writes into the caller's pixels at the end: the graph itself reads what it computed instead."""
+    for node in [n for n in graph_module.graph.nodes if n.target is ATEN.copy_.default]:
+        if node.args[0].op == "placeholder":
+            node.replace_all_uses_with(node.args[1])
+            graph_module.graph.erase_node(node)
+    graph_module.recompile()
+
+
+def _check_batch_size(graph_module: fx.GraphModule, example: Tensor) -> None:
+    """Refuse a graph in which the batch size of the example is a number."""
+    more = torch.cat([example, example[:1]])
+    try:
+        fits = len(graph_module(more)) == len(more)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            "its graph holds for one batch size only: its forward loops over the batch or counts it; compute on the "
+            "whole batch, and take x.shape[0] in place of len(x)"
+        )
 
 
 def _lay_channels_last(graph_module: fx.GraphModule) -> None:

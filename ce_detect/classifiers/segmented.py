@@ -39,7 +39,7 @@ class TorchClassifier(ModuleClassifier):
         self.segments = nn.ModuleList(cutting.segments(graph, [cuts[name] for name in self.sites]))
         reads_site = head is not None and PENULTIMATE in self.sites
         self.head_weight = interface.head_weight(head[1]) if head is not None and reads_site else None
-        self.elastic = self._agrees_at_another_size(model)
+        self.elastic = self._runs_at_another_size(model)
 
     def logits(self, x: Tensor) -> Tensor:
         """Return logits ``(batch, classes)``."""
@@ -93,12 +93,21 @@ class TorchClassifier(ModuleClassifier):
         parts = copy.deepcopy(list(self.segments[: self.sites.index(site) + 1]))
         return nn.Sequential(*parts).requires_grad_(False)
 
-    def _agrees_at_another_size(self, model: nn.Module) -> bool:
-        """Whether smaller inputs give what the model gives for them: a graph may have the traced size in it."""
+    def _runs_at_another_size(self, model: nn.Module) -> bool:
+        """Whether smaller inputs give logits, and those of the model where the model takes them.
+
+        A graph may have the size of the example in it, and so may the model itself: one that pools over the whole map
+        by a number refuses another size, while its segments do not.
+        """
         probe = self.interface.probe(2, scale=0.75).to(self.device)
         try:
             with torch.no_grad():
-                expected = self.interface.logits(run(model, probe))
-                return agree(expected.to(self.dtype), self.logits(probe).to(self.dtype))
-        except Exception:  # noqa: BLE001  models refuse a size with errors of many types
+                z = self.logits(probe)
+        except Exception:  # noqa: BLE001  operations refuse a size with errors of many types
             return False
+        try:
+            with torch.no_grad():
+                expected = self.interface.logits(run(model, probe))
+        except Exception:  # noqa: BLE001  models refuse a size with errors of many types
+            return z.shape == (2, self.num_classes) and bool(torch.isfinite(z).all())
+        return agree(expected.to(self.dtype), z.to(self.dtype))
