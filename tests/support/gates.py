@@ -11,6 +11,7 @@ import torch
 
 from ce_detect.classifiers import onnx as onnx_models
 from ce_detect.classifiers.base import site_shapes
+from ce_detect.classifiers.onnx.black_box import OnnxClassifier
 from ce_detect.classifiers.wrapping import wrap
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.detector.gate import GateModule
@@ -37,8 +38,6 @@ def graph(
     made = gate(name, kind)
     return made, fused(made, MANIFEST, uint8=uint8, one_pass=one_pass).SerializeToString(deterministic=True)
 
-
-from ce_detect.classifiers.onnx.black_box import OnnxClassifier
 
 OUTPUTS = ["logits", "label", "score", "p_value", "probability", "is_adversarial"]
 
