@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
-from support.gates import gate
+from support import random_heads as heads
 
 from ce_detect.artifacts import heads as kinds
 from ce_detect.detector.head_serialization import head, kind
@@ -13,16 +15,10 @@ from ce_detect.heads.cascade import CascadedHead
 from ce_detect.heads.disagreement import DisagreementHead
 from ce_detect.heads.fusion import FusedHead
 
-FREE = 5
-"""Features that the first head of a cascade sees."""
+FEATURES, FREE = 12, 5
+"""Features in all, and those that the first head of a cascade sees."""
 
-
-def fused() -> FusedHead:
-    """A fused head with random weights."""
-    made = gate("plain", "mlp").head
-    assert isinstance(made, FusedHead)
-    made.load_state_dict(made.state_dict())  # what is not stored follows from what is
-    return made
+fused = partial(heads.fused, FEATURES)
 
 
 def smaller(whole: FusedHead) -> Head:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ce_detect.calibrate.recipe import Recipe
+from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.core.errors import (
     AbstainedError,
     CalibrationError,
@@ -295,11 +296,10 @@ def test_clean_only_calibration_needs_no_attack(images: Images, cache: Path) -> 
 
 
 def test_batches_give_the_same_detector_as_arrays(guard: DetectedModel, images: Images, cache: Path) -> None:
-    """An iterable of (images, labels) batches is as good as two arrays."""
+    """An iterable of (images, labels) batches is as good as two arrays, and settings as good as keywords."""
     batches = [(images.x[i : i + 100], images.y[i : i + 100]) for i in range(0, 600, 100)]  # type: ignore[index]
-    other = DetectedModel(fashion_cnn()).calibrate(
-        batches, recipe=Recipe.parse("small", SMALL), fpr=0.1, budget=math.inf, cache=cache, jobs=1
-    )
+    settings = CalibrationSettings.of(recipe=Recipe.parse("small", SMALL), fpr=0.05, cache=cache, jobs=1)
+    other = DetectedModel(fashion_cnn()).calibrate(batches, None, settings, fpr=0.1, budget=math.inf)
     assert other.manifest == guard.manifest
 
 
