@@ -92,6 +92,7 @@ class ModelPart(InputPart, frozen=True, kw_only=True):
         multi_label: whether several labels may hold at once.
         label: the one that is watched, or None.
         sites: where one may intervene.
+        output: which part of what the model returns was asked for as the logits, or None.
     """
 
     fingerprint: str
@@ -100,6 +101,7 @@ class ModelPart(InputPart, frozen=True, kw_only=True):
     multi_label: bool
     label: int | None
     sites: tuple[str, ...]
+    output: str | int | None = None
 
 
 class LayerConsistencyPart(Struct, frozen=True, kw_only=True):

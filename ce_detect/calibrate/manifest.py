@@ -90,6 +90,7 @@ def _model(classifier: Classifier) -> ModelPart:
         num_classes=classifier.num_classes,
         multi_label=classifier.multi_label,
         label=classifier.label,
+        output=classifier.output,
         sites=classifier.sites,
     )
 

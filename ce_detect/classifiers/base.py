@@ -44,6 +44,7 @@ class Classifier(Protocol):
         multi_label: whether each logit is the log-odds of a label of its own, so that several labels may hold at once;
             the decision is the top label.
         label: the one label of a multi-label model that is watched, as a decision between two classes; else None.
+        output: which part of what the model returns was asked for as the logits, or None.
         head_weight: ``(classes, features)`` of a linear last layer that reads the site ``"penultimate"``, or None.
         differentiable: whether logits have gradients with respect to the pixels and to what is resumed from.
         captured: whether it is a graph of tensor operations, without any code of the model.
@@ -58,6 +59,7 @@ class Classifier(Protocol):
     elastic: bool
     multi_label: bool
     label: int | None
+    output: str | int | None
     head_weight: Tensor | None
     differentiable: bool
     captured: bool

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx
 
+from ce_detect.classifiers.adapted import PREFIX
 from ce_detect.classifiers.fx_nodes import ATEN, CONVOLUTIONS, constant, is_batch_size, operation, output, pixels
 
 _PARAMETRIC = (*CONVOLUTIONS, ATEN.convolution.default, ATEN.linear.default, ATEN.addmm.default)
@@ -111,7 +112,7 @@ def _is_latent(node: fx.Node) -> bool:
 def _module_paths(node: fx.Node) -> tuple[str, ...]:
     """Paths of the modules that were running, outermost first, without the model itself."""
     stack = (node.meta.get("nn_module_stack") or {}).values()
-    paths = (str(path).removeprefix("L['self']").lstrip(".") for path, *_ in stack)
+    paths = (str(path).removeprefix("L['self']").lstrip(".").removeprefix(PREFIX).lstrip(".") for path, *_ in stack)
     return tuple(path for path in paths if path)
 
 

@@ -1,4 +1,4 @@
-"""A captured graph that also runs at other heights and widths: sizes of the example are taken out where that is sure."""
+"""A captured graph that also runs at other heights and widths: it takes out sizes of the example where that is sure."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ce_detect.classifiers import sites as _sites
 from ce_detect.classifiers.base import INPUT, Do, Trace
+from ce_detect.classifiers.checks import is_script
 from ce_detect.classifiers.interface import Interface, ModuleClassifier, eagerly, run
 
 Hook = Callable[[nn.Module, Any, Any], Any]
@@ -25,7 +26,7 @@ class HookClassifier(ModuleClassifier):
         super().__init__(model, interface)
         self.model = model
         self.elastic = False
-        places, self._paths = _sites.from_modules(self._shapes(), model)
+        places, self._paths = _sites.from_modules({} if is_script(model) else self._shapes(), model)
         self.sites = _sites.chosen(places, sites)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:

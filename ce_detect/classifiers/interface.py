@@ -11,6 +11,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from ce_detect.classifiers.adapted import PREFIX, Output
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:
@@ -23,6 +25,7 @@ class Interface:
         label: the one label that is watched, or None.
         column: column of the output that is read as the log-odds of class 1 against class 0; None for all columns as
             the logits of as many classes.
+        output: which part of what the model returns was asked for as the logits, or None.
     """
 
     input_shape: tuple[int, int, int]
@@ -30,6 +33,7 @@ class Interface:
     multi_label: bool = False
     label: int | None = None
     column: int | None = None
+    output: Output | None = None
 
     def logits(self, output: Tensor) -> Tensor:
         """Logits ``(batch, classes)``, float32, from what the model returns: one log-odds becomes two logits."""
@@ -88,6 +92,7 @@ class ModuleClassifier(nn.Module):
         self.bounds = interface.bounds
         self.multi_label = interface.multi_label and interface.column is None
         self.label = interface.label
+        self.output = interface.output
         self.dtype = dtype_of(model)
         with torch.no_grad():
             self.num_classes = int(interface.logits(run(model, interface.probe(2))).shape[1])
@@ -157,11 +162,11 @@ def eagerly(model: nn.Module) -> Iterator[None]:
 
 
 def unwrapped_path(model: nn.Module, path: str) -> str:
-    """Path of a submodule or a parameter without the wrappers of ``torch.compile`` and ``DataParallel``."""
+    """Path of a submodule or a parameter without wrappers: of ``torch.compile``, ``DataParallel`` and `adapted`."""
     kept = []
     part: object = model
     for name in filter(None, path.split(".")):
-        wrapper = name == "_orig_mod" or (name == "module" and isinstance(part, nn.DataParallel))
+        wrapper = name in ("_orig_mod", PREFIX) or (name == "module" and isinstance(part, nn.DataParallel))
         part = getattr(part, name, None)
         if not wrapper:
             kept.append(name)

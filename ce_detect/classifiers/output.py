@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers.interface import Interface, run
+from ce_detect.classifiers.adapted import bare
+from ce_detect.classifiers.checks import is_exported
+from ce_detect.classifiers.interface import Interface, agree, run
 from ce_detect.core.errors import ModelError
 
 _PROBABILITIES = (
@@ -25,23 +27,29 @@ def reading(model: nn.Module, asked: Interface) -> Interface:
     """
     output = _checked_output(model, asked)
     labels = output.shape[1] if output.ndim == 2 else 1
+    name = type(bare(model)).__name__
     if asked.label is not None and not asked.multi_label:
         raise ModelError(
             f"label = {asked.label} is for a multi-label model, each of whose logits is a decision of its own; "
             "add multi_label=True"
         )
     if asked.label is not None and not 0 <= asked.label < labels:
-        raise ModelError(f"label = {asked.label}, but {type(model).__name__} has {labels} labels, 0 to {labels - 1}")
+        raise ModelError(f"label = {asked.label}, but {name} has {labels} labels, 0 to {labels - 1}")
     return replace(asked, column=0 if labels == 1 else asked.label)
 
 
 def _checked_output(model: nn.Module, asked: Interface) -> Tensor:
-    name, count = type(model).__name__, 4
+    name, count = type(bare(model)).__name__, 4
     try:
         with torch.enable_grad():  # so that the output tells where it comes from
             z: Any = run(model, asked.probe(count).requires_grad_(True))
     except Exception as error:  # models refuse a shape with errors of many types
         shape = ("batch", *asked.input_shape)
+        if is_exported(model):
+            raise ModelError(
+                f"{name} came out of torch.export and fails on {count} inputs of shape {asked.input_shape}: "
+                f"{first_line(error)}. Export it with a free batch size: dynamic_shapes=({{0: torch.export.Dim.AUTO}},)"
+            ) from error
         raise ModelError(
             f"{name} fails on an input of shape {shape}: {first_line(error)}. "
             "Give the shape the model was built for: DetectedModel(model, input_shape=(channels, height, width))"
@@ -49,7 +57,7 @@ def _checked_output(model: nn.Module, asked: Interface) -> Tensor:
     if not isinstance(z, Tensor):
         raise ModelError(
             f"{name} returns {type(z).__name__}, expected one tensor of logits (batch, classes). "
-            "Wrap it in a module whose forward returns the logits only"
+            "Wrap it in a module whose forward returns the logits only, or name what holds them: output=..."
         )
     if z.shape != (count,) and (z.ndim != 2 or z.shape[0] != count):
         returned = tuple(z.shape)
@@ -58,6 +66,13 @@ def _checked_output(model: nn.Module, asked: Interface) -> Tensor:
         raise ModelError(f"{name} returns {z.dtype} values that are not finite logits")
     if _are_probabilities(z):
         raise ModelError(_PROBABILITIES)
+    with torch.no_grad():
+        again: Tensor = run(model, asked.probe(count))
+    if not agree(z.detach(), again):
+        raise ModelError(
+            f"{name} gives other logits for the same images each time (by up to {(z - again).abs().max():.2g}): its "
+            "forward is random, also in eval mode. Draw from a fixed seed, or take the randomness out"
+        )
     return z.detach()
 
 

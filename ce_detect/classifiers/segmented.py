@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ce_detect.classifiers import cutting
+from ce_detect.classifiers.adapted import bare
 from ce_detect.classifiers.base import INPUT, PENULTIMATE, Do, Trace
 from ce_detect.classifiers.interface import Interface, ModuleClassifier, agree, run
 from ce_detect.classifiers.sites import chosen, from_cuts
@@ -34,7 +35,7 @@ class TorchClassifier(ModuleClassifier):
     ) -> None:
         super().__init__(model, interface)
         head = cutting.linear_head(graph)
-        places, cuts = from_cuts(cutting.cuts(graph), model, None if head is None else head[0])
+        places, cuts = from_cuts(cutting.cuts(graph), bare(model), None if head is None else head[0])
         self.sites = chosen(places, sites)
         self.segments = nn.ModuleList(cutting.segments(graph, [cuts[name] for name in self.sites]))
         reads_site = head is not None and PENULTIMATE in self.sites

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import weakref
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ce_detect.classifiers.adapted import Output, adapted, bare
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.capture import capture
+from ce_detect.classifiers.checks import is_script, unwrapped
 from ce_detect.classifiers.hooked import HookClassifier
 from ce_detect.classifiers.interface import BlackBoxModule, Interface, agree, device_of, dtype_of, run
 from ce_detect.classifiers.output import first_line, reading
@@ -30,6 +31,7 @@ def wrap(
     sites: tuple[str, ...] | None = None,
     multi_label: bool = False,
     label: int | None = None,
+    output: Output | None = None,
 ) -> Classifier:
     """Wrap a PyTorch model as a classifier.
 
@@ -49,26 +51,45 @@ def wrap(
             The decision is the top label.
         label: watch this label of a multi-label model alone: a decision between two classes, 1 where its logit is
             above 0.
+        output: which part of what the model returns are the logits, see `ce_detect.classifiers.adapted.adapted`.
 
     Raises:
         ModelError: not a module, in training mode, does not return logits, or has no such site or label.
     """
     model = unwrapped(model)
-    interface = reading(model, Interface(input_shape, bounds, multi_label, label))
+    asked = Interface(input_shape, bounds, multi_label, label, output=output)
+    if not isinstance(model, BlackBoxModule):
+        model = adapted(model, asked.probe(2).to(device_of(model), dtype_of(model)), output)
+    interface = reading(model, asked)
     if isinstance(model, BlackBoxModule):
         return _black_box(model, interface, sites)
-    example = interface.probe(2).to(device_of(model), dtype_of(model))
+    made, problem = _cut_or_hooked(model, interface, sites)
+    if not made.sites and sites is None:
+        without = f"{_name(model)} has no hidden tensor to intervene on, only pixels"
+        problem = without if problem is None else f"{problem}; {without}"
+    if problem is not None:
+        _announce(model, problem)
+    return made
+
+
+def _cut_or_hooked(
+    model: nn.Module, interface: Interface, sites: tuple[str, ...] | None
+) -> tuple[Classifier, str | None]:
+    """The classifier, and what it lacks."""
     try:
+        if is_script(model):
+            raise ValueError("it is TorchScript; wrap the Python module that it was made of, or an .onnx file of it")
+        example = interface.probe(2).to(device_of(model), dtype_of(model))
         with torch.no_grad():
             graph = capture(model, example)
-            agreed = agree(run(model, example), graph(example.clone()))
-    except Exception as error:  # noqa: BLE001  torch.export raises many types; the fallback below is correct for all
-        _announce(model, f"cannot cut {_name(model)} into segments ({first_line(error)})")
-        return HookClassifier(model, interface, sites=sites)
-    if not agreed:
-        _announce(model, f"the traced graph of {_name(model)} disagrees with it")
-        return HookClassifier(model, interface, sites=sites)
-    return TorchClassifier(model, interface, graph, sites=sites)
+            if not agree(run(model, example), graph(example.clone())):
+                raise ValueError("the traced graph disagrees with it")
+        return TorchClassifier(model, interface, graph, sites=sites), None
+    except ModelError:
+        raise
+    except Exception as error:  # noqa: BLE001  torch.export raises many types; hooking is correct for all
+        problem = f"cannot cut {_name(model)} into segments ({first_line(error)}); every resume costs a whole forward"
+        return HookClassifier(model, interface, sites=sites), problem
 
 
 def _black_box(model: BlackBoxModule, interface: Interface, sites: tuple[str, ...] | None) -> Classifier:
@@ -81,30 +102,10 @@ def _black_box(model: BlackBoxModule, interface: Interface, sites: tuple[str, ..
 
 
 def _announce(model: nn.Module, problem: str) -> None:
-    """Say once for each model that it is slow."""
+    """Say once for each model what it lacks."""
     if model not in _announced:
         _announced.add(model)
-        logger.warning("%s; every resume costs a whole forward", problem)
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Take a module out of ``torch.compile`` or ``DataParallel`` and check that it is in eval mode.
-
-    Raises:
-        ModelError: not a module, or in training mode.
-    """
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"expected a torch.nn.Module, got {type(model).__name__}")
-    while isinstance(model, nn.DataParallel) or hasattr(model, "_orig_mod"):  # the latter by torch.compile
-        inner: Any = model
-        model = inner.module if isinstance(model, nn.DataParallel) else inner._orig_mod
-    training = [name or "the model itself" for name, m in model.named_modules() if m.training]
-    if training:
-        raise ModelError(
-            f"{_name(model)} is in training mode ({training[0]}): dropout and batch statistics would change its "
-            "answers. Call model.eval() before wrapping it"
-        )
-    return model
+        logger.warning("%s", problem)
 
 
 class _AtAnyType(nn.Module):
@@ -126,4 +127,4 @@ def at_float32(model: nn.Module) -> nn.Module:
 
 
 def _name(model: nn.Module) -> str:
-    return type(model).__name__
+    return type(bare(model)).__name__

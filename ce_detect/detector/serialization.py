@@ -105,6 +105,7 @@ def reading(artifact: Artifact) -> dict[str, Any]:
         "sites": described.sites,
         "multi_label": described.multi_label or described.label is not None,
         "label": described.label,
+        "output": described.output,
     }
 
 

@@ -9,7 +9,8 @@ from typing import Any, TypedDict
 import numpy as np
 from torch import nn
 
-from ce_detect.classifiers import wrapping
+from ce_detect.classifiers import checks, wrapping
+from ce_detect.classifiers.adapted import Output
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.loading import from_onnx
 from ce_detect.core.errors import CalibrationError, NotCalibratedError
@@ -27,6 +28,8 @@ class Reading(TypedDict, total=False):
         multi_label: whether several labels may hold at once (a model trained with a sigmoid a label, which must not be
             part of it). The decision is the top label.
         label: watch this label of a multi-label model alone: the decision is 1 where its logit is above 0, else 0.
+        output: which part of what the model returns are the logits, a key, an attribute or a position; found when not
+            given: ``logits``, or the first tensor.
     """
 
     input_shape: tuple[int, int, int] | None
@@ -34,6 +37,7 @@ class Reading(TypedDict, total=False):
     sites: tuple[str, ...] | None
     multi_label: bool
     label: int | None
+    output: Output | None
 
 
 class WrappedModel:
@@ -49,6 +53,7 @@ class WrappedModel:
         sites: names of hidden tensors.
         multi_label: whether several labels may hold at once.
         label: watch this one.
+        output: what holds the logits.
 
     Raises:
         ModelError: the model cannot be wrapped as it is.
@@ -63,10 +68,11 @@ class WrappedModel:
         sites: tuple[str, ...] | None = None,
         multi_label: bool = False,
         label: int | None = None,
+        output: Output | None = None,
     ) -> None:
         self.model = module(model)
         self._shape, self._bounds = input_shape, bounds
-        self._reading: dict[str, Any] = {"sites": sites, "multi_label": multi_label, "label": label}
+        self._reading: dict[str, Any] = {"sites": sites, "multi_label": multi_label, "label": label, "output": output}
         self._classifier: Classifier | None = None
         if input_shape is not None and bounds is not None:
             self._classifier = self._wrapped(input_shape, bounds)
@@ -136,4 +142,4 @@ def module(model: nn.Module | str | Path) -> nn.Module:
     Raises:
         ModelError: neither a module in eval mode nor an ONNX file.
     """
-    return wrapping.unwrapped(from_onnx(model) if isinstance(model, str | Path) else model)
+    return checks.unwrapped(from_onnx(model) if isinstance(model, str | Path) else model)
