@@ -113,7 +113,7 @@ def _with(table: feature_tables.Table, name: str, gate: GateModule, found: Attac
     if found is None:
         return table
     rows = feature_tables.features(gate.signature, found.pixels)
-    return feature_tables.Table(table.clean, {**table.attacked, name: rows})
+    return feature_tables.Table(table.clean, {**table.attacked, name: rows}, rounding=table.rounding)
 
 
 def _figures(

@@ -14,8 +14,10 @@ from torch.export import Dim
 
 from ce_detect.classifiers import elasticity
 from ce_detect.classifiers.batchnorm import fold_captured
+from ce_detect.classifiers.checks import is_script
 from ce_detect.classifiers.constants import fold_constants
 from ce_detect.classifiers.fx_nodes import ATEN, CONVOLUTIONS, constant
+from ce_detect.classifiers.interface import agree, run
 
 
 def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -34,9 +36,11 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
         example: ``(batch >= 2, channels, height, width)``.
 
     Raises:
-        ValueError: the graph holds for one batch size only.
+        ValueError: TorchScript; or a graph that holds for one batch size only, or gives other logits.
         Exception: whatever ``torch.export`` raises on a model that it cannot capture.
     """
+    if is_script(model):
+        raise ValueError("it is TorchScript; wrap the Python module that it was made of, or an .onnx file of it")
     graph_module = _export(model, example)
     _leave_input_alone(graph_module)
     fold_constants(graph_module)
@@ -44,6 +48,8 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
     fold_captured(graph_module)
     _lay_channels_last(graph_module)
     _check_batch_size(graph_module, example)
+    if not agree(run(model, example), graph_module(example.clone())):
+        raise ValueError("its graph disagrees with it")
     return graph_module
 
 

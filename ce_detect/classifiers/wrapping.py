@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ce_detect.classifiers.adapted import Output, adapted, bare
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.capture import capture
-from ce_detect.classifiers.checks import is_script, unwrapped
+from ce_detect.classifiers.checks import unwrapped
 from ce_detect.classifiers.hooked import HookClassifier
-from ce_detect.classifiers.interface import BlackBoxModule, Interface, agree, device_of, dtype_of, run
+from ce_detect.classifiers.interface import BlackBoxModule, Interface, device_of, dtype_of
 from ce_detect.classifiers.output import first_line, reading
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
@@ -77,13 +77,9 @@ def _cut_or_hooked(
 ) -> tuple[Classifier, str | None]:
     """The classifier, and what it lacks."""
     try:
-        if is_script(model):
-            raise ValueError("it is TorchScript; wrap the Python module that it was made of, or an .onnx file of it")
         example = interface.probe(2).to(device_of(model), dtype_of(model))
         with torch.no_grad():
             graph = capture(model, example)
-            if not agree(run(model, example), graph(example.clone())):
-                raise ValueError("the traced graph disagrees with it")
         return TorchClassifier(model, interface, graph, sites=sites), None
     except ModelError:
         raise

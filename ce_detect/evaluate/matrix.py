@@ -47,7 +47,7 @@ def matrix(
 
 
 def _only(table: Table, names: tuple[str, ...]) -> Table:
-    return Table(table.clean, {name: table.attacked[name] for name in names})
+    return Table(table.clean, {name: table.attacked[name] for name in names}, rounding=table.rounding)
 
 
 def _scored(

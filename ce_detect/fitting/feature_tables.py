@@ -14,13 +14,19 @@ from ce_detect.attacks.generation import AttackedSet
 from ce_detect.core.types import Floats, Index
 from ce_detect.core.version import VERSION
 from ce_detect.data import tensors
-from ce_detect.data.lazy import Concatenated, Pixels
+from ce_detect.data.lazy import Concatenated, Pixels, rows
 from ce_detect.data.splits import identities
 from ce_detect.features.signature import Signature
 from ce_detect.storage.cache import Arrays, Cache, digest
 
-_FORMAT = 3
-_CLEAN = "clean"
+_FORMAT = 4
+_CLEAN, _ROUNDING = "clean", "rounding"
+
+ALONE = 32
+"""Images whose signatures are also taken alone and under noise."""
+
+NOISE = 1e-6
+"""Pixel noise that no signature should notice, as a share of the range of pixels."""
 
 FOLDS = 4
 """Parts of the images that set the level of a cascade, each scored by a head fitted on the others and their twins."""
@@ -50,12 +56,14 @@ class Table:
         attacked: ``(m, features)`` by name of the attack.
         images: number of clean images: row ``i`` of ``clean`` is of image ``i % images``; None for one a row.
         twins: images ``(m,)`` that the rows of ``attacked`` are made of, by name of the attack, where that is known.
+        rounding: how far each feature ``(features,)`` moves without a reason, see `rounding`; None where not known.
     """
 
     clean: Floats
     attacked: dict[str, Floats]
     images: int | None = None
     twins: dict[str, Index] = field(default_factory=dict)
+    rounding: Floats | None = None
 
     def fold(self, number: int, *, others: bool, columns: slice) -> Table:
         """Some columns of the rows of one of `FOLDS` folds of the images, or of all other rows."""
@@ -65,6 +73,15 @@ class Table:
         return Table(
             self.clean[(own % FOLDS == number) != others, columns],
             {name: rows[kept[name], columns] for name, rows in self.attacked.items()},
+            rounding=None if self.rounding is None else self.rounding[columns],
+        )
+
+    def columns(self, columns: slice) -> Table:
+        """Some columns of all rows."""
+        return Table(
+            self.clean[:, columns],
+            {name: rows[:, columns] for name, rows in self.attacked.items()},
+            rounding=None if self.rounding is None else self.rounding[columns],
         )
 
 
@@ -94,6 +111,29 @@ def features(signature: Signature, x: Pixels) -> Floats:
     return matrix
 
 
+def rounding(signature: Signature, x: Pixels) -> Floats:
+    """How far each feature moves ``(features,)`` for reasons that are no evidence.
+
+    The signature of an image changes by as much with the batch around it, and under pixel noise of `NOISE` of the
+    range, as it may with another runtime or processor. The largest difference counts.
+
+    Args:
+        signature: what makes the features.
+        x: clean images ``(n, channels, height, width)``; the first few are looked at.
+    """
+    classifier = signature.classifier
+    low, high = classifier.bounds
+    images = torch.from_numpy(rows(x, slice(ALONE))).to(classifier.device)
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device) * 2 - 1
+    with torch.inference_mode():
+        together = signature(images)[1]
+        alone = torch.cat([signature(image)[1] for image in images.split(1)])
+        moved = signature((images + NOISE * (high - low) * noise).clamp(low, high))[1]
+    differences = torch.maximum((together - alone).abs(), (together - moved).abs())
+    found: Floats = differences.amax(0).cpu().numpy()
+    return found
+
+
 def table(signature: Signature, sets: Sets, folder: Path | None = None) -> Table:
     """Signatures of everything in a split, from the cache where they are known.
 
@@ -109,13 +149,15 @@ def table(signature: Signature, sets: Sets, folder: Path | None = None) -> Table
 
     def computed() -> Arrays:
         made = _computed(signature, sets)
-        return {_CLEAN: made.clean, **made.attacked}
+        assert made.rounding is not None
+        return {_CLEAN: made.clean, _ROUNDING: made.rounding[None], **made.attacked}
 
     known = Cache(folder, "tables", content="signatures")
-    shapes = dict.fromkeys((_CLEAN, *sets.attacked), (None, len(signature.names)))
+    shapes = dict.fromkeys((_CLEAN, _ROUNDING, *sets.attacked), (None, len(signature.names)))
     found = known.get(_key(signature, sets), shapes, computed)
     twins = {name: some.index for name, some in sets.attacked.items()}
-    return Table(found[_CLEAN], {name: found[name] for name in sets.attacked}, len(sets.clean), twins)
+    attacked = {name: found[name] for name in sets.attacked}
+    return Table(found[_CLEAN], attacked, len(sets.clean), twins, found[_ROUNDING][0])
 
 
 def _computed(signature: Signature, sets: Sets) -> Table:
@@ -123,7 +165,7 @@ def _computed(signature: Signature, sets: Sets) -> Table:
     clean = sets.clean if sets.corrupted is None else Concatenated([sets.clean, sets.corrupted])
     attacked = {name: features(signature, twins.pixels) for name, twins in sets.attacked.items()}
     twins = {name: twins.index for name, twins in sets.attacked.items()}
-    return Table(features(signature, clean), attacked, len(sets.clean), twins)
+    return Table(features(signature, clean), attacked, len(sets.clean), twins, rounding(signature, sets.clean))
 
 
 def _key(signature: Signature, sets: Sets) -> str:

@@ -110,10 +110,7 @@ def _cascaded(
     """
     alone = without_interventions(signature)
     columns = slice(signature.free)
-    free = [
-        Table(table.clean[:, columns], {name: rows[:, columns] for name, rows in table.attacked.items()})
-        for table in tables
-    ]
+    free = [table.columns(columns) for table in tables]
     first, before = _fused(alone, tuple(free), kind, seed, FIRST), _fused(alone, (free[0],), kind, seed, FIRST)
     scores = []
     for fold in range(FOLDS):
@@ -139,8 +136,8 @@ def without_interventions(signature: Signature) -> Signature:
 
 def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed: int, size: Size) -> FusedHead:
     rows = np.concatenate([table.clean for table in tables])
-    center, scale = squashing(rows)
-    clean = distance_head(signature, rows, most=size.values)
+    center, scale = squashing(rows, tables[0].rounding)
+    clean = distance_head(signature, rows, tables[0].rounding, most=size.values)
     with torch.inference_mode():
         distances = by_rows(clean, torch.from_numpy(rows))
     del rows  # the matrix may fill half the memory
@@ -153,7 +150,7 @@ def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed
 
 def clean_only(signature: Signature, fit: Table, select: Table) -> DistanceHead:
     """Fit the head that needs no attack, on the clean images of *fit* and *select*."""
-    return distance_head(signature, np.concatenate([fit.clean, select.clean]))
+    return distance_head(signature, np.concatenate([fit.clean, select.clean]), fit.rounding)
 
 
 def _network(

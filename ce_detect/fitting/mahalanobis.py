@@ -47,7 +47,9 @@ _LEAST_DEVIATION = 1e-3
 """Standard deviation of a squashed feature below which it has no scale to measure by, and is left out."""
 
 
-def distance_head(signature: Signature, clean: Floats, *, most: int = MOST_VALUES) -> DistanceHead:
+def distance_head(
+    signature: Signature, clean: Floats, rounding: Floats | None = None, *, most: int = MOST_VALUES
+) -> DistanceHead:
     """Fit a distance from clean signatures.
 
     The squared distance is the mean, over groups of features, of a squared Mahalanobis distance in the group divided
@@ -57,9 +59,10 @@ def distance_head(signature: Signature, clean: Floats, *, most: int = MOST_VALUE
     Args:
         signature: what makes the features.
         clean: signatures of clean images ``(n, features)``.
+        rounding: see `ce_detect.heads.base.squashing`.
         most: values in all directions, at most.
     """
-    center, scale = squashing(clean)
+    center, scale = squashing(clean, rounding)
     squash = Head(center, scale)
     mean, deviation = _moments(clean, squash)
     varies = deviation > _LEAST_DEVIATION

@@ -15,6 +15,12 @@ from ce_detect.core.types import HeadKind as HeadKind
 ROWS = 1024
 """Signatures that a head takes at a time: what it computes on the way is larger than they are."""
 
+ABOVE_ROUNDING = 100.0
+"""A feature is evidence where its range on clean images is at least so many times its rounding."""
+
+LEFT_OUT = 1e30
+"""Range of a feature that is left out."""
+
 _COLUMNS = 16  # features whose quantiles are taken at a time
 
 
@@ -76,11 +82,23 @@ def _loaded(head: Head, _: Any) -> None:
     head._prepare()
 
 
-def squashing(clean: NDArray[Any]) -> tuple[Tensor, Tensor]:
-    """Median and interquartile range of clean features ``(n, features)``, the latter never zero."""
+def squashing(clean: NDArray[Any], rounding: NDArray[Any] | None = None) -> tuple[Tensor, Tensor]:
+    """Median and interquartile range of clean features ``(n, features)``, the latter never zero.
+
+    A feature whose range is not well above its rounding is left out: its range is set to `LEFT_OUT`, so that it is
+    zero once it is squashed. Else the head would take for evidence what another runtime or batch size changes, as of an
+    intervention that a layer norm behind it undoes.
+
+    Args:
+        clean: features of clean images.
+        rounding: how far each feature ``(features,)`` moves without a reason; None where that is not known.
+    """
     columns = range(0, clean.shape[1], _COLUMNS)  # quantiles are taken in a copy
     centers, scales = zip(*(_squashing(clean[:, first : first + _COLUMNS]) for first in columns), strict=True)
-    return torch.from_numpy(np.concatenate(centers)), torch.from_numpy(np.concatenate(scales))
+    center, scale = np.concatenate(centers), np.concatenate(scales)
+    if rounding is not None:
+        scale = np.where(scale < ABOVE_ROUNDING * rounding, LEFT_OUT, scale)
+    return torch.from_numpy(center), torch.from_numpy(scale)
 
 
 def by_rows(function: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:

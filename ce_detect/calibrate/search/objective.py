@@ -26,7 +26,7 @@ class Objective:
     """
 
     def __init__(self, fit: Table, select: Table) -> None:
-        center, scale = squashing(fit.clean)
+        center, scale = squashing(fit.clean, fit.rounding)
         squash = Head(center, scale).squash
 
         def design(rows: NDArray[Any]) -> NDArray[np.float64]:
