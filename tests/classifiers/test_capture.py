@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.awkward import CUT, WRAP, Forward
 from support.digits import DigitCNN, seeded
 from support.models import Subject, subject
 from torch import Tensor
 
 from ce_detect.classifiers.capture import capture
 from ce_detect.classifiers.hooked import HookClassifier
+from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.classifiers.wrapping import wrap
 
 DIGIT = {"input_shape": (1, 8, 8), "bounds": (0.0, 1.0)}
@@ -28,10 +30,33 @@ def test_a_model_that_fixes_the_batch_size_is_hooked(caplog: pytest.LogCaptureFi
     model = seeded(BatchInPython).eval()
     classifier = wrap(model, **DIGIT)
     assert isinstance(classifier, HookClassifier)
-    assert "x.shape[0] instead of len(x)" in caplog.text
+    assert "x.shape[0] in place of len(x)" in caplog.text
     x = torch.rand(7, 1, 8, 8)
     with torch.inference_mode():
         torch.testing.assert_close(classifier.logits(x), model(x))
+
+
+@pytest.mark.parametrize("name", CUT)
+@torch.inference_mode()
+def test_traits_of_public_code_are_cut(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Each has sites at its layers, the model's logits, no warning, and leaves the caller's pixels alone."""
+    model = CUT[name]()
+    classifier = wrap(model, **WRAP)
+    assert isinstance(classifier, TorchClassifier)
+    assert len(classifier.sites) >= 5
+    assert "cannot cut" not in caplog.text
+    x = classifier.probe(3)
+    kept = x.clone()
+    slack = 2e-3 if name == "autocast" else 1e-4  # half precision rounds otherwise where norms are folded
+    torch.testing.assert_close(classifier.logits(x), model(x.clone()), rtol=slack, atol=slack)
+    assert torch.equal(x, kept)
+
+
+def test_a_loop_over_the_batch_is_hooked_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    """It has no hidden tensor of a whole batch; the log says both."""
+    wrap(Forward(lambda net, x: torch.stack([net(x[i : i + 1])[0] for i in range(len(x))])), **WRAP)
+    assert "its forward loops over the batch" in caplog.text
+    assert "no hidden tensor to intervene on" in caplog.text
 
 
 @torch.inference_mode()

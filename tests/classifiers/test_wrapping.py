@@ -11,9 +11,10 @@ from support.models import GREY, PLAIN, Subject, around, subject, tiny_images, t
 from torch import Tensor, nn
 
 from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.checks import unwrapped
 from ce_detect.classifiers.hooked import HookClassifier
 from ce_detect.classifiers.segmented import TorchClassifier
-from ce_detect.classifiers.wrapping import at_float32, unwrapped, wrap
+from ce_detect.classifiers.wrapping import at_float32, wrap
 from ce_detect.core.errors import ModelError
 
 
@@ -40,13 +41,19 @@ def test_fallback_says_so_once(caplog: pytest.LogCaptureFixture, capfd: pytest.C
     assert capfd.readouterr() == ("", "")
 
 
-def test_model_whose_trace_disagrees_is_hooked(caplog: pytest.LogCaptureFixture) -> None:
-    """A model that never answers twice alike disagrees with its graph, and the log says so."""
-    model = around("plain", lambda z: z + torch.randn_like(z))
+def test_model_whose_graph_disagrees_is_hooked(caplog: pytest.LogCaptureFixture) -> None:
+    """A model that knows whether it is captured gives another graph, and the log says so."""
+    model = around("plain", lambda z: z + 1 if torch.compiler.is_compiling() else z)
     with caplog.at_level(logging.WARNING):
         classifier = wrap(model, **PLAIN)
     assert isinstance(classifier, HookClassifier)
-    assert "the traced graph of Around disagrees with it" in caplog.text
+    assert "its graph disagrees with it" in caplog.text
+
+
+def test_a_random_model_is_refused() -> None:
+    """A model that never answers twice alike has no signature; the error says so and what to do."""
+    with pytest.raises(ModelError, match=r"gives other logits for the same images each time.*Draw from a fixed seed"):
+        wrap(around("plain", lambda z: z + torch.randn_like(z)), **PLAIN)
 
 
 class WritesIntoItsInput(nn.Module):
