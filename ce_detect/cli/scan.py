@@ -17,6 +17,7 @@ from ce_detect.cli._figures import promise
 from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import percent, print_json, print_pairs
 from ce_detect.cli._progress import in_words, shown_progress
+from ce_detect.core.errors import InputError
 from ce_detect.core.extras import module
 
 if TYPE_CHECKING:  # help must not need pyarrow
@@ -81,6 +82,8 @@ def command(
             found,
             promise(Promise.of(gate.manifest)) if threshold is None else "none for a threshold of your own",
         )
+    if found["errors"] == found["inputs"]:
+        raise InputError(f"not one of the {found['inputs']} inputs could be judged; the first: {found['first_error']}")
 
 
 @contextmanager

@@ -74,6 +74,8 @@ def from_batches(x: object, y: object, limit: int | None) -> Images:
             f"x is {type(x).__name__}, expected an array or tensor (n, C, H, W), an iterable of batches, or a dataset"
             + parts
         )
+    if isinstance(x, tuple) and len(x) == 2 and _are_images_and_labels(*x):
+        raise InputError("x is a pair of images and labels; pass x and y apart: (x, y), not ((x, y),)")
     spool, found, shape, number, count = Spool(), [], None, -1, 0
     for number, batch in enumerate(x):
         name = f"batch {number} of x"
@@ -96,6 +98,11 @@ def from_batches(x: object, y: object, limit: int | None) -> Images:
     return gathered(rows, np.concatenate(found) if found else y, "x", limit)
 
 
+def _are_images_and_labels(x: object, y: object) -> bool:
+    images, known = array(x), array(y)
+    return images is not None and known is not None and images.ndim == 4 and known.ndim < 3
+
+
 def _batch(batch: object, name: str) -> tuple[NDArray[np.float32], NDArray[Any] | None]:
     images, known = _pair(batch, name, None)
     found = array(images)
@@ -116,6 +123,11 @@ def _pair(value: Any, name: str, keys: Keys) -> tuple[Any, Any]:
                 f"{', '.join(map(str, value))} it is not known which are the images: call them 'image' and 'label'"
             )
         return value[image], value.get(label)
+    if isinstance(value, tuple) and len(value) > 2:
+        raise InputError(
+            f"{name} has {len(value)} parts, expected an image or a pair (image, label); leave the others out: "
+            "((part[0], part[1]) for part in x)"
+        )
     if isinstance(value, tuple | list) and len(value) in {1, 2}:
         return value[0], value[1] if len(value) == 2 else None
     return value, None

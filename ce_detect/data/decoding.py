@@ -49,7 +49,7 @@ class Stack:
         self._spool.append(image[None])
         self._count += 1
         if label is not None:
-            self._labels.append(label)
+            self._labels.append(_class_number(label, name))
 
     def images(self, origin: str) -> Images:
         """Return all that was added.
@@ -65,7 +65,7 @@ class Stack:
                 f"{len(self._labels)} of {self._count} images of {origin} have labels, expected all or none"
             )
         known = any(label != -1 for label in self._labels)  # Hugging Face hides the labels of a test split as -1
-        return gathered(rows, np.array([_number(label) for label in self._labels]) if known else None, origin)
+        return gathered(rows, np.array(self._labels) if known else None, origin)
 
     def _alike(self, image: NDArray[Any], name: str) -> NDArray[Any]:
         assert self._first is not None
@@ -97,9 +97,21 @@ class Stack:
         self._first = (self._first[0], np.repeat(self._first[1], 3, axis=2))
 
 
-def _number(label: Any) -> Any:
+def _class_number(label: Any, name: str) -> Any:
+    """A label as one number: itself, the only number of an array, or the position of the 1 of a one-hot one."""
     value = array(label)
-    return label if value is None else value.reshape(-1)[0] if value.size == 1 else value
+    if value is None and isinstance(label, list | tuple):
+        value = np.asarray(label)
+    if value is None:
+        return label
+    if value.size == 1:
+        return value.reshape(-1)[0]
+    if value.ndim == 1 and set(np.unique(value)) == {0, 1} and value.sum() == 1:
+        return int(value.argmax())
+    raise InputError(
+        f"{name} has a label of shape {value.shape}, expected a class number; where several labels hold, "
+        "give images alone"
+    )
 
 
 def decoded(value: Any, name: str) -> NDArray[Any]:
@@ -139,6 +151,10 @@ def _opened(source: bytes | Path, name: str) -> NDArray[np.uint8]:
 
 
 def _from_pillow(image: Any, name: str) -> NDArray[np.uint8]:
+    """Pixels as a viewer shows them: turned as the EXIF tag of a photograph says."""
+    if getattr(image, "n_frames", 1) > 1:
+        raise InputError(f"{name} holds {image.n_frames} images; save each to a file of its own")
+    image = module("PIL.ImageOps", "Reading image files").exif_transpose(image)
     if image.mode.startswith(_DEEP_MODES):
         raise InputError(f"{name} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
     pixels = np.asarray(image.convert("L" if image.mode in _GREY_MODES else "RGB"))

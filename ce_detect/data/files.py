@@ -25,7 +25,7 @@ from ce_detect.data.images import Images, gathered, labels
 from ce_detect.data.lazy import Stored
 from ce_detect.data.spool import Spool, fits
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 """Of image files."""
 
 _BLOCK = 4 * 2**20  # bytes that are unpacked at a time
@@ -121,27 +121,46 @@ def _reading(path: Path, remedy: str) -> Iterator[BinaryIO]:
 
 
 def from_folder(root: Path, limit: int | None) -> Images:
-    """Read a folder of class folders; see `ce_detect.load_data`."""
+    """Read a folder of class folders, or of images without labels; see `ce_detect.load_data`."""
     stack = Stack()
     for path, label in _in_turn(root, limit):
         stack.append(path, label, str(path))
     return stack.images(str(root))
 
 
-def _in_turn(root: Path, limit: int | None) -> list[tuple[Path, int]]:
-    """Paths and labels of the images, one of each class in turn."""
-    classes = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+def _in_turn(root: Path, limit: int | None) -> list[tuple[Path, int | None]]:
+    """Paths and labels of the images, one of each class in turn; labels are None where there are no class folders."""
+    classes = _folders_in(root)
     found = [
-        (rank, label, path)
-        for label, folder in enumerate(classes)
-        for rank, path in enumerate(sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES))
+        (rank, label, path) for label, folder in enumerate(classes) for rank, path in enumerate(_images_in(folder))
     ]
-    if not found:
+    loose = _images_in(root)
+    if loose and found:
         raise InputError(
-            f"{root} holds {len(classes)} class folders with no image in them, "
-            f"expected {root / '<class>' / '<image>.png'} or .jpg"
+            f"{root} holds {len(loose)} images beside {len(classes)} class folders, first {loose[0].name}; "
+            "move them into class folders, or out"
+        )
+    if loose:
+        return [(path, None) for path in loose[:limit]]
+    if not found:
+        splits = [folder.name for folder in classes if any(_images_in(inner) for inner in _folders_in(folder))]
+        raise InputError(
+            f"{root} holds class folders within {', '.join(splits)}; name one of these: {root / splits[0]}"
+            if splits
+            else f"{root} holds {len(classes)} class folders with no image in them, expected "
+            f"{root / '<class>' / '<image>.png'}, or images without labels; read are {', '.join(sorted(SUFFIXES))}"
         )
     return [(path, label) for _, label, path in sorted(found)[:limit]]
+
+
+def _folders_in(root: Path) -> list[Path]:
+    return sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
 
 
 def tables(root: Path) -> list[Path]:

@@ -16,6 +16,8 @@ from ce_detect.core.types import Bounds, Floats
 from ce_detect.data.lazy import Mapped, Pixels, rows
 from ce_detect.data.spool import fits
 
+_CHANNELS = frozenset({1, 3, 4})  # of an image, where nothing else tells what three dimensions are
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
@@ -62,6 +64,7 @@ def array(value: object) -> NDArray[Any] | None:
     torch: Any = sys.modules.get("torch")  # whoever holds a tensor has imported it
     if torch is not None and isinstance(value, torch.Tensor):
         tensor: Any = value.detach().cpu()
+        tensor = tensor if tensor.layout is torch.strided else tensor.to_dense()
         return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)  # NumPy has no bfloat16
     return np.asarray(value) if hasattr(value, "__array__") else None
 
@@ -128,8 +131,14 @@ def check_floats(x: Any, origin: str) -> None:
     """
     if not np.issubdtype(x.dtype, np.floating):
         raise InputError(f"{origin} has dtype {x.dtype}, expected floats; scale to float32 within the model's bounds")
-    if len(x.shape) != 4:
-        raise InputError(f"{origin} has shape {x.shape}, expected (n, C, H, W); for grey images take x[:, None]")
+    if len(x.shape) == 4:
+        return
+    if len(x.shape) == 3 and x.shape[0] in _CHANNELS:
+        raise InputError(
+            f"{origin} has shape {x.shape}, which is one image (C, H, W); expected batches (n, C, H, W): "
+            "numpy.stack(images), or DataLoader(dataset, batch_size=32)"
+        )
+    raise InputError(f"{origin} has shape {x.shape}, expected (n, C, H, W); for grey images take x[:, None]")
 
 
 def labels(y: object, count: int, origin: str) -> NDArray[np.int64]:

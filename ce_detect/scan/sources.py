@@ -56,7 +56,7 @@ class Source(ABC):
 
 
 class Folder(Source):
-    """PNG and JPEG files of a folder, at any depth, by name; hidden ones are left out."""
+    """Image files of a folder, at any depth, by name; hidden ones are left out."""
 
     def __init__(self, root: Path) -> None:
         module("PIL", "Reading image files", extra="scan")  # now, not at the first image
@@ -67,7 +67,7 @@ class Folder(Source):
             if Path(name).suffix.lower() in files.SUFFIXES and not any(part[0] == "." for part in name.split("/"))
         )
         if not self._names:
-            raise InputError(f"{root} holds no .png, .jpg or .jpeg file, at any depth")
+            raise InputError(f"{root} holds no image, at any depth; read are {', '.join(sorted(files.SUFFIXES))}")
         super().__init__(root, (root / name for name in self._names))
 
     def __len__(self) -> int:

@@ -33,9 +33,7 @@ def test_exported_programs_are_cut() -> None:
 
 def test_an_exported_program_of_one_batch_size_says_how_to_export() -> None:
     """It cannot judge other batches."""
-    with pytest.raises(
-        ModelError, match=r"came out of torch\.export .* dynamic_shapes=\(\{0: torch"
-    ):
+    with pytest.raises(ModelError, match=r"came out of torch\.export .* dynamic_shapes=\(\{0: torch"):
         wrap(torch.export.export(cnn(), EXAMPLE).module(), **WRAP)
 
 

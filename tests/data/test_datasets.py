@@ -72,6 +72,8 @@ def test_loader_of_mappings() -> None:
         ([X[0], np.float32(X[1])], "example 0 of x is uint8 but example 1 of x is float32"),
         ([np.zeros((3, 4, 5)), np.zeros((3, 4, 6))], r"has shape \(3, 4, 5\) but example 1 of x has \(3, 4, 6\)"),
         ([{"depth": X[0]}], "keys depth it is not known which are the images"),
+        ([(X[0], 0, "a.png")], r"example 0 of x has 3 parts, expected an image or a pair.*leave the others out"),
+        ([(X[0], np.array([0.5, 0.5]))], r"example 0 of x has a label of shape \(2,\), expected a class number"),
         (["text"], "example 0 of x is str, expected an image"),
         ([np.zeros((2, 3, 4, 5))], r"float64 of shape \(2, 3, 4, 5\), expected uint8 \(H, W, 1 or 3\) or floats"),
     ],
@@ -80,6 +82,32 @@ def test_unusable_datasets_are_refused(examples: list[Any], message: str) -> Non
     """The error names the example."""
     with pytest.raises(InputError, match=message):
         as_images(Examples(examples))
+
+
+def test_one_hot_labels_are_class_numbers() -> None:
+    """Arrays, tensors and lists with a single 1 are read as its position, beside images of any kind."""
+    labels = [np.array([0, 1, 0]), torch.tensor([1.0, 0.0, 0.0]), [0, 0, 1]]
+    examples = [(Image.fromarray(X[0]), label) for label in labels]
+    assert labels_of(as_images(Examples(examples))) == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((FLOATS, np.arange(len(FLOATS))), "x is a pair of images and labels; pass x and y apart"),
+        ([np.zeros((3, 4, 5), np.float32)] * 2, r"shape \(3, 4, 5\), which is one image.*numpy\.stack\(images\)"),
+        ((np.zeros((1, 4, 5), np.float32) for _ in range(2)), "batch 0 of x.*DataLoader"),
+    ],
+)
+def test_what_is_nearly_right_says_what_is(given: Any, message: str) -> None:
+    """Pairs of arrays and single images: the error is the remedy."""
+    with pytest.raises(InputError, match=message):
+        as_images(given)
+
+
+def test_sparse_tensors_are_taken() -> None:
+    """They hold the same pixels."""
+    np.testing.assert_array_equal(as_images(torch.from_numpy(FLOATS).to_sparse()).x, FLOATS)
 
 
 class Feature:

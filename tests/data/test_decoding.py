@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.pictures import COLOUR, GREY, picture
 from support.tables import Examples, X, same
 
@@ -22,6 +23,24 @@ def test_folder_of_mixed_modes_is_read_as_colour(tmp_path: Path) -> None:
     images = load_data(tmp_path)
     assert images.x.shape == (3, 3, 4, 5)
     np.testing.assert_array_equal(images.x[1], images.x[2])
+
+
+def test_photographs_are_turned_as_their_tag_says(tmp_path: Path) -> None:
+    """The same photograph under two EXIF tags is the same image."""
+    upright, tag = Image.fromarray(COLOUR[0]), Image.Exif()
+    tag[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    upright.save(tmp_path / "0.png")
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "1.png", exif=tag)
+    images = load_data(tmp_path)
+    np.testing.assert_array_equal(images.x[0], images.x[1])
+
+
+def test_files_of_several_images_are_refused(tmp_path: Path) -> None:
+    """A stack or a film is not one image."""
+    frames = [Image.fromarray(pixels) for pixels in COLOUR[:2]]
+    frames[0].save(tmp_path / "0.tif", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"0\.tif holds 2 images; save each to a file of its own"):
+        load_data(tmp_path)
 
 
 def test_images_of_two_sizes_are_refused(tmp_path: Path) -> None:

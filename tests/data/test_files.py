@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 from pyarrow import parquet
 from support.pictures import COLOUR, FLOATS, GREY, LABELS, labels_of, npz, picture
 from support.tables import X, Y, encoded, png, same, table
@@ -203,3 +204,26 @@ def test_large_tables_do_not_stay_in_memory(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 30_000
+
+
+def test_folder_of_images_alone(tmp_path: Path) -> None:
+    """Images without class folders have no labels; every kind of image is read, in the order of their names."""
+    for number, suffix in enumerate(("bmp", "gif", "png", "tif", "webp")):
+        save = {"lossless": True} if suffix == "webp" else {}
+        Image.fromarray(GREY[0]).convert("RGB").save(tmp_path / f"{number}.{suffix}", **save)
+    images = load_data(tmp_path)
+    assert images.y is None
+    assert len(images) == 5
+    np.testing.assert_allclose(images.x, np.broadcast_to(GREY[0] / 255, images.x.shape), atol=1e-6)
+
+
+def test_folders_that_are_not_clear_are_refused(tmp_path: Path) -> None:
+    """Splits are named with the remedy; images beside class folders too."""
+    picture(tmp_path / "data" / "train" / "cat" / "0.png", GREY[0])
+    (tmp_path / "data" / "notes").mkdir()
+    with pytest.raises(InputError, match=r"class folders within train; name one of these: .*data/train"):
+        load_data(tmp_path / "data")
+    picture(tmp_path / "mixed" / "cat" / "0.png", GREY[0])
+    picture(tmp_path / "mixed" / "1.png", GREY[1])
+    with pytest.raises(InputError, match=r"holds 1 images beside 1 class folders, first 1\.png"):
+        load_data(tmp_path / "mixed")
