@@ -30,6 +30,9 @@ LEAST_SUCCESSES = {"fit": 16, "select": 4}
 LEAST_CLEAN = 50
 """Clean images in *fit* below which no detector is learned."""
 
+BETTER = 10
+"""So many times the clean scores that the rate needs on average make a threshold that is no longer cautious."""
+
 BATCH = 128
 """Images that the classifier decides on at a time."""
 
@@ -76,7 +79,6 @@ def prepare(classifier: Classifier, images: Images, settings: CalibrationSetting
     parts = splits.split(identities, settings.recipe.splits, settings.seed)
     _check_sizes(parts, images, settings)
     decided = decisions(classifier, images.pixels)
-    _check_classes(decided, classifier.num_classes)
     sanity.check(classifier, images, decided)
     attacked = _attacked(classifier, images, parts, settings)
     found = {split: successes(classifier, attacked[split], decided[parts[split]]) for split in ("fit", "select")}
@@ -143,11 +145,9 @@ def _distinct(images: Images) -> tuple[Images, splits.Identities]:
 
 def _check_sizes(parts: dict[str, Index], images: Images, settings: CalibrationSettings) -> None:
     """Refuse before the attacks, which take the time."""
-    shares = settings.recipe.splits
+    shares, clean = settings.recipe.splits, len(parts["calibrate"])
     try:
-        conformal.rank(
-            len(parts["calibrate"]), settings.fpr, guarantee=settings.guarantee, confidence=settings.confidence
-        )
+        place = conformal.rank(clean, settings.fpr, guarantee=settings.guarantee, confidence=settings.confidence)
     except TooFewSamplesError as error:
         total = math.ceil(error.needed / shares["calibrate"]) if shares["calibrate"] else error.needed
         raise TooFewSamplesError(
@@ -156,6 +156,14 @@ def _check_sizes(parts: dict[str, Index], images: Images, settings: CalibrationS
             needed=total,
             given=len(images),
         ) from None
+    if place == clean:
+        better = math.ceil(BETTER * conformal.needed_samples(settings.fpr, guarantee="marginal") / shares["calibrate"])
+        logger.warning(
+            "the threshold will be the largest of %d clean scores: few images make a cautious threshold, and attacks "
+            "must score above every clean image. About %d images in all would let it flag most of the %.3g %% that "
+            "you allow; guarantee = 'marginal' promises the rate on average only, and flags %.3g %% with these images",
+            clean, better, 100 * settings.fpr, 100 * _marginal(clean, settings.fpr),
+        )  # fmt: skip
     if len(parts["fit"]) < LEAST_CLEAN:
         raise TooFewSamplesError(
             f"{len(parts['fit'])} of {len(images)} images are left to learn from, at least {LEAST_CLEAN} are needed",
@@ -164,13 +172,9 @@ def _check_sizes(parts: dict[str, Index], images: Images, settings: CalibrationS
         )
 
 
-def _check_classes(decided: Index, num_classes: int) -> None:
-    if len(np.unique(decided)) < 2:
-        raise CalibrationError(
-            f"the classifier gives all {len(decided)} images the same label, {decided[0]}, of {num_classes}. "
-            "Calibration needs images of several classes; check the data, and that its pixels are scaled as the model "
-            "expects"
-        )
+def _marginal(clean: int, fpr: float) -> float:
+    """Share of these clean images that a threshold of the marginal guarantee flags."""
+    return 1 - conformal.rank(clean, fpr, guarantee="marginal") / clean
 
 
 def _attacked(

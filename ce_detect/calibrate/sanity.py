@@ -87,10 +87,11 @@ def check(classifier: Classifier, images: Images, decided: Index) -> None:
 
 def _check_one_label(decided: Index, classes: int) -> None:
     label, count = max(zip(*np.unique(decided, return_counts=True), strict=True), key=lambda found: found[1])
-    if classes > 2 and count > ONE_LABEL * len(decided):
+    if count > ONE_LABEL * len(decided):
         logger.warning(
-            "the classifier gives %.0f %% of the images the label %d, of %d; check that pixels are scaled as it "
-            "expects, and pass the labels y to have that checked", 100 * count / len(decided), label, classes,
+            "the classifier gives %.0f %% of the images the label %d, of %d. That is normal where other classes are "
+            "rare; else check that pixels are scaled as it expects, and pass the labels y to have that checked",
+            100 * count / len(decided), label, classes,
         )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def test_what_is_no_data_is_refused(tmp_path: Path) -> None:
     """An absent file, an empty folder, a table without images and one without rows."""
     with pytest.raises(UsageError, match="nothing that can be scanned"):
         opened(tmp_path / "nothing.npz")
-    with pytest.raises(InputError, match="holds no image, at any depth; read are .bmp"):
+    with pytest.raises(InputError, match=r"holds no image, at any depth; read are \.bmp"):
         opened(tmp_path)
     parquet.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "empty.parquet")
     with pytest.raises(InputError, match="without rows"):
