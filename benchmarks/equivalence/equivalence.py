@@ -78,7 +78,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("command", choices=["write", "check"])
     parser.add_argument("tree", type=Path, help="checkout whose code runs")
     parser.add_argument("folder", type=Path, help="where artifacts and scores are")
-    parser.add_argument("--networks", default="benchmarks/networks.py", help="the models' file in that checkout")
+    parser.add_argument(
+        "--networks", default="benchmarks/subjects/networks.py", help="the models' file in that checkout"
+    )
     return parser.parse_args()
 
 

@@ -19,10 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ce_detect.attacks.generation import AttackedSet
-from ce_detect.data import Images, Pixels, tensors
-from ce_detect.fitting import heads
-from ce_detect.fitting.heads import Table
+from benchmarks.face import AttackedSet, Classifier, Images, Pixels, Table, site_shapes, tensors
+from benchmarks.face import stacked as stacked_tables
 
 Floats = NDArray[np.floating[Any]]
 
@@ -32,10 +30,7 @@ Settings = MappingProxyType
 SMALL = 64
 """Longer side, in pixels, up to which an image is small."""
 
-SEED = 0
-"""Seed of everything that a peer draws."""
-
-TOGETHER = 128
+BATCH = 128
 """Images given to a peer at a time."""
 
 
@@ -116,10 +111,10 @@ class Peer(ABC):
     timed: ClassVar[int] = 32
     asks_classifier: ClassVar[bool] = True
 
-    classifier: Any
+    classifier: Classifier
     taught: Table
 
-    def fit(self, classifier: Any, clean: Images, attacked: Mapping[str, AttackedSet]) -> Self:
+    def fit(self, classifier: Classifier, clean: Images, attacked: Mapping[str, AttackedSet]) -> Self:
         """Learn from clean images and from successfully attacked twins of some, which clean-only peers leave alone.
 
         Args:
@@ -168,22 +163,22 @@ class Peer(ABC):
 
 def stacked(table: Table) -> tuple[Floats, NDArray[np.int64], Floats]:
     """Statistics, 0 or 1 for clean or attacked, and weights: half for clean, half shared evenly by the attacks."""
-    x, target, weights = heads.stacked(table)
+    x, target, weights = stacked_tables(table)
     return x, (target > 0).astype(np.int64), weights
 
 
-def batches(x: Pixels, classifier: Any) -> Iterable[Tensor]:
+def batches(x: Pixels, classifier: Classifier) -> Iterable[Tensor]:
     """Images a batch at a time, as tensors on the classifier's device."""
-    return tensors.batches(x, TOGETHER, classifier.device)
+    return tensors.batches(x, BATCH, classifier.device)
 
 
-def forward(classifier: Any, x: Pixels) -> Floats:
+def forward(classifier: Classifier, x: Pixels) -> Floats:
     """Logits ``(n, classes)`` of many images."""
     with torch.inference_mode():
         return np.concatenate([classifier.logits(batch).cpu().numpy() for batch in batches(x, classifier)])
 
 
-def labels(classifier: Any, images: Images) -> NDArray[np.int64]:
+def labels(classifier: Classifier, images: Images) -> NDArray[np.int64]:
     """The images' labels, or the classifier's own where there are none."""
     return forward(classifier, images.pixels).argmax(1) if images.y is None else images.y
 
@@ -195,10 +190,8 @@ def pooled(latent: Tensor) -> Tensor:
     return latent.mean(1) if latent.ndim == 3 else latent
 
 
-def last_map(classifier: Any) -> str:
+def last_map(classifier: Classifier) -> str:
     """The last site that is a feature map."""
-    from ce_detect.classifiers.base import site_shapes
-
     return [site for site, shape in site_shapes(classifier).items() if len(shape) == 3][-1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError, ModelError
 from ce_detect.core.extras import needed_for
 
@@ -120,7 +121,7 @@ class CausalEffectDetector(EvasionDetector):  # type: ignore[misc]
         return np.asarray(y.argmax(1))
 
 
-def _detected(classifier: Any) -> DetectedModel:
+def _detected(classifier: Classifier) -> DetectedModel:
     if not isinstance(classifier, PyTorchClassifier):
         raise ModelError(
             f"got {type(classifier).__name__}, expected a DetectedModel or ART's PyTorchClassifier; "

@@ -25,7 +25,7 @@ with needed_for("The scikit-learn detectors"):
     from ce_detect.calibrate.settings import CalibrationSettings
     from ce_detect.core.types import HeadKind
     from ce_detect.features.signature import Signature
-    from ce_detect.fitting import heads
+    from ce_detect.fitting import feature_tables, heads
     from ce_detect.guard.detected_model import DetectedModel
     from ce_detect.heads.base import Head
     from ce_detect.verdict import conformal
@@ -59,7 +59,7 @@ class _Detector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 class SignatureDetector(_Detector):
     """The head of a detector over a matrix of signatures, with a conformal threshold.
 
-    >>> signatures = heads.features(guard.gate.signature, x_clean)   # doctest: +SKIP
+    >>> signatures = feature_tables.features(guard.gate.signature, x_clean)   # doctest: +SKIP
     >>> detector = SignatureDetector(fpr=0.05).fit(signatures)       # doctest: +SKIP
     >>> detector.predict(more_signatures)                            # doctest: +SKIP
 
@@ -122,7 +122,7 @@ class SignatureDetector(_Detector):
         clean = np.random.default_rng(self.random_state).permutation(X[~attacked])
         held_out, learned = np.split(clean, [round(self.held_out * len(clean))])
         _check_sizes(self, len(held_out), len(learned))
-        self.head_ = self._learned(learned, X[attacked]).double()
+        self.head_ = self._fitted(learned, X[attacked]).double()
         self.offset_ = -conformal.threshold(
             -self._normality(held_out), self.fpr, guarantee=self.guarantee, confidence=self.confidence
         )
@@ -133,9 +133,11 @@ class SignatureDetector(_Detector):
         check_is_fitted(self)
         return self._normality(validate_data(self, X, dtype=np.float32, reset=False))
 
-    def _learned(self, clean: NDArray[np.float32], attacked: NDArray[np.float32]) -> Head:
+    def _fitted(self, clean: NDArray[np.float32], attacked: NDArray[np.float32]) -> Head:
         made: Any = _OneGroup(clean.shape[1]) if self.signature is None else self.signature
-        fit, select = (heads.Table(clean[part], {"attacked": attacked[part]}) for part in (slice(None), slice(0)))
+        fit, select = (
+            feature_tables.Table(clean[part], {"attacked": attacked[part]}) for part in (slice(None), slice(0))
+        )
         return heads.fitted(made, fit, select, kind=self.head, seed=self.random_state)
 
     def _normality(self, signatures: NDArray[np.float32]) -> Scores:

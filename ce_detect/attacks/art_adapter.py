@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from art.attacks import evasion
-from numpy.typing import NDArray
 
-from ce_detect.attacks import art_patches
 from ce_detect.attacks.art_estimator import Estimator
-from ce_detect.attacks.attack import LENGTHS, length
+from ce_detect.attacks.art_patches import PATCHED
+from ce_detect.attacks.attack import LENGTHS, Attack, length
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
-from ce_detect.core.types import Floats
-
-if TYPE_CHECKING:
-    from ce_detect.attacks.attack import Attack
+from ce_detect.core.types import Floats, Index
 
 
 def run(attack: Attack, classifier: Classifier, x: Floats, *, batch_size: int) -> Floats:
-    """Attack images; see `Attack.run`."""
+    """Attack images; see `ce_detect.attacks.run.run`."""
     info = attack.info
     low, high = classifier.bounds
     offset, width = (low, high - low) if info.unit else (0.0, 1.0)
-    estimator = Estimator(classifier, access=info.access, unit=info.unit, outputs=info.outputs)
+    estimator = Estimator(classifier, access=info.access, unit=info.unit)
     built = build(attack, estimator, width=1.0 if info.unit else high - low, batch_size=batch_size)
     given = ((x - np.float32(offset)) / np.float32(width)).astype(np.float32) if info.unit else x
     target = _target(attack)
@@ -38,12 +34,12 @@ def run(attack: Attack, classifier: Classifier, x: Floats, *, batch_size: int) -
     return np.clip(np.asarray(attacked, dtype=np.float32), low, high)
 
 
-def build(attack: Attack, estimator: Any, *, width: float, batch_size: int) -> Any:
+def build(attack: Attack, estimator: Estimator, *, width: float, batch_size: int) -> Any:
     """Make the ART attack.
 
     Args:
         attack: what to make.
-        estimator: an ART classifier.
+        estimator: the classifier, as ART sees it.
         width: pixel range of the estimator, largest minus smallest valid value.
         batch_size: images attacked at a time.
 
@@ -63,7 +59,7 @@ def build(attack: Attack, estimator: Any, *, width: float, batch_size: int) -> A
         settings[key] = length(attack.kind, key, settings[key]) * width
     if "nb_grads" in settings:
         settings["nb_grads"] = min(int(settings["nb_grads"]), estimator.nb_classes)
-    art = getattr(art_patches, info.art, None) or getattr(evasion, info.art)
+    art: Any = PATCHED.get(info.art) or getattr(evasion, info.art)
     common = {"batch_size": batch_size, "targeted": target is not None, "verbose": False}
     taken = {name for base in art.__mro__ for name in inspect.signature(base.__init__).parameters}
     settings |= {key: value for key, value in common.items() if key in taken}
@@ -91,7 +87,7 @@ def _aimed(target: str | int, built: Any, x: Floats, logits: Floats) -> Floats:
     return np.where(there[:, None, None, None], x, attacked)
 
 
-def _targets(target: str | int, logits: Floats) -> NDArray[np.int64]:
+def _targets(target: str | int, logits: Floats) -> Index:
     """Target classes by number or by rule, ``(n,)``."""
     count, classes = logits.shape
     if isinstance(target, int):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +12,14 @@ from torch import nn
 
 from ce_detect.attacks.registry import Access
 from ce_detect.classifiers.base import Classifier
+from ce_detect.core.types import Index
 
 _LEAST_BATCH = 64
 """Images predicted together at least: some attacks ask for one at a time."""
 
 
 class Estimator(PyTorchClassifier):  # type: ignore[misc]
-    """ART's PyTorch classifier, mended where ART 1.20.1 breaks or crawls.
+    """ART's PyTorch classifier, patched where ART 1.20.1 breaks or crawls.
 
     - Everything is cast to float32 at the door: under NumPy 2, HopSkipJump and Boundary pass float64.
     - ``class_gradient`` takes one backward pass for one label an image; ART takes one for each distinct label, which
@@ -30,19 +31,11 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
         classifier: what is attacked.
         access: what the attacker sees.
         unit: map pixels from [0, 1] to the bounds of the classifier.
-        outputs: logits, or probabilities (in double precision, where a confident softmax keeps its gradient).
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        *,
-        access: Access = "white-box",
-        unit: bool = False,
-        outputs: Literal["logits", "probabilities"] = "logits",
-    ) -> None:
+    def __init__(self, classifier: Classifier, *, access: Access = "white-box", unit: bool = False) -> None:
         super().__init__(
-            model=_Seen(classifier, access, unit, outputs),
+            model=_Seen(classifier, access, unit),
             loss=nn.CrossEntropyLoss(),
             input_shape=classifier.input_shape,
             nb_classes=classifier.num_classes,
@@ -57,10 +50,14 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
     def predict(
         self, x: NDArray[Any], batch_size: int = 128, training_mode: bool = False, **_: Any
     ) -> NDArray[np.float32]:
-        """Return outputs ``(batch, classes)``, without gradients."""
+        """Return logits ``(batch, classes)``, or decisions as 0 and 1, without gradients."""
         with torch.no_grad():
             outputs = [self._model(batch)[-1] for batch in self._tensor(x).split(max(batch_size, _LEAST_BATCH))]
         return np.asarray(torch.cat(outputs).cpu().numpy(), dtype=np.float32)
+
+    def labels(self, x: NDArray[Any]) -> Index:
+        """Return decisions ``(batch,)``."""
+        return np.asarray(self.predict(x).argmax(1))
 
     def class_gradient(
         self, x: NDArray[Any], label: Any = None, training_mode: bool = False, **_: Any
@@ -91,11 +88,9 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
 class _Seen(nn.Module):
     """What the attacker sees of a classifier."""
 
-    def __init__(
-        self, classifier: Classifier, access: Access, unit: bool, outputs: Literal["logits", "probabilities"]
-    ) -> None:
+    def __init__(self, classifier: Classifier, access: Access, unit: bool) -> None:
         super().__init__()
-        self.classifier, self.access, self.outputs = classifier, access, outputs
+        self.classifier, self.access = classifier, access
         low, high = classifier.bounds if unit else (0.0, 1.0)
         self.offset, self.width = low, high - low
 
@@ -104,13 +99,9 @@ class _Seen(nn.Module):
         if (self.offset, self.width) != (0.0, 1.0):
             x = x * self.width + self.offset
         if self.access == "white-box":
-            return self._outputs(x)
+            return self.classifier.logits(x)
         with torch.no_grad():
-            outputs = self._outputs(x)
+            logits = self.classifier.logits(x)
         if self.access == "decisions":
-            return nn.functional.one_hot(outputs.argmax(1), outputs.shape[1]).float()
-        return outputs
-
-    def _outputs(self, x: torch.Tensor) -> torch.Tensor:
-        logits = self.classifier.logits(x)
-        return logits.double().softmax(1) if self.outputs == "probabilities" else logits
+            return nn.functional.one_hot(logits.argmax(1), logits.shape[1]).float()
+        return logits

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ce_detect.attacks import custom as functions
 from ce_detect.attacks.registry import ATTACKS, CUSTOM, AttackInfo
-from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Setting
 
@@ -94,7 +89,7 @@ class Attack:
         kind = function if isinstance(function, str) else functions.place(function)
         found = functions.load(function) if isinstance(function, str) else function
         functions.check_settings(kind, settings)
-        identity = {"source": functions.digest(found, kind)} if version is None else {"version": version}
+        identity = {"source": functions.source_digest(found, kind)} if version is None else {"version": version}
         described = tuple(sorted({**settings, **identity}.items()))
         return cls(kind, described, name or kind.rpartition(":")[2].rpartition(".")[2], found)
 
@@ -124,44 +119,6 @@ class Attack:
         if self.function is not None:
             settings.pop("source", None)
         return {"kind": self.kind, "name": self.name, **settings}
-
-    def run(self, classifier: Classifier, x: NDArray[np.float32], *, batch_size: int) -> NDArray[np.float32]:
-        """Attack images, away from the labels that the classifier gives them.
-
-        ART and functions draw from the global generators of Python, NumPy and torch; seed them for a repeatable result.
-
-        Args:
-            classifier: the classifier under attack.
-            x: ``(n, channels, height, width)`` float32, within the bounds.
-            batch_size: images attacked at a time.
-
-        Returns:
-            Attacked images of the same shape, within the bounds.
-
-        Raises:
-            CalibrationError: too few classes, settings that ART refuses, or a function that fails or returns something
-                else than images.
-        """
-        with _as_it_was(classifier):
-            if self.function is not None:
-                settings = {key: value for key, value in self.settings if key not in functions.IDENTITY}
-                return functions.run(self.function, self.name, settings, classifier, x)
-            from ce_detect.attacks import art_adapter
-
-            return art_adapter.run(self, classifier, x, batch_size=batch_size)
-
-
-@contextlib.contextmanager
-def _as_it_was(classifier: Classifier) -> Iterator[None]:
-    """Undo what attacks do to the weights, which the user's model shares: they stop or leave gradients there."""
-    parameters = list(getattr(classifier, "parameters", tuple)())  # of a module; torch is not imported to ask
-    before = [(parameter.requires_grad, parameter.grad) for parameter in parameters]
-    try:
-        yield
-    finally:
-        for parameter, (trainable, gradient) in zip(parameters, before, strict=True):
-            parameter.requires_grad_(trainable)
-            parameter.grad = gradient
 
 
 def _unpickled(

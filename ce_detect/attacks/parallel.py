@@ -1,4 +1,4 @@
-"""Work spread over processes of this machine, or over the machines of a joblib backend such as dask or ray."""
+"""Work for several processes of this machine, or for the machines of a joblib backend such as dask or ray."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ce_detect.classifiers.base import Classifier
@@ -20,10 +19,11 @@ from ce_detect.classifiers.interface import ModuleClassifier
 WORTH_A_POOL = 60_000.0
 """Forward passes below which starting worker processes costs more time than it saves."""
 
-_ROUND = 2  # calls a worker gets in a round, where work goes out in rounds
+_CALLS_A_ROUND = 2
+"""Calls that a worker gets at a time, where a backend gives nothing back before all is done."""
 
 
-def workers(classifier: Classifier, work: float, jobs: int | None) -> int:
+def worker_count(classifier: Classifier, work: float, jobs: int | None) -> int:
     """How many workers to use.
 
     Args:
@@ -37,7 +37,7 @@ def workers(classifier: Classifier, work: float, jobs: int | None) -> int:
         return 1
     if (configured := _configured()) is not None:
         return configured
-    on_cpu = getattr(classifier, "device", torch.device("cpu")).type == "cpu"
+    on_cpu = classifier.device.type == "cpu"
     return (os.cpu_count() or 1) if on_cpu and work > WORTH_A_POOL else 1
 
 
@@ -50,7 +50,7 @@ def _configured() -> int | None:
     return named
 
 
-def shippable(classifier: Classifier) -> NDArray[np.uint8] | None:
+def pack(classifier: Classifier) -> NDArray[np.uint8] | None:
     """The classifier for other processes, as an array, which joblib sends once and not with every call.
 
     None for a hooked one, whose code they may not be able to import.
@@ -59,8 +59,8 @@ def shippable(classifier: Classifier) -> NDArray[np.uint8] | None:
     return np.frombuffer(pickle.dumps(classifier), np.uint8) if portable else None
 
 
-def spread(
-    function: Callable[..., Any], shipped: NDArray[np.uint8], calls: Iterable[tuple[int, tuple[Any, ...]]], count: int
+def run_in_workers(
+    function: Callable[..., Any], packed: NDArray[np.uint8], calls: Iterable[tuple[int, tuple[Any, ...]]], count: int
 ) -> Iterator[tuple[int, Any]]:
     """Call ``function(classifier, *arguments)`` on the workers, and yield number and result of each call as it ends.
 
@@ -68,20 +68,20 @@ def spread(
 
     Args:
         function: importable on the workers.
-        shipped: what `shippable` returned.
+        packed: the classifier, see `pack`.
         calls: numbers and arguments.
         count: workers; −1 for all that there are.
     """
     from joblib import Parallel, delayed, effective_n_jobs
     from joblib.parallel import get_active_backend
 
-    name = hashlib.sha256(shipped.data).hexdigest()
-    work = (delayed(_called)(function, shipped, name, number, arguments) for number, arguments in calls)
+    name = hashlib.sha256(packed.data).hexdigest()
+    work = (delayed(_call)(function, packed, name, number, arguments) for number, arguments in calls)
     if get_active_backend()[0].supports_return_generator:
         yield from Parallel(count, return_as="generator_unordered", pre_dispatch="1 * n_jobs", batch_size=1)(work)
         return
-    with Parallel(count, batch_size=1) as pool:  # ray gives nothing back before all is done: a little at a time
-        while some := list(islice(work, _ROUND * effective_n_jobs(count))):
+    with Parallel(count, batch_size=1) as pool:  # ray is such a backend
+        while some := list(islice(work, _CALLS_A_ROUND * effective_n_jobs(count))):
             yield from pool(some)
 
 
@@ -89,12 +89,12 @@ _alone = threading.Lock()  # attacks draw from global generators, and the worker
 _received: dict[str, Classifier] = {}
 
 
-def _called(
-    function: Callable[..., Any], shipped: NDArray[np.uint8], name: str, number: int, arguments: tuple[Any, ...]
+def _call(
+    function: Callable[..., Any], packed: NDArray[np.uint8], name: str, number: int, arguments: tuple[Any, ...]
 ) -> tuple[int, Any]:
     """Make a call in a worker process, one at a time, unpacking the classifier once."""
     with _alone:
         if name not in _received:
             _received.clear()
-            _received[name] = pickle.loads(shipped.data)
+            _received[name] = pickle.loads(packed.data)
         return number, function(_received[name], *arguments)

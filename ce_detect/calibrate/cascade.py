@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from ce_detect.calibrate.cost.pytorch import SERVED, Meter
-from ce_detect.calibrate.dataset import CalibrationData, decisions, successes
-from ce_detect.calibrate.search.candidates import Item
+from ce_detect.calibrate.cost.pytorch import ONNXRUNTIME_ALLOWANCE, Meter
+from ce_detect.calibrate.dataset import CalibrationData, successes
+from ce_detect.calibrate.items import Item
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.data import Pixels, tensors
 from ce_detect.detector.cascade import First, cascaded
@@ -19,7 +21,7 @@ from ce_detect.heads.cascade import CLEARED
 logger = logging.getLogger("ce_detect")
 
 
-def check_empty(classifier: Any) -> None:
+def check_empty_batch(classifier: Classifier) -> None:
     """Refuse black boxes that cannot run a batch of none: the graph of a cascade does where all inputs are cleared."""
     if classifier.differentiable:
         return
@@ -42,7 +44,7 @@ def cleared(gate: GateModule, x: Pixels) -> float:
 
 
 def measured(
-    gate: GateModule, data: CalibrationData, timed: dict[str, Any], others: Meter, items: tuple[Item, ...]
+    gate: GateModule, data: CalibrationData, timed: Mapping[str, Any], meter: Meter, items: tuple[Item, ...]
 ) -> dict[str, Any]:
     """Costs for the share of clean images that a cascade really clears, and what it clears and costs beside.
 
@@ -50,34 +52,37 @@ def measured(
         gate: what was made, with a cascade.
         data: shares are taken on its *calibrate* split, which neither heads nor level come from.
         timed: costs with `CLEARED` of the images cleared.
-        others: measures where none is.
+        meter: what measured them.
         items: what the gate is made of.
     """
-    classifier = gate.signature.classifier
-    clean, whole = cleared(gate, data.clean("calibrate")), others.gate(items)
-
-    def mixed(cost: float, whole: float) -> float:
-        return round(whole - (whole - cost) * clean / CLEARED, 3)
-
-    served = {str(batch): ratio for batch, ratio in others.served(items).items()} if timed["served_cost"] else {}
-    found = successes(classifier, data.tested, decisions(classifier, data.clean("test")))
+    others, clean = meter.clearing(0.0), cleared(gate, data.clean("calibrate"))
+    cost = others.pytorch(items)
+    by_batch = {str(batch): ratio for batch, ratio in others.onnxruntime(items).items()} if timed["served_cost"] else {}
+    found = successes(gate.signature.classifier, data.tested, data.decided[data.parts["test"]])
     return {
-        "cost": mixed(timed["cost"], whole),
-        "served_cost": {batch: mixed(timed["served_cost"][batch], ratio) for batch, ratio in served.items()},
+        "cost": _on_average(timed["cost"], cost, clean),
+        "served_cost": {
+            batch: _on_average(timed["served_cost"][batch], ratio, clean) for batch, ratio in by_batch.items()
+        },
         "cascade": {
             "cleared": round(clean, 4),
             "cleared_attacked": {name: round(cleared(gate, x.pixels), 4) for name, x in found.items() if len(x)},
-            "cost_of_others": whole,
-            "served_cost_of_others": served,
+            "cost_of_others": cost,
+            "served_cost_of_others": by_batch,
         },
     }
 
 
-def check_budget(figures: dict[str, Any], meter: Meter, budget: float) -> None:
+def _on_average(timed: float, others: float, clean: float) -> float:
+    """Cost with a share of inputs cleared, from that with `CLEARED` of them cleared and that with none."""
+    return round(others - (others - timed) * clean / CLEARED, 3)
+
+
+def check_budget(figures: Mapping[str, Any], meter: Meter, budget: float) -> None:
     """Warn where a cascade clears so few inputs that it does not keep the budget."""
     tight = meter.tight(budget) if figures["served_cost"] else {}
-    served = {batch: ratio for batch, ratio in figures["served_cost"].items() if int(batch) not in tight}
-    worst = max([figures["cost"], *(ratio / SERVED for ratio in served.values())])
+    by_batch = {batch: ratio for batch, ratio in figures["served_cost"].items() if int(batch) not in tight}
+    worst = max([figures["cost"], *(ratio / ONNXRUNTIME_ALLOWANCE for ratio in by_batch.values())])
     if worst > budget:
         logger.warning(
             "the free statistics clear %.0f %% of clean images, so the gate costs %.2f on average over them, more than "

@@ -6,29 +6,32 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ce_detect.attacks.generation import AttackedSet, attack_all
 from ce_detect.calibrate import sanity
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError, TooFewSamplesError
+from ce_detect.core.types import Index
 from ce_detect.data import Images, Mapped, Pixels, rows, splits, tensors, validation
 from ce_detect.data.corruptions import mixture
-from ce_detect.fitting import heads
+from ce_detect.fitting import feature_tables
 from ce_detect.verdict import conformal
 
 logger = logging.getLogger("ce_detect")
 
-MIN_FIT, MIN_SELECT = 16, 4
-"""Successes in the *fit* and the *select* split below which an attack teaches nothing."""
+LEAST_SUCCESSES = {"fit": 16, "select": 4}
+"""Successes in a split below which an attack teaches nothing."""
 
-MIN_CLEAN = 50
+LEAST_CLEAN = 50
 """Clean images in *fit* below which no detector is learned."""
+
+BATCH = 128
+"""Images that the classifier decides on at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +40,30 @@ class CalibrationData:
 
     Attributes:
         images: all of them, each once.
-        known: their identities, see `ce_detect.data.splits.identities`.
+        identities: of each, see `ce_detect.data.splits.identities`.
+        decided: labels ``(n,)`` that the classifier gives them.
         parts: positions by split.
         sets: the splits ``"fit"`` and ``"select"`` with the successes of the attacks that teach something.
         tested: attempts on the split ``"test"`` by name of the attack.
     """
 
     images: Images
-    known: splits.Identities
-    parts: dict[str, NDArray[np.int64]]
-    sets: dict[str, heads.Sets]
+    identities: splits.Identities
+    decided: Index
+    parts: dict[str, Index]
+    sets: dict[str, feature_tables.Sets]
     tested: dict[str, AttackedSet]
 
     def clean(self, split: str) -> Pixels:
         """Clean images of a split."""
         return rows(self.images.pixels, self.parts[split])
 
+    def labels(self, split: str) -> Index | None:
+        """True classes of the images of a split; None where they are not known."""
+        return None if self.images.y is None else self.images.y[self.parts[split]]
 
-def gathered(classifier: Any, images: Images, request: CalibrationSettings) -> CalibrationData:
+
+def prepare(classifier: Classifier, images: Images, settings: CalibrationSettings) -> CalibrationData:
     """Split the images by identity, attack them, and keep what teaches something.
 
     Raises:
@@ -63,118 +72,141 @@ def gathered(classifier: Any, images: Images, request: CalibrationSettings) -> C
         CalibrationError: data or attacks from which nothing can be learned.
     """
     validation.check_all(images.pixels, input_shape=classifier.input_shape, bounds=classifier.bounds)
-    known = splits.identities(images.pixels)
-    first = splits.first_of_each(known)
-    if len(first) < len(images):
-        images, known = images.subset(first), known[first]
-    recipe = request.recipe
-    parts = splits.split(known, recipe.splits, request.seed)
-    _check_sizes(parts, images, request)
-    labels = decisions(classifier, images.pixels)
-    _check_classes(labels, classifier.num_classes)
-    sanity.check(classifier, images, labels)
-    attacked = _attacked(classifier, images, parts, request)
-    learning = {name: successes(classifier, attacked[name], labels[parts[name]]) for name in ("fit", "select")}
-    attacks = _teaching(recipe, learning)
+    images, identities = _distinct(images)
+    parts = splits.split(identities, settings.recipe.splits, settings.seed)
+    _check_sizes(parts, images, settings)
+    decided = decisions(classifier, images.pixels)
+    _check_classes(decided, classifier.num_classes)
+    sanity.check(classifier, images, decided)
+    attacked = _attacked(classifier, images, parts, settings)
+    found = {split: successes(classifier, attacked[split], decided[parts[split]]) for split in ("fit", "select")}
+    attacks = _teaching(settings.recipe, found)
     sets = {
-        name: heads.Sets(
-            rows(images.pixels, parts[name]),
-            {attack: learning[name][attack] for attack in attacks},
-            corrupted(classifier, rows(images.pixels, parts[name]), request, share=1.0),
+        split: feature_tables.Sets(
+            rows(images.pixels, parts[split]),
+            {attack: found[split][attack] for attack in attacks},
+            corrupted(classifier, rows(images.pixels, parts[split]), settings, share=1.0),
         )
-        for name in ("fit", "select")
+        for split in found
     }
-    return CalibrationData(images, known, parts, sets, attacked["test"])
+    return CalibrationData(images, identities, decided, parts, sets, attacked["test"])
 
 
-def _check_sizes(parts: dict[str, NDArray[np.int64]], images: Images, request: CalibrationSettings) -> None:
-    """Refuse before the attacks, which take the time."""
-    try:
-        conformal.rank(len(parts["calibrate"]), request.fpr, guarantee=request.guarantee, confidence=request.confidence)
-    except TooFewSamplesError as error:
-        share = request.recipe.splits["calibrate"]
-        total = math.ceil(error.needed / share) if share else error.needed
-        raise TooFewSamplesError(
-            f"{error}. Of the {len(images)} images given, the recipe keeps {share:.0%} for the "
-            f"threshold: {total} distinct "
-            "images in all would do",
-            needed=total,
-            given=len(images),
-        ) from None
-    if len(parts["fit"]) < MIN_CLEAN:
-        raise TooFewSamplesError(
-            f"{len(parts['fit'])} of {len(images)} images are left to learn from, at least {MIN_CLEAN} are needed",
-            needed=math.ceil(MIN_CLEAN / request.recipe.splits["fit"]),
-            given=len(images),
-        )
-
-
-def decisions(classifier: Any, x: Pixels) -> NDArray[np.int64]:
+def decisions(classifier: Classifier, x: Pixels) -> Index:
     """Labels ``(n,)`` that the classifier gives images."""
     labels, done = np.empty(len(x), np.int64), 0  # many small arrays would scatter over the memory that batches need
     with torch.inference_mode():
-        for batch in tensors.batches(x, 128, classifier.device):
+        for batch in tensors.batches(x, BATCH, classifier.device):
             labels[done : done + len(batch)] = classifier.logits(batch).argmax(1).cpu().numpy()
             done += len(batch)
     return labels
 
 
-def _check_classes(labels: NDArray[np.int64], num_classes: int) -> None:
-    if len(np.unique(labels)) < 2:
-        raise CalibrationError(
-            f"the classifier gives all {len(labels)} images the same label, {labels[0]}, of "
-            f"{num_classes}. Calibration needs "
-            "images of several classes; check the data, and that its pixels are scaled as the model expects"
-        )
+def successes(classifier: Classifier, attacked: dict[str, AttackedSet], labels: Index) -> dict[str, AttackedSet]:
+    """Keep what changed the classifier's decision.
 
-
-def _attacked(
-    classifier: Any, images: Images, parts: dict[str, NDArray[np.int64]], request: CalibrationSettings
-) -> dict[str, dict[str, AttackedSet]]:
-    """Attack the splits that need it; each gets its share of the attack time."""
-    sizes = {name: len(parts[name]) for name in ("fit", "select", "test")}
-    attacked = {}
-    for name, size in sizes.items():
-        seconds = None if request.attack_seconds is None else request.attack_seconds * size / sum(sizes.values())
-        clean = rows(images.pixels, parts[name])
-        attacked[name] = {} if not size else attack_all(
-            classifier, clean, request.recipe.attacks, seed=request.seed, cache=request.cache,
-            jobs=request.jobs, seconds=seconds, progress=request.progress,
-        )  # fmt: skip
-    return attacked
-
-
-def successes(classifier: Any, attacked: dict[str, AttackedSet], labels: NDArray[np.int64]) -> dict[str, AttackedSet]:
-    """Keep what changed the classifier's decision."""
+    Args:
+        classifier: what was attacked.
+        attacked: attacked images by name of the attack.
+        labels: its decisions ``(n,)`` on the clean images.
+    """
     return {
         name: twins.subset(decisions(classifier, twins.pixels) != labels[twins.index])
         for name, twins in attacked.items()
     }
 
 
-def _teaching(recipe: Recipe, learning: dict[str, dict[str, AttackedSet]]) -> tuple[str, ...]:
-    """Names of the attacks that succeed often enough to be learned from, in each of *fit* and *select*."""
-    counts = {
-        attack.name: tuple(len(part[attack.name]) if attack.name in part else 0 for part in learning.values())
-        for attack in recipe.attacks
-    }
-    enough = tuple(name for name, (fit, select) in counts.items() if fit >= MIN_FIT and select >= MIN_SELECT)
-    for name in sorted(set(counts) - set(enough)):
-        logger.warning("attack %s succeeded only %d times; nothing is learned from it", name, sum(counts[name]))
-    if recipe.attacks and not enough:
-        listed = ", ".join(f"{name}: {fit} and {select}" for name, (fit, select) in counts.items())
-        raise CalibrationError(
-            f"no attack succeeded at least {MIN_FIT} times in the fit split and {MIN_SELECT} times in the select split "
-            f"({listed}). Raise their strength in the recipe, allow more attack time, give more images, or use the "
-            "recipe 'clean-only'"
-        )
-    return enough
+def corrupted(classifier: Classifier, clean: Pixels, settings: CalibrationSettings, *, share: float) -> Pixels | None:
+    """Clean images in the variants that the recipe counts as clean; None where it has none.
 
-
-def corrupted(classifier: Any, clean: Pixels, request: CalibrationSettings, *, share: float) -> Pixels | None:
-    """Clean images in the variants that the recipe counts as clean; None where it has none."""
-    recipe = request.recipe
+    Args:
+        classifier: its bounds are kept.
+        clean: images ``(n, channels, height, width)``.
+        settings: with the recipe, and the seed that says which image gets which corruption.
+        share: of the images that are changed.
+    """
+    recipe = settings.recipe
     if not recipe.corruptions or not len(clean):
         return None
-    variant = partial(mixture, corruptions=recipe.corruptions, share=share, bounds=classifier.bounds, seed=request.seed)
+    variant = partial(
+        mixture, corruptions=recipe.corruptions, share=share, bounds=classifier.bounds, seed=settings.seed
+    )
     return Mapped(clean, variant)
+
+
+def _distinct(images: Images) -> tuple[Images, splits.Identities]:
+    """Each image once, and the identities of those that are left."""
+    identities = splits.identities(images.pixels)
+    first = splits.first_of_each(identities)
+    return (images.subset(first), identities[first]) if len(first) < len(images) else (images, identities)
+
+
+def _check_sizes(parts: dict[str, Index], images: Images, settings: CalibrationSettings) -> None:
+    """Refuse before the attacks, which take the time."""
+    shares = settings.recipe.splits
+    try:
+        conformal.rank(
+            len(parts["calibrate"]), settings.fpr, guarantee=settings.guarantee, confidence=settings.confidence
+        )
+    except TooFewSamplesError as error:
+        total = math.ceil(error.needed / shares["calibrate"]) if shares["calibrate"] else error.needed
+        raise TooFewSamplesError(
+            f"{error}. Of the {len(images)} images given, the recipe keeps {shares['calibrate']:.0%} for the "
+            f"threshold: {total} distinct images in all would do",
+            needed=total,
+            given=len(images),
+        ) from None
+    if len(parts["fit"]) < LEAST_CLEAN:
+        raise TooFewSamplesError(
+            f"{len(parts['fit'])} of {len(images)} images are left to learn from, at least {LEAST_CLEAN} are needed",
+            needed=math.ceil(LEAST_CLEAN / shares["fit"]),
+            given=len(images),
+        )
+
+
+def _check_classes(decided: Index, num_classes: int) -> None:
+    if len(np.unique(decided)) < 2:
+        raise CalibrationError(
+            f"the classifier gives all {len(decided)} images the same label, {decided[0]}, of {num_classes}. "
+            "Calibration needs images of several classes; check the data, and that its pixels are scaled as the model "
+            "expects"
+        )
+
+
+def _attacked(
+    classifier: Classifier, images: Images, parts: dict[str, Index], settings: CalibrationSettings
+) -> dict[str, dict[str, AttackedSet]]:
+    """Attack the splits that need it; each gets its share of the attack time."""
+    sizes = {split: len(parts[split]) for split in ("fit", "select", "test")}
+    attacked = {}
+    for split, size in sizes.items():
+        seconds = None if settings.attack_seconds is None else settings.attack_seconds * size / sum(sizes.values())
+        clean = rows(images.pixels, parts[split])
+        attacked[split] = {} if not size else attack_all(
+            classifier, clean, settings.recipe.attacks, seed=settings.seed, cache=settings.cache,
+            jobs=settings.jobs, seconds=seconds, progress=settings.progress,
+        )  # fmt: skip
+    return attacked
+
+
+def _teaching(recipe: Recipe, found: dict[str, dict[str, AttackedSet]]) -> tuple[str, ...]:
+    """Names of the attacks that succeed often enough to be learned from, in each of *fit* and *select*."""
+    counts = {
+        attack.name: {split: len(part[attack.name]) if attack.name in part else 0 for split, part in found.items()}
+        for attack in recipe.attacks
+    }
+    enough = tuple(
+        name for name, count in counts.items() if all(count[split] >= LEAST_SUCCESSES[split] for split in count)
+    )
+    for name in sorted(set(counts) - set(enough)):
+        logger.warning(
+            "attack %s succeeded only %d times; nothing is learned from it", name, sum(counts[name].values())
+        )
+    if recipe.attacks and not enough:
+        listed = ", ".join(f"{name}: {count['fit']} and {count['select']}" for name, count in counts.items())
+        raise CalibrationError(
+            f"no attack succeeded at least {LEAST_SUCCESSES['fit']} times in the fit split and "
+            f"{LEAST_SUCCESSES['select']} times in the select split ({listed}). Raise their strength in the recipe, "
+            "allow more attack time, give more images, or use the recipe 'clean-only'"
+        )
+    return enough

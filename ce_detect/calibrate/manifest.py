@@ -18,7 +18,7 @@ from ce_detect.artifacts.manifest import (
 )
 from ce_detect.calibrate.dataset import CalibrationData
 from ce_detect.calibrate.recipe import Recipe
-from ce_detect.calibrate.search.search import Chosen
+from ce_detect.calibrate.search.ledger import Chosen
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.version import VERSION

@@ -5,16 +5,14 @@ They are not in the artifact, which may leave the machine that holds the data; t
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
 from ce_detect.detector.gate import GateModule
-from ce_detect.storage import atomic
+from ce_detect.storage.cache import Cache, digest
 from ce_detect.storage.folders import cache_folder
 
 logger = logging.getLogger("ce_detect")
@@ -25,31 +23,27 @@ MOST_BYTES = 16_000_000
 
 def keep(gate: GateModule, sample: NDArray[np.float32], folder: Path) -> None:
     """Keep a sample ``(n, channels, height, width)`` of the images that a gate was calibrated on, if there is room."""
-    path = _path(gate, folder)
+    cache = _cache(folder)
     every = max(1, -(-sample.nbytes // MOST_BYTES))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, save({"x": np.ascontiguousarray(sample[::every])}))
+        cache.write(_key(gate), {"x": sample[::every]})
     except OSError as error:  # a calibration is not lost for this
-        logger.warning("no sample of the calibration was kept in %s (%s); name --data to export", path.parent, error)
+        logger.warning("no sample of the calibration was kept in %s (%s); name --data to export", cache.folder, error)
 
 
 def kept(gate: GateModule) -> NDArray[np.float32] | None:
     """The sample that was kept on this machine for a gate, or None."""
-    path = _path(gate, cache_folder())
-    if not path.is_file():
-        return None
-    try:
-        found: NDArray[np.float32] = load(path.read_bytes())["x"]
-    except Exception as error:  # noqa: BLE001  safetensors raises a bare Exception subclass
-        logger.warning("the sample of the calibration in %s cannot be read (%s)", path, error)
-        return None
-    fits = found.ndim == 4 and found.shape[1:] == tuple(gate.signature.classifier.input_shape)
-    return found if fits else None
+    found = _cache(cache_folder()).read(_key(gate), {"x": (None, *gate.signature.classifier.input_shape)})
+    return None if found is None else found["x"]
 
 
-def _path(gate: GateModule, folder: Path) -> Path:
-    digest = hashlib.sha256(gate.signature.classifier.fingerprint().encode())
-    for tensor in (gate.clean_scores, gate.threshold):
-        digest.update(tensor.detach().cpu().numpy().tobytes())
-    return folder / "samples" / f"{digest.hexdigest()}.safetensors"
+def _cache(folder: Path) -> Cache:
+    return Cache(folder, "samples", content="images of a calibration")
+
+
+def _key(gate: GateModule) -> str:
+    return digest(
+        classifier=gate.signature.classifier.fingerprint(),
+        clean_scores=gate.clean_scores.detach().cpu().numpy(),
+        threshold=gate.threshold.detach().cpu().numpy(),
+    )

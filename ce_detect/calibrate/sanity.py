@@ -9,27 +9,37 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.normalization import IMAGENET_MEAN, IMAGENET_STD
+from ce_detect.core.types import Index
 from ce_detect.data import Images, Pixels, rows, tensors
 
 logger = logging.getLogger("ce_detect")
 
-_GOOD = 0.9
+GOOD_ACCURACY = 0.9
 """Accuracy from which nothing is looked for."""
 
-_SAMPLE, _LEAST = 500, 50
-"""Images on which alternatives are tried, at most and at least."""
+LEAST_IMAGES = 50
+"""Labelled images below which nothing is said of the accuracy."""
 
-_HELPS = 0.15
+TRIED_IMAGES = 500
+"""Images on which alternatives are tried, at most."""
+
+HELPS = 0.15
 """Gain in accuracy from which an alternative is named."""
 
-_ONE_LABEL = 0.95
+CHANCE = 0.05
+"""Accuracy above that of the most frequent label up to which a classifier is no better than a constant answer."""
+
+ONE_LABEL = 0.95
 """Share of one label among the decisions from which a classifier of many classes is suspected."""
 
+LEAST_A_CLASS = 10
+"""Images a class below which classes are not matched with others."""
 
 _ONCE = "normalise once (what wraps the model seems to do what the model does itself)"
 
@@ -42,7 +52,7 @@ class _Alternative:
     apply: Callable[[Tensor], Tensor]
 
 
-def check(classifier: Any, images: Images, decided: NDArray[np.int64]) -> None:
+def check(classifier: Classifier, images: Images, decided: Index) -> None:
     """Warn where the decisions make no sense, with the likely reason.
 
     Args:
@@ -50,36 +60,24 @@ def check(classifier: Any, images: Images, decided: NDArray[np.int64]) -> None:
         images: all images of a calibration.
         decided: ``(n,)`` the classifier's decisions on them.
     """
-    if images.y is None or images.y.ndim != 1:
-        _check_spread(decided, classifier.num_classes)
-        return
     y = images.y
-    if y.min() < 0 or y.max() >= classifier.num_classes:
-        logger.warning(
-            "the labels run from %d to %d, but the classes of the model from 0 to %d: figures of accuracy will be off",
-            y.min(), y.max(), classifier.num_classes - 1,
-        )  # fmt: skip
-    accuracy = float(np.mean(decided == y))
-    if accuracy >= _GOOD or len(y) < _LEAST:
+    if y is None or y.ndim != 1:
+        _check_one_label(decided, classifier.num_classes)
         return
-    some = np.unique(np.linspace(0, len(y) - 1, _SAMPLE).astype(int))
-    before = float(np.mean(decided[some] == y[some]))
-    sample = rows(images.pixels, some)
-    tried = {a.remedy: _accuracy(classifier, sample, y[some], a.apply) for a in _alternatives(classifier, sample)}
-    remedy = max(tried, key=lambda name: tried[name])
+    _check_label_range(y, classifier.num_classes)
+    accuracy = float(np.mean(decided == y))
+    if accuracy >= GOOD_ACCURACY or len(y) < LEAST_IMAGES:
+        return
     renumbered = _renumbered(decided, y, classifier.num_classes)
-    if tried[remedy] > before + _HELPS and tried[remedy] >= renumbered:
-        logger.warning(
-            "the classifier's accuracy on these images is %.0f %%, but %.0f %% on %d of them if you %s",
-            100 * accuracy, 100 * tried[remedy], len(some), remedy,
-        )  # fmt: skip
-    elif renumbered > accuracy + _HELPS:
+    if _check_preprocessing(classifier, images, decided, least=renumbered):
+        return
+    if renumbered > accuracy + HELPS:
         logger.warning(
             "the classifier's accuracy on these images is %.0f %%, but %.0f %% if the classes are numbered in another "
             "order: compare the order of the labels with that of the model's outputs",
             100 * accuracy, 100 * renumbered,
         )  # fmt: skip
-    elif accuracy <= np.bincount(y - y.min()).max() / len(y) + 0.05:
+    elif accuracy <= np.bincount(y - y.min()).max() / len(y) + CHANCE:
         logger.warning(
             "the classifier's accuracy on these images is %.0f %%, no better than a constant answer. Likely the model "
             "expects preprocessing that is not inside it (ce_detect.Normalized), or numbers its classes "
@@ -87,16 +85,47 @@ def check(classifier: Any, images: Images, decided: NDArray[np.int64]) -> None:
         )  # fmt: skip
 
 
-def _check_spread(decided: NDArray[np.int64], classes: int) -> None:
+def _check_one_label(decided: Index, classes: int) -> None:
     label, count = max(zip(*np.unique(decided, return_counts=True), strict=True), key=lambda found: found[1])
-    if classes > 2 and count > _ONE_LABEL * len(decided):
+    if classes > 2 and count > ONE_LABEL * len(decided):
         logger.warning(
             "the classifier gives %.0f %% of the images the label %d, of %d; check that pixels are scaled as it "
             "expects, and pass the labels y to have that checked", 100 * count / len(decided), label, classes,
         )  # fmt: skip
 
 
-def _alternatives(classifier: Any, sample: Pixels) -> list[_Alternative]:
+def _check_label_range(y: Index, classes: int) -> None:
+    if y.min() < 0 or y.max() >= classes:
+        logger.warning(
+            "the labels run from %d to %d, but the classes of the model from 0 to %d: figures of accuracy will be off",
+            y.min(), y.max(), classes - 1,
+        )  # fmt: skip
+
+
+def _check_preprocessing(classifier: Classifier, images: Images, decided: Index, *, least: float) -> bool:
+    """Warn where the classifier does better with pixels of another scale; return whether it does.
+
+    Args:
+        classifier: the wrapped model.
+        images: all images, with labels.
+        decided: ``(n,)`` its decisions on them.
+        least: accuracy below which another reason is likelier.
+    """
+    assert images.y is not None
+    some = np.unique(np.linspace(0, len(images.y) - 1, TRIED_IMAGES).astype(int))
+    y, sample = images.y[some], rows(images.pixels, some)
+    tried = {one.remedy: _accuracy(classifier, sample, y, one.apply) for one in _alternatives(classifier, sample)}
+    remedy = max(tried, key=lambda name: tried[name])
+    if tried[remedy] <= float(np.mean(decided[some] == y)) + HELPS or tried[remedy] < least:
+        return False
+    logger.warning(
+        "the classifier's accuracy on these images is %.0f %%, but %.0f %% on %d of them if you %s",
+        100 * float(np.mean(decided == images.y)), 100 * tried[remedy], len(some), remedy,
+    )  # fmt: skip
+    return True
+
+
+def _alternatives(classifier: Classifier, sample: Pixels) -> list[_Alternative]:
     low, high = classifier.bounds
     x = np.asarray(sample)
     mean, std = x.mean((0, 2, 3)), x.std((0, 2, 3)) + 1e-6
@@ -141,16 +170,16 @@ def _a_channel(value: ArrayLike) -> Tensor:
     return torch.tensor(np.asarray(value), dtype=torch.float32).reshape(-1, 1, 1)
 
 
-def _accuracy(classifier: Any, x: Pixels, y: NDArray[np.int64], apply: Callable[[Tensor], Tensor]) -> float:
+def _accuracy(classifier: Classifier, x: Pixels, y: Index, apply: Callable[[Tensor], Tensor]) -> float:
     with torch.inference_mode():
         batches = tensors.batches(x, 128, classifier.device)
         decided = torch.cat([classifier.logits(apply(batch)).argmax(1).cpu() for batch in batches])
     return float(np.mean(decided.numpy() == y))
 
 
-def _renumbered(decided: NDArray[np.int64], y: NDArray[np.int64], classes: int) -> float:
+def _renumbered(decided: Index, y: Index, classes: int) -> float:
     """Accuracy under the best one-to-one renumbering of classes; 0 where there are too few images to tell."""
-    if len(y) < 10 * classes or y.min() < 0 or y.max() >= classes:
+    if len(y) < LEAST_A_CLASS * classes or y.min() < 0 or y.max() >= classes:
         return 0.0
     counts = np.zeros((classes, classes))
     np.add.at(counts, (y, decided), 1)

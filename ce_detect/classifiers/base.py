@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,9 @@ class Classifier(Protocol):
         label: the one label of a multi-label model that is watched, as a decision between two classes; else None.
         head_weight: ``(classes, features)`` of a linear last layer that reads the site ``"penultimate"``, or None.
         differentiable: whether logits have gradients with respect to the pixels and to what is resumed from.
+        captured: whether it is a graph of tensor operations, without any code of the model.
+        portable: whether another process can run it without the code of the model.
+        dtype: type of the model's weights; pixels, latents and logits are float32 whatever it is.
     """
 
     num_classes: int
@@ -57,6 +60,9 @@ class Classifier(Protocol):
     label: int | None
     head_weight: Tensor | None
     differentiable: bool
+    captured: bool
+    portable: bool
+    dtype: torch.dtype
 
     @property
     def device(self) -> torch.device:
@@ -68,8 +74,8 @@ class Classifier(Protocol):
         """Relative difference of logits that is rounding, not another model."""
         ...
 
-    def probe(self) -> Tensor:
-        """Return a fixed input ``(1, channels, height, width)``, to tell whether two classifiers compute the same."""
+    def probe(self, count: int = 1) -> Tensor:
+        """Return fixed inputs ``(count, channels, height, width)``, that tell whether two classifiers are the same."""
         ...
 
     def logits(self, x: Tensor) -> Tensor:
@@ -94,7 +100,7 @@ class Classifier(Protocol):
     def trace_and_resume(
         self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]
     ) -> tuple[Trace, dict[str, Tensor]]:
-        """Trace, and let intervened rows ride along: from its site on, each goes with the others in one batch.
+        """Trace, and run intervened rows in the same batch: each joins it at its site.
 
         Gives what `trace` and `resume` give, in as many operations as one forward pass takes.
 
@@ -123,7 +129,7 @@ def positions(h: Tensor) -> tuple[int, ...]:
     return (2, 3) if h.ndim == 4 else (1,)
 
 
-def site_shapes(classifier: Any) -> dict[str, tuple[int, ...]]:
+def site_shapes(classifier: Classifier) -> dict[str, tuple[int, ...]]:
     """Shape of the latent at each site, without the batch."""
     with torch.no_grad():
         latents = classifier.trace(classifier.probe()).latents

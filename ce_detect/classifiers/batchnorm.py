@@ -1,4 +1,4 @@
-"""Batch norms behind the convolutions of a copy while it learns: put in, and folded away again."""
+"""Batch norms and the convolutions before them: folded into one, and put in again while a copy learns."""
 
 from __future__ import annotations
 
@@ -9,10 +9,46 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ce_detect.classifiers import capture
+from ce_detect.classifiers.fx_nodes import ATEN, CONVOLUTIONS, constant
+
+_BATCH_NORM = ATEN._native_batch_norm_legit_no_training.default
 
 Norm = tuple[nn.BatchNorm2d, nn.Parameter, nn.Parameter]
 """A batch norm, and weight and bias of the convolution before it."""
+
+
+def fold_captured(graph_module: fx.GraphModule) -> None:
+    """Replace each convolution and the batch norm behind it in a captured graph by one convolution, in place."""
+    graph = graph_module.graph
+    for norm in [n for n in graph.nodes if n.target is _BATCH_NORM]:
+        conv, *statistics = norm.args[:5]
+        uses = list(norm.users)
+        if conv.target not in CONVOLUTIONS or len(conv.users) > 1 or any(u.args[1] != 0 for u in uses):
+            continue
+        weight, bias = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
+        tensors = [None if n is None else constant(graph_module, n) for n in (weight, bias, *statistics)]
+        w, b, scale, shift, mean, var = [None if t is None else _at_least_float32(t) for t in tensors]
+        folded = fuse_conv_bn_weights(w, b, mean, var, norm.args[6], scale, shift)  # type: ignore[arg-type]
+        with graph.inserting_before(conv):
+            nodes = []
+            for kind, tensor in zip(("weight", "bias"), folded, strict=True):
+                name = f"{conv.name}_folded_{kind}"
+                own = tensor.detach().to(constant(graph_module, weight).dtype)
+                graph_module.register_parameter(name, nn.Parameter(own, requires_grad=False))
+                nodes.append(graph.get_attr(name))
+        conv.args = (conv.args[0], *nodes, *conv.args[3:])
+        for use in uses:
+            use.replace_all_uses_with(conv)
+            graph.erase_node(use)
+        conv.meta["nn_module_stack"] = norm.meta.get("nn_module_stack", {})
+        graph.erase_node(norm)
+    graph.eliminate_dead_code()
+    graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def put_in(layers: nn.Module, run: Callable[[], Any]) -> list[Norm]:
@@ -62,7 +98,7 @@ def folded(layers: nn.Module, norms: list[Norm]) -> None:
 
 def _inserted(part: fx.GraphModule) -> list[Norm]:
     found: list[Norm] = []
-    for node in [n for n in part.graph.nodes if n.target in capture.CONVOLUTIONS]:
+    for node in [n for n in part.graph.nodes if n.target in CONVOLUTIONS]:
         owned = [_parameter(part, argument) for argument in node.args[1:3]]
         if len(owned) < 2 or None in owned:
             continue

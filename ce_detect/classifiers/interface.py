@@ -11,8 +11,6 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers.base import Classifier
-
 
 @dataclass(frozen=True, slots=True)
 class Interface:
@@ -67,27 +65,18 @@ class Interface:
 
 
 class BlackBoxModule(nn.Module):
-    """A model behind the interface of a module that has no gradients, no submodules and a classifier of its own."""
-
-    def wrapped(self, interface: Interface, sites: tuple[str, ...] | None) -> Classifier:
-        """The model as a classifier."""
-        raise NotImplementedError
+    """A model that ONNX Runtime runs, without gradients or submodules; known as such where no ONNX is installed."""
 
 
 class ModuleClassifier(nn.Module):
     """A classifier made of a PyTorch module, see `ce_detect.classifiers.base.Classifier`.
 
     Pixels are cast to the type of the model's weights on the way in; logits and latents are float32.
-
-    Attributes:
-        dtype: type of the model's weights.
-        portable: whether another process can run it without the code of the model.
-        captured: whether it is a graph of tensor operations, without any code of the model.
     """
 
     differentiable: bool = True
-    portable: bool = False
     captured: bool = False
+    portable: bool = False
     sites: tuple[str, ...]
     elastic: bool
     head_weight: Tensor | None
@@ -122,9 +111,9 @@ class ModuleClassifier(nn.Module):
         """`fingerprint` of the model at the time of wrapping."""
         return self._fingerprint
 
-    def probe(self) -> Tensor:
-        """A fixed input ``(1, channels, height, width)`` for telling whether two models compute the same."""
-        return self.interface.probe(1).to(self.device)
+    def probe(self, count: int = 1) -> Tensor:
+        """Fixed inputs ``(count, channels, height, width)``, on its device; see `Interface.probe`."""
+        return self.interface.probe(count).to(self.device)
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:
@@ -159,7 +148,7 @@ def agree(expected: Tensor, got: Tensor) -> bool:
 
 @contextlib.contextmanager
 def eagerly(model: nn.Module) -> Iterator[None]:
-    """Run parts of a model that are compiled as they were written: compiled code does not see hooks."""
+    """Run parts of a model that are compiled as plain Python: compiled code does not see hooks."""
     if any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in model.modules()):
         with torch.compiler.set_stance("force_eager"):
             yield

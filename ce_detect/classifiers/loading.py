@@ -7,16 +7,16 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from ce_detect.core.errors import MissingExtraError, ModelError, UsageError
-from ce_detect.demo.model import fashion_cnn
+from ce_detect.core.errors import ModelError, UsageError
+from ce_detect.core.extras import needed_for
 from ce_detect.storage.importing import call_factory
 
-try:
+with needed_for("Loading a model"):
     import safetensors.torch
     import torch
     from torch import Tensor, nn
-except ImportError as error:
-    raise MissingExtraError("torch", "calibrate", "Loading a model") from error
+
+    from ce_detect.demo.model import fashion_cnn
 
 
 def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
@@ -63,7 +63,7 @@ def from_onnx(path: str | Path) -> nn.Module:
             f"{str(path)!r} is not the name of an .onnx file. Give a torch.nn.Module, or let "
             "ce_detect.load_model('package.module:factory') make one"
         )
-    from ce_detect.classifiers import onnx
+    from ce_detect.classifiers import onnx  # its packages are needed for such files alone
 
     return onnx.load(path)
 

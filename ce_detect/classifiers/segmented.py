@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers import capture
+from ce_detect.classifiers import cutting
 from ce_detect.classifiers.base import INPUT, PENULTIMATE, Do, Trace
 from ce_detect.classifiers.interface import Interface, ModuleClassifier, agree, run
 from ce_detect.classifiers.sites import chosen, from_cuts
@@ -33,10 +33,10 @@ class TorchClassifier(ModuleClassifier):
         sites: tuple[str, ...] | None = None,
     ) -> None:
         super().__init__(model, interface)
-        head = capture.linear_head(graph)
-        places, cuts = from_cuts(capture.cuts(graph), model, None if head is None else head[0])
+        head = cutting.linear_head(graph)
+        places, cuts = from_cuts(cutting.cuts(graph), model, None if head is None else head[0])
         self.sites = chosen(places, sites)
-        self.segments = nn.ModuleList(capture.segments(graph, [cuts[name] for name in self.sites]))
+        self.segments = nn.ModuleList(cutting.segments(graph, [cuts[name] for name in self.sites]))
         reads_site = head is not None and PENULTIMATE in self.sites
         self.head_weight = interface.head_weight(head[1]) if head is not None and reads_site else None
         self.elastic = self._agrees_at_another_size(model)
@@ -61,7 +61,7 @@ class TorchClassifier(ModuleClassifier):
     def trace_and_resume(
         self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]
     ) -> tuple[Trace, dict[str, Tensor]]:
-        """Trace, and let intervened rows ride along; see `ce_detect.classifiers.base.Classifier.trace_and_resume`."""
+        """Trace, and resume in the same batch; see `ce_detect.classifiers.base.Classifier.trace_and_resume`."""
         batch, latents, sizes = x.shape[0], {}, {}
         made = do[INPUT](x).to(self.dtype) if INPUT in do else None
         rows = x.to(self.dtype)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from ce_detect.classifiers import capture
 from ce_detect.classifiers.base import PENULTIMATE
+from ce_detect.classifiers.cutting import Cut
 from ce_detect.classifiers.interface import unwrapped_path
 from ce_detect.core.errors import ModelError
 
@@ -30,9 +30,7 @@ class Place:
     promising: bool
 
 
-def from_cuts(
-    found: list[capture.Cut], model: nn.Module, head: fx.Node | None
-) -> tuple[dict[str, Place], dict[str, capture.Cut]]:
+def from_cuts(found: list[Cut], model: nn.Module, head: fx.Node | None) -> tuple[dict[str, Place], dict[str, Cut]]:
     """Name the places where a graph can be cut, in the order of computation.
 
     A tensor is called after the block that returns it, else after the innermost module that computed it. What the model
@@ -49,7 +47,7 @@ def from_cuts(
     blocks = _repeated(model, {path for cut in found for path in cut.returned})
     blocks = {path for path in blocks if not any(other.startswith(f"{path}.") for other in blocks)}
     places: dict[str, Place] = {}
-    cuts: dict[str, capture.Cut] = {}
+    cuts: dict[str, Cut] = {}
     for cut in found:
         block = next((path for path in cut.returned if path in blocks), None)
         if cut.node is head:

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import logging
 import weakref
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers import capture
-from ce_detect.classifiers.base import PENULTIMATE, Classifier
+from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.capture import capture
 from ce_detect.classifiers.hooked import HookClassifier
-from ce_detect.classifiers.interface import (
-    BlackBoxModule,
-    Interface,
-    agree,
-    device_of,
-    dtype_of,
-    fingerprint,
-    run,
-)
+from ce_detect.classifiers.interface import BlackBoxModule, Interface, agree, device_of, dtype_of, run
+from ce_detect.classifiers.output import first_line, reading
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
 
 logger = logging.getLogger("ce_detect")
-
-_PROBABILITIES = (
-    "the model returns probabilities, but effects are measured on logits: after a softmax, saturation hides them. "
-    "Remove the final softmax or sigmoid, or wrap the part of the model before it"
-)
 
 _announced: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -47,8 +34,8 @@ def wrap(
     """Wrap a PyTorch model as a classifier.
 
     The model is cut into segments so that resuming from a site skips everything before it. A model that
-    ``torch.export`` cannot capture is hooked instead: correct, but every resume costs a whole forward. A black box is
-    wrapped as it knows best.
+    ``torch.export`` cannot capture is hooked instead: correct, but every resume costs a whole forward. What ONNX
+    Runtime runs is cut by onnx.
 
     Args:
         model: maps ``(batch, channels, height, width)`` to logits ``(batch, classes)``, in eval mode, in any floating
@@ -67,21 +54,30 @@ def wrap(
         ModelError: not a module, in training mode, does not return logits, or has no such site or label.
     """
     model = unwrapped(model)
-    interface = _interface(model, Interface(input_shape, bounds, multi_label, label))
+    interface = reading(model, Interface(input_shape, bounds, multi_label, label))
     if isinstance(model, BlackBoxModule):
-        return model.wrapped(interface, sites)
+        return _black_box(model, interface, sites)
     example = interface.probe(2).to(device_of(model), dtype_of(model))
     try:
         with torch.no_grad():
-            graph = capture.capture(model, example)
+            graph = capture(model, example)
             agreed = agree(run(model, example), graph(example.clone()))
     except Exception as error:  # noqa: BLE001  torch.export raises many types; the fallback below is correct for all
-        _announce(model, f"cannot cut {_name(model)} into segments ({_line(error)})")
+        _announce(model, f"cannot cut {_name(model)} into segments ({first_line(error)})")
         return HookClassifier(model, interface, sites=sites)
     if not agreed:
         _announce(model, f"the traced graph of {_name(model)} disagrees with it")
         return HookClassifier(model, interface, sites=sites)
     return TorchClassifier(model, interface, graph, sites=sites)
+
+
+def _black_box(model: BlackBoxModule, interface: Interface, sites: tuple[str, ...] | None) -> Classifier:
+    # here and not above: it takes the packages of ONNX, which are there if such a model is, and else need not be
+    from ce_detect.classifiers.onnx.black_box import OnnxClassifier
+    from ce_detect.classifiers.onnx.session import RuntimeModule
+
+    assert isinstance(model, RuntimeModule)
+    return OnnxClassifier(model, interface, sites=sites)
 
 
 def _announce(model: nn.Module, problem: str) -> None:
@@ -129,82 +125,5 @@ def at_float32(model: nn.Module) -> nn.Module:
     return model if dtype_of(model) is torch.float32 else _AtAnyType(model).eval()
 
 
-def _interface(model: nn.Module, asked: Interface) -> Interface:
-    """Find out how the output is to be read, or say why it cannot be.
-
-    Raises:
-        ModelError: the model does not return logits, or has no such label.
-    """
-    output = _checked_output(model, asked)
-    labels = output.shape[1] if output.ndim == 2 else 1
-    if asked.label is not None and not asked.multi_label:
-        raise ModelError(
-            f"label = {asked.label} is for a multi-label model, each of whose logits is a decision of its own; "
-            "add multi_label=True"
-        )
-    if asked.label is not None and not 0 <= asked.label < labels:
-        raise ModelError(f"label = {asked.label}, but {_name(model)} has {labels} labels, 0 to {labels - 1}")
-    return replace(asked, column=0 if labels == 1 else asked.label)
-
-
-def _checked_output(model: nn.Module, asked: Interface) -> Tensor:
-    count = 4
-    try:
-        with torch.enable_grad():  # so that the output tells where it comes from
-            z: Any = run(model, asked.probe(count).requires_grad_(True))
-    except Exception as error:  # models refuse a shape with errors of many types
-        shape = ("batch", *asked.input_shape)
-        raise ModelError(
-            f"{_name(model)} fails on an input of shape {shape}: {_line(error)}. "
-            "Give the shape the model was built for: DetectedModel(model, input_shape=(channels, height, width))"
-        ) from error
-    if not isinstance(z, Tensor):
-        raise ModelError(
-            f"{_name(model)} returns {type(z).__name__}, expected one tensor of logits (batch, classes). "
-            "Wrap it in a module whose forward returns the logits only"
-        )
-    if z.shape != (count,) and (z.ndim != 2 or z.shape[0] != count):
-        returned = tuple(z.shape)
-        raise ModelError(f"{_name(model)} returns shape {returned} for {count} inputs, expected ({count}, classes)")
-    if not z.is_floating_point() or not bool(torch.isfinite(z).all()):
-        raise ModelError(f"{_name(model)} returns {z.dtype} values that are not finite logits")
-    if _are_probabilities(z):
-        raise ModelError(_PROBABILITIES)
-    return z.detach()
-
-
-def _are_probabilities(z: Tensor) -> bool:
-    """Whether the output comes from a softmax or a sigmoid, or looks as if it did."""
-    step = z.grad_fn
-    while step is not None and step.name().startswith(_REARRANGED):
-        step = step.next_functions[0][0]
-    if step is not None and step.name().startswith(("SoftmaxBackward", "SigmoidBackward")):
-        return True
-    if z.ndim == 1 or z.shape[1] == 1:
-        return False
-    sums = z.float().sum(1)
-    return bool((z >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
-
-
-_REARRANGED = ("Reshape", "Select", "Slice", "Squeeze", "ToCopy", "Unsqueeze", "View")
-"""Beginnings of the names of steps of autograd that keep every value."""
-
-
 def _name(model: nn.Module) -> str:
     return type(model).__name__
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-__all__ = [
-    "PENULTIMATE",
-    "Classifier",
-    "HookClassifier",
-    "TorchClassifier",
-    "at_float32",
-    "fingerprint",
-    "unwrapped",
-    "wrap",
-]

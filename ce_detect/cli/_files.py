@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ce_detect.core.errors import UsageError
+from ce_detect.storage import atomic
 
 
 def check_writable(path: Path) -> None:
@@ -37,8 +38,6 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    from ce_detect.storage import atomic
-
     try:
         atomic.write(path, text.encode())
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # rich takes long to import, and help needs none of it
     from rich.console import Console
 
 ABSENT = "-"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # help needs neither rich nor NumPy, which take long to import
     from rich.progress import Progress as RichProgress
 
     from ce_detect.core.types import Progress

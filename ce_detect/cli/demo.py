@@ -16,7 +16,7 @@ from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import percent, print_json, print_pairs
 from ce_detect.cli._progress import shown_progress
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
     from ce_detect.guard.demonstration import Demonstration, Example
 
 

@@ -5,35 +5,15 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
 
 from ce_detect.cli import _options as options
 from ce_detect.cli._output import ABSENT, print_json, print_listing, print_pairs
+from ce_detect.core.extras import DEPENDENCIES
 from ce_detect.core.version import VERSION
 from ce_detect.storage.folders import cache_folder
-
-DEPENDENCIES: Mapping[str, str | None] = {
-    "numpy": None,
-    "safetensors": None,
-    "click": None,
-    "rich": None,
-    "torch": "calibrate",
-    "adversarial-robustness-toolbox": "calibrate",
-    "packaging": "calibrate",
-    "scikit-learn": "calibrate",
-    "scipy": "calibrate",
-    "joblib": "calibrate",
-    "pillow": "calibrate",
-    "matplotlib": "report",
-    "jinja2": "report",
-    "onnxruntime": "runtime",
-    "onnxruntime-gpu": "gpu",
-    "pyarrow": "parquet",
-}
-"""Dependencies and the first extra that brings each; None for what always comes along."""
 
 
 @click.command("doctor")
@@ -60,9 +40,12 @@ def command(context: click.Context, /, attacks: bool, interventions: bool, as_js
 
 def examination() -> dict[str, Any]:
     """Everything but the listings, as plain data; ``problems`` is empty where calibration can run."""
-    packages = [{"name": name, "version": installed(name), "extra": extra} for name, extra in DEPENDENCIES.items()]
+    packages = [
+        {"name": name, "version": found.installed, "extra": found.extras[0] if found.extras else None}
+        for name, found in DEPENDENCIES.items()
+    ]
     missing = [str(p["name"]) for p in packages if p["version"] is None and p["extra"] in (None, "calibrate")]
-    devices, broken = _devices() if installed("torch") else ([], None)
+    devices, broken = _devices() if DEPENDENCIES["torch"].installed else ([], None)
     from ce_detect.calibrate.recipe import shipped_recipes
 
     return {
@@ -75,14 +58,6 @@ def examination() -> dict[str, Any]:
         "recipes": list(shipped_recipes()),
         "problems": _problems(missing, broken),
     }
-
-
-def installed(distribution: str) -> str | None:
-    """Version of an installed distribution, None where it is absent."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def attack_rows() -> list[dict[str, Any]]:
@@ -115,7 +90,7 @@ def refused_rows() -> list[dict[str, str]]:
 
 def intervention_rows() -> list[dict[str, Any]] | None:
     """The kinds of intervention with their claims as plain data; None without torch."""
-    if installed("torch") is None:
+    if DEPENDENCIES["torch"].installed is None:
         return None
     from ce_detect.interventions import kinds
 

@@ -14,7 +14,7 @@ from ce_detect.cli._output import exact_percent, percent, print_json
 from ce_detect.cli._progress import shown_progress
 from ce_detect.core.errors import UsageError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
     from ce_detect import Attack
 
 

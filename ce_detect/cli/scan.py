@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +17,10 @@ from ce_detect.cli._figures import promise
 from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import percent, print_json, print_pairs
 from ce_detect.cli._progress import in_words, shown_progress
-from ce_detect.core.errors import MissingExtraError
+from ce_detect.core.extras import module
 
-if TYPE_CHECKING:
-    from ce_detect.scan.checkpoints import Parts
+if TYPE_CHECKING:  # help must not need pyarrow
+    from ce_detect.scan.checkpoints import Checkpoints
 
 
 @click.command("scan")
@@ -59,20 +58,20 @@ def command(
     """
     check_writable(out)
     began = time.monotonic()
-    _check_installed()
+    module("pyarrow", "A table of verdicts", extra="scan")
     from ce_detect.runtime import Gate
     from ce_detect.scan import ray, scan
     from ce_detect.scan.sources import opened
 
     gate = Gate(guard, providers=providers or None, threads=threads, threshold=threshold)
     source = opened(data)
-    parts = scan.parts_of(gate, source, out)
+    checkpoints = scan.checkpoints_of(gate, source, out)
     if engine == "ray":
-        judge = ray.on_ray(gate, source, data, providers=providers or None, threads=threads)
+        judge = ray.ray_engine(gate, source, data, providers=providers or None, threads=threads)
     else:
-        judge = scan.here(gate, source)
-    with _interruptible(parts), shown_progress() as progress:
-        found = asdict(scan.scan(gate, source, parts, judge, progress))
+        judge = scan.local_engine(gate, source)
+    with _interruptible(checkpoints), shown_progress() as progress:
+        found = asdict(scan.scan(gate, source, checkpoints, judge, progress))
     found |= {"out": str(out), "target": gate.manifest["fpr"], "seconds": round(time.monotonic() - began, 2)}
     if as_json:
         print_json(found)
@@ -84,22 +83,12 @@ def command(
         )
 
 
-def _check_installed() -> None:
-    """Refuse before the work.
-
-    Raises:
-        MissingExtraError: what writes the table is not installed.
-    """
-    if importlib.util.find_spec("pyarrow") is None:
-        raise MissingExtraError("pyarrow", "scan", "A table of verdicts")
-
-
 @contextmanager
-def _interruptible(parts: Parts) -> Iterator[None]:
+def _interruptible(checkpoints: Checkpoints) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = f"{parts.done()} verdicts are kept in {parts.folder}"
+        kept = f"{checkpoints.done()} verdicts are kept in {checkpoints.folder}"
         click.echo(f"interrupted: {kept}; run the same command again to go on", err=True)
         raise click.exceptions.Exit(130) from None
 

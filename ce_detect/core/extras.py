@@ -66,6 +66,7 @@ DEPENDENCIES: Mapping[str, Dependency] = MappingProxyType(
             Dependency("prometheus_client", "prometheus-client", ("serve",)),
             Dependency("pythonjsonlogger", "python-json-logger", ("serve",)),
             Dependency("opentelemetry", "opentelemetry-sdk", ("otel",)),
+            Dependency("opentelemetry", "opentelemetry-exporter-otlp-proto-http", ("otel",)),
             Dependency("ray", "ray", ("ray",)),
             Dependency("dask", "dask", ("dask",)),
             Dependency("mlflow", "mlflow", ("mlflow",)),

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.core.errors import CalibrationError, MissingExtraError
-from ce_detect.core.types import Floats
+from ce_detect.core.errors import CalibrationError
+from ce_detect.core.extras import module
+from ce_detect.core.types import Bounds, Floats
 
 SMALL = 64
 """Longer side, in pixels, up to which the constants of CIFAR-C apply."""
@@ -68,7 +69,7 @@ class Corruption:
         """Kind and severity as plain data."""
         return {"kind": self.kind, "severity": self.severity}
 
-    def __call__(self, x: Floats, *, bounds: tuple[float, float], seed: int) -> Floats:
+    def __call__(self, x: Floats, *, bounds: Bounds, seed: int) -> Floats:
         """Corrupt images.
 
         Args:
@@ -114,9 +115,7 @@ MILD = tuple(Corruption(kind, severity) for kind in KINDS for severity in SEVERI
 """Every corruption at every severity."""
 
 
-def mixture(
-    x: Floats, corruptions: tuple[Corruption, ...], *, share: float, bounds: tuple[float, float], seed: int
-) -> Floats:
+def mixture(x: Floats, corruptions: tuple[Corruption, ...], *, share: float, bounds: Bounds, seed: int) -> Floats:
     """Images each in one variant, plain or under one corruption, drawn independently of each other.
 
     Args:
@@ -166,18 +165,11 @@ def _through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 def _decoded(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError("pillow", "calibrate", "JPEG compression") from error
+    image = module("PIL.Image", "JPEG compression")
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+    image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "JPEG", quality=quality)
+    return np.asarray(image.open(buffer))
 
 
 def _ndimage() -> Any:
-    try:
-        from scipy import ndimage
-    except ImportError as error:
-        raise MissingExtraError("scipy", "calibrate", "Corrupting images") from error
-    return ndimage
+    return module("scipy.ndimage", "Corrupting images")

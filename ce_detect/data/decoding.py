@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.core.errors import InputError, MissingExtraError
+from ce_detect.core.errors import InputError
+from ce_detect.core.extras import module
 from ce_detect.data.images import Images, array, gathered
 from ce_detect.data.lazy import chunks
 from ce_detect.data.spool import Spool
@@ -132,11 +133,8 @@ def decoded(value: Any, name: str) -> NDArray[Any]:
 
 
 def _opened(source: bytes | Path, name: str) -> NDArray[np.uint8]:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError("pillow", "calibrate", "Reading image files") from error
-    with _decoding(name), Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+    pillow = module("PIL.Image", "Reading image files")
+    with _decoding(name), pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         return _from_pillow(image, name)
 
 

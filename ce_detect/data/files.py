@@ -17,7 +17,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ce_detect.core.errors import CeDetectError, InputError, MissingExtraError
+from ce_detect.core.errors import CeDetectError, InputError
+from ce_detect.core.extras import module
 from ce_detect.data.columns import chosen
 from ce_detect.data.decoding import Stack
 from ce_detect.data.images import Images, gathered, labels
@@ -197,11 +198,7 @@ def count_rows(table: Path) -> int:
 
 
 def _parquet() -> Any:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", "parquet", "Reading parquet files") from error
-    return parquet
+    return module("pyarrow.parquet", "Reading parquet files")
 
 
 def _of_split(path: Path, split: str | None) -> list[Path]:

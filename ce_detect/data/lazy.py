@@ -1,7 +1,11 @@
-"""Images that may be larger than memory: rows are read, converted and put together only when they are asked for."""
+"""Images that may be larger than memory: rows are read, converted and put together only when they are asked for.
+
+`Pixels` is what the other rooms take: an array, or `Lazy` rows.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -14,6 +18,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from ce_detect.core.errors import InputError
 from ce_detect.core.types import Floats, Index
+
+MOST_VALUES = 2_500_000
+"""Pixel values in a batch, at most: hidden feature maps of large images would take gigabytes."""
 
 Selection = slice | Sequence[int] | NDArray[Any]
 
@@ -177,3 +184,8 @@ def chunks(x: Pixels, size: int) -> Iterator[Floats]:
     """Yield arrays of ``size`` consecutive images; the last may be smaller."""
     for start in range(0, len(x), size):
         yield x[start : start + size]
+
+
+def batch_size(most: int, input_shape: tuple[int, ...]) -> int:
+    """How many inputs to judge at a time: ``most``, or fewer where they are large."""
+    return max(1, min(most, MOST_VALUES // math.prod(input_shape)))

@@ -1,4 +1,4 @@
-"""Which images are the same: copies carry no new evidence, and may not straddle a split."""
+"""Splits by image identity: copies of an image carry no new evidence, and may not lie on both sides of a split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ce_detect.data.lazy import Pixels, chunks
 
 Identities = NDArray[np.uint64]
 
-_TOGETHER = 64  # images read at a time
+_IMAGES = 64  # that are read at a time
 
 
 def identities(x: Pixels) -> Identities:
@@ -23,7 +23,7 @@ def identities(x: Pixels) -> Identities:
     """
     numbers = [
         int.from_bytes(hashlib.sha256((image + 0.0).tobytes()).digest()[:8])  # -0.0 equals 0.0, in other bits
-        for part in chunks(x, _TOGETHER)
+        for part in chunks(x, _IMAGES)
         for image in part
     ]
     return np.array(numbers, np.uint64)
@@ -70,6 +70,6 @@ def split_by_identity(x: Pixels, fractions: Mapping[str, float], seed: int) -> d
 def fingerprint(x: Pixels) -> str:
     """SHA-256 of the pixels of all images, as float32."""
     digest = hashlib.sha256()
-    for part in chunks(x, _TOGETHER):
+    for part in chunks(x, _IMAGES):
         digest.update(part.tobytes())
     return digest.hexdigest()

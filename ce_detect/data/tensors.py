@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ce_detect.core.types import Bounds, Floats
 from ce_detect.data import validation
-from ce_detect.data.lazy import Pixels, chunks
+from ce_detect.data.lazy import Pixels, batch_size, chunks
 
 
 def checked(x: Any, *, input_shape: tuple[int, ...], bounds: Bounds) -> Tensor:
@@ -41,7 +41,7 @@ def checked(x: Any, *, input_shape: tuple[int, ...], bounds: Bounds) -> Tensor:
 
 def batches(x: Pixels, size: int, device: torch.device | str) -> Iterator[Tensor]:
     """Yield the images as float32 tensors on a device, ``size`` at a time, or fewer where they are large."""
-    for part in chunks(x, validation.together(size, x.shape[1:])):
+    for part in chunks(x, batch_size(size, x.shape[1:])):
         yield _from_numpy(np.ascontiguousarray(part, np.float32)).to(device)
 
 
@@ -49,13 +49,13 @@ def _from_numpy(x: Floats) -> Tensor:
     return torch.from_numpy(x if x.flags.writeable else x.copy())
 
 
-def scaled(levels: Tensor, bounds: tuple[float, float]) -> Tensor:
+def scaled(levels: Tensor, bounds: Bounds) -> Tensor:
     """Pixels within the bounds from grey levels of 0 to 255."""
     low, high = bounds
     return levels.float() / (255 / (high - low)) + low
 
 
-def quantised(x: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def quantised(x: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
     """Grey levels ``(n, height, width, channels)`` nearest to pixels, and the pixels that they stand for."""
     low, high = bounds
     levels = ((x - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)

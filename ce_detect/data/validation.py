@@ -19,7 +19,7 @@ from ce_detect.data.lazy import Pixels, chunks
 
 logger = logging.getLogger("ce_detect")
 
-_TOGETHER = 64  # images that are checked at a time
+_IMAGES = 64  # that are checked at a time
 
 _DARK = 1 / 200
 """Share of the pixel range below which no real batch stays, but one that was divided by 255 once too often."""
@@ -31,9 +31,6 @@ _INSIDE = (
     "If they are normalised by mean and standard deviation, pass the pixels before that step: it belongs inside the "
     "model, ce_detect.Normalized(model, mean=..., std=...)"
 )
-
-MOST_VALUES = 2_500_000
-"""Pixel values in a batch, at most: hidden feature maps of large images would take gigabytes."""
 
 
 def checked(x: Any, *, input_shape: tuple[int, ...], bounds: Bounds) -> Floats:
@@ -132,7 +129,7 @@ def check_all(x: Pixels, *, input_shape: tuple[int, ...], bounds: Bounds) -> Non
     """
     _check_shape(x.shape, input_shape)
     extremes, bad, start = [], [], 0
-    for part in chunks(x, _TOGETHER):
+    for part in chunks(x, _IMAGES):
         flat = part.reshape(len(part), -1)
         extremes.append((flat.min(), flat.max()))
         if not np.isfinite(extremes[-1]).all():
@@ -150,11 +147,6 @@ def check_all(x: Pixels, *, input_shape: tuple[int, ...], bounds: Bounds) -> Non
             "the pixels of all images lie between %g and %g, but the bounds are [%g, %g]; check that they are scaled "
             "as the model expects", least, largest, low, high,
         )  # fmt: skip
-
-
-def together(most: int, input_shape: tuple[int, ...]) -> int:
-    """How many inputs to judge at a time: ``most``, or fewer where they are large."""
-    return max(1, min(most, MOST_VALUES // math.prod(input_shape)))
 
 
 def _expected(input_shape: tuple[int, ...]) -> str:
@@ -252,7 +244,7 @@ def found_bounds(x: Pixels) -> Bounds:
     Raises:
         InputError: the pixels fit neither.
     """
-    extremes = [(part.min(), part.max()) for part in chunks(x, _TOGETHER)]
+    extremes = [(part.min(), part.max()) for part in chunks(x, _IMAGES)]
     least, largest = float(np.min(extremes)), float(np.max(extremes))
     if not (np.isfinite(least) and np.isfinite(largest)):
         raise InputError("NaN or infinite pixels among the images; remove those images before calibration")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from ce_detect.core.errors import MissingExtraError
+from ce_detect.core.extras import needed_for
 
-try:
+with needed_for("The demo classifier"):
     import safetensors.torch
     import torch
     from torch import Tensor, nn
-except ImportError as error:
-    raise MissingExtraError("torch", "calibrate", "The demo classifier") from error
 
 
 class FashionCNN(nn.Module):
@@ -49,7 +47,7 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, ...]:
 def fashion_cnn() -> FashionCNN:
     """Return the demo classifier with its packaged weights, in eval mode.
 
-    The weights come from ``benchmarks/train_demo.py``, which prints their test accuracy.
+    The weights come from ``benchmarks/subjects/train_demo.py``, which prints their test accuracy.
     """
     model = FashionCNN()
     weights = (files("ce_detect.demo") / "assets" / "fashion_cnn.safetensors").read_bytes()

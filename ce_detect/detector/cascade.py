@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from ce_detect.detector.compiled import Compiled
+from ce_detect.detector.gate import GateModule
+from ce_detect.features.signature import Signature
 from ce_detect.heads.cascade import CascadedHead
 
-if TYPE_CHECKING:
-    from ce_detect.detector.gate import GateModule
-    from ce_detect.features.signature import Signature
-
 FEW = 8
-"""Rows up to which `Second` runs as a trace: how many are left changes from batch to batch, and each number takes a
-trace of its own. In larger batches the interpreter matters less."""
+"""Rows up to which `Second` runs compiled: how many are left changes from batch to batch, and each number takes a
+program of its own. In larger batches the interpreter matters less."""
 
 VERDICTS = ("label", "p_value", "probability", "is_adversarial")
 """What follows from logits and scores."""

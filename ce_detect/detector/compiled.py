@@ -1,4 +1,4 @@
-"""A gate without the interpreter: on small batches what Python does between operations is much of the time."""
+"""A gate without the Python interpreter: on small batches what it does between operations is much of the time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from torch import Tensor, nn
 logger = logging.getLogger("ce_detect")
 
 MOST_SHAPES = 16
-"""Shapes of batches that are traced, at most; others run as they are."""
+"""Shapes of batches that are compiled, at most; others run as they are."""
 
 ROUNDING = 1e-5
 """Difference of features and scores, absolute and relative, that is rounding."""
 
-_tracing = threading.Lock()
+_compiling = threading.Lock()
 
 Program = Callable[..., tuple[Tensor, ...]]
+"""What runs batches of one shape."""
 
 
 class Compiled:
@@ -31,8 +32,8 @@ class Compiled:
     A trace is the list of the tensor operations that ran, which PyTorch's own executor runs again: the same operations
     in the same order. What they return is the same but for the last digit of a few, whose kernels round by where in
     memory a tensor lies. TorchScript is deprecated, but no other executor in PyTorch does without a compiler on the
-    machine. Where it is gone, everything runs as it is; so does a call that needs gradients, what `can_trace` refuses,
-    and a module whose trace says something else on other pixels.
+    machine. Where it is gone, everything runs as it is; so does a call that needs gradients, what `can_compile`
+    refuses, and a module whose trace says something else on other pixels.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -49,19 +50,19 @@ class Compiled:
         shape = tuple(tuple(tensor.shape) for tensor in x)
         if shape not in self._programs:
             if len(self._programs) < MOST_SHAPES:
-                self._programs[shape] = None if can_trace(self._module) else self._module
+                self._programs[shape] = None if can_compile(self._module) else self._module
             return None
         if self._programs[shape] is None:
-            self._programs[shape] = _traced(self._module, x) or self._module
+            self._programs[shape] = _compiled(self._module, x) or self._module
         return self._programs[shape]
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy traces anew: programs hold the tensors of the original."""
+        """A copy compiles anew: programs hold the tensors of the original."""
         return {"_module": self._module, "_programs": {}}
 
 
-def can_trace(module: nn.Module) -> bool:
-    """Whether a gate, a signature or a part is nothing but tensor operations on a CPU, which no value decides about."""
+def can_compile(module: nn.Module) -> bool:
+    """Whether a gate, a signature or a part of one is tensor operations on a CPU alone, and no value decides which."""
     signature: Any = getattr(module, "signature", module)
     classifier = signature.classifier
     return (
@@ -69,10 +70,10 @@ def can_trace(module: nn.Module) -> bool:
     )
 
 
-def _traced(module: nn.Module, x: tuple[Tensor, ...]) -> Program | None:
-    """The trace of a module for batches like ``x``, or None where it is not faithful."""
+def _compiled(module: nn.Module, x: tuple[Tensor, ...]) -> Program | None:
+    """The TorchScript trace of a module for batches like ``x``, or None where it is not faithful."""
     try:
-        with _tracing, _constant(module), warnings.catch_warnings():
+        with _compiling, _constant(module), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its deprecation, and of each shape that is a number in it: one a trace
             program: Program = torch.jit.trace(lambda *given: tuple(module(*given)), x, check_trace=False)
         others = _mirrored(x, -2), _mirrored(x, -1)  # the second run also has the executor specialise

@@ -44,7 +44,7 @@ def to_artifact(gate: GateModule, manifest: Manifest, seen: NDArray[np.uint64] |
     return Artifact(tensors if seen is None else {**tensors, _SEEN: np.sort(seen)}, manifest)
 
 
-def to_gate(artifact: Artifact, classifier: Any) -> GateModule:
+def to_gate(artifact: Artifact, classifier: Classifier) -> GateModule:
     """Make the gate again.
 
     Raises:
@@ -62,7 +62,7 @@ def to_gate(artifact: Artifact, classifier: Any) -> GateModule:
     return gate.eval().to(classifier.device)
 
 
-def _gate(manifest: Manifest, tensors: dict[str, torch.Tensor], classifier: Any) -> GateModule:
+def _gate(manifest: Manifest, tensors: dict[str, torch.Tensor], classifier: Classifier) -> GateModule:
     described, prevalence = manifest.signature, manifest.recipe.prevalence
     signature = Signature(
         classifier,
@@ -130,7 +130,7 @@ def probe_logits(classifier: Classifier) -> list[float]:
     return logits
 
 
-def check_logits(artifact: Artifact, classifier: Any) -> None:
+def check_logits(artifact: Artifact, classifier: Classifier) -> None:
     """Refuse a model that computes something else from the same weights.
 
     Raises:

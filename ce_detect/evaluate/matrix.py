@@ -10,7 +10,8 @@ import torch
 from ce_detect.core.types import Floats
 from ce_detect.evaluate.metrics import auroc
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import heads
+from ce_detect.fitting import feature_tables, heads
+from ce_detect.fitting.feature_tables import Sets, Table
 from ce_detect.heads.base import HeadKind
 
 ALL = "all"
@@ -19,8 +20,8 @@ ALL = "all"
 
 def matrix(
     signature: Signature,
-    sets: Mapping[str, heads.Sets],
-    judged: heads.Table,
+    sets: Mapping[str, Sets],
+    judged: Table,
     *,
     kind: HeadKind,
     seed: int,
@@ -37,7 +38,7 @@ def matrix(
     Returns:
         AUROC by name of the learned attack (or `ALL`), then by name of the scored one.
     """
-    fit, select = (heads.table(signature, sets[name]) for name in ("fit", "select"))
+    fit, select = (feature_tables.table(signature, sets[name]) for name in ("fit", "select"))
     rows = {name: (name,) for name in fit.attacked} | {ALL: tuple(fit.attacked)}
     return {
         row: _scored(signature, _only(fit, names), _only(select, names), judged, kind, seed)
@@ -45,12 +46,12 @@ def matrix(
     }
 
 
-def _only(table: heads.Table, names: tuple[str, ...]) -> heads.Table:
-    return heads.Table(table.clean, {name: table.attacked[name] for name in names})
+def _only(table: Table, names: tuple[str, ...]) -> Table:
+    return Table(table.clean, {name: table.attacked[name] for name in names})
 
 
 def _scored(
-    signature: Signature, fit: heads.Table, select: heads.Table, judged: heads.Table, kind: HeadKind, seed: int
+    signature: Signature, fit: Table, select: Table, judged: Table, kind: HeadKind, seed: int
 ) -> dict[str, float]:
     head = heads.fitted(signature, fit, select, kind=kind, seed=seed)
 

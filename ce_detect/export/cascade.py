@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ce_detect.export import optimize
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # onnx comes with the extra ``onnx``
     from onnx import GraphProto, ModelProto, NodeProto
 
 PIXELS, LOGITS, FREE, SCORE = "pixels", "logits", "free", "score"

@@ -28,6 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from ce_detect.artifacts.graph_format import INPUT, THRESHOLD
+from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
 from ce_detect.data.tensors import scaled
@@ -37,10 +39,10 @@ from ce_detect.detector.gate import GateModule
 from ce_detect.export import cascade, optimize
 from ce_detect.heads.cascade import CascadedHead
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # onnx comes with the extra ``onnx``
     from onnx import ModelProto
 
-INPUT, THRESHOLD = "input", "threshold"
+    from ce_detect.classifiers.onnx.black_box import OnnxClassifier
 
 OPSET = 20
 """Operator set that PyTorch's exporter writes."""
@@ -85,17 +87,16 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
         ModelError: the gate, or the classifier it is in front of, cannot become a graph.
     """
     check(gate)
-    opset = _opset(gate.signature.classifier)
+    black_box = _black_box(gate.signature.classifier)
+    opset = None if black_box is None else max(OPSET, black_box.model.file.opset)
     if isinstance(gate.head, CascadedHead):
         model = _cascade(gate, gate.head, uint8, opset)
     else:
         module = FusedGate(gate, uint8=uint8, one_pass=one_pass).eval()
         given = example(gate, uint8=uint8), gate.threshold.detach().clone()
         model = _converted(_captured(module, given), [INPUT, THRESHOLD], Verdict._fields, opset)
-    if not gate.signature.classifier.differentiable:
-        from ce_detect.classifiers.onnx import placeholder
-
-        model = placeholder.filled(model, gate.signature.classifier)
+    if black_box is not None:
+        model = black_box.filled(model)
     return optimize.optimized(model, manifest, threshold=float(gate.threshold))
 
 
@@ -150,9 +151,14 @@ def _converted(
     return made.model_proto
 
 
-def _opset(classifier: Any) -> int | None:
-    """The operator set of a black box, which is not taken down; None for PyTorch's own choice."""
-    return None if classifier.differentiable else max(OPSET, classifier.model.file.opset)
+def _black_box(classifier: Classifier) -> OnnxClassifier | None:
+    """The classifier where ONNX Runtime runs it, whose operator set is not taken down; else None."""
+    if classifier.differentiable:
+        return None
+    from ce_detect.classifiers.onnx.black_box import OnnxClassifier  # only here must the packages of ONNX be there
+
+    assert isinstance(classifier, OnnxClassifier)
+    return classifier
 
 
 def check(gate: GateModule) -> None:
@@ -183,7 +189,7 @@ def check(gate: GateModule) -> None:
 
 def example(gate: GateModule, *, uint8: bool) -> Tensor:
     """A few inputs as the graph takes them."""
-    x: Tensor = gate.signature.classifier.interface.probe(_EXAMPLES)
+    x: Tensor = gate.signature.classifier.probe(_EXAMPLES)
     return torch.zeros(x.permute(0, 2, 3, 1).shape, dtype=torch.uint8) if uint8 else x
 
 

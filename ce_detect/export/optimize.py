@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ce_detect.artifacts import int8
-from ce_detect.artifacts.graph_format import FORMAT
+from ce_detect.artifacts.graph_format import FORMAT, FORMAT_KEY, MANIFEST_KEY, THRESHOLD, THRESHOLD_KEY, VERSION_KEY
 from ce_detect.core.version import VERSION
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # onnx and its parts come with the extra ``onnx``
     import onnx_ir as ir
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
-
-THRESHOLD = "threshold"
 
 PACKED = 4096
 """Bytes from which on a tensor is looked at for whether eight bits a number would do."""
@@ -75,10 +73,10 @@ def optimized(model: ModelProto, manifest: dict[str, Any], *, threshold: float) 
     helper.set_model_props(
         model,
         {
-            "ce_detect.format": FORMAT,
-            "ce_detect.version": VERSION,
-            "ce_detect.threshold": repr(threshold),
-            "ce_detect.manifest": json.dumps(manifest, sort_keys=True, allow_nan=False),
+            FORMAT_KEY: FORMAT,
+            VERSION_KEY: VERSION,
+            THRESHOLD_KEY: repr(threshold),
+            MANIFEST_KEY: json.dumps(manifest, sort_keys=True, allow_nan=False),
         },
     )
     return model

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ce_detect.artifacts.graph_format import INPUT, MANIFEST_KEY, PIXEL_TYPES
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import attack_all
 from ce_detect.core.errors import ArtifactError, ExportError
@@ -26,7 +27,7 @@ from ce_detect.detector.gate import GateModule
 from ce_detect.heads.cascade import CascadedHead
 from ce_detect.verdict import conformal
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # onnxruntime comes with an extra
     from onnxruntime import InferenceSession
 
 SCORE_TOLERANCE = conformal.ROUNDING
@@ -104,11 +105,9 @@ def manifest_of(opened: InferenceSession) -> dict[str, Any]:
     Raises:
         ArtifactError: the graph is not one that ce-detect exported.
     """
-    text = opened.get_modelmeta().custom_metadata_map.get("ce_detect.manifest")
+    text = opened.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
     if text is None:
-        raise ArtifactError(
-            "the ONNX file holds no gate of ce-detect: there is no 'ce_detect.manifest' in its metadata"
-        )
+        raise ArtifactError(f"the ONNX file holds no gate of ce-detect: there is no {MANIFEST_KEY!r} in its metadata")
     manifest: dict[str, Any] = json.loads(text)
     return manifest
 
@@ -159,7 +158,7 @@ def differences(gate: GateModule, opened: InferenceSession, x: Pixels) -> Differ
     A graph that takes grey levels gets the nearest ones, and PyTorch what they stand for.
     """
     classifier = gate.signature.classifier
-    levels = opened.get_inputs()[0].type == "tensor(uint8)"
+    levels = PIXEL_TYPES.get(opened.get_inputs()[0].type) == "UINT8"
     expected: list[Verdict] = []
     got: list[list[NDArray[Any]]] = []
     near: list[NDArray[np.bool_]] = []
@@ -185,7 +184,7 @@ def ran(opened: InferenceSession, x: Tensor) -> list[NDArray[Any]]:
         ExportError: ONNX Runtime fails in the graph.
     """
     try:
-        return list(opened.run(None, {"input": x.numpy()}))
+        return list(opened.run(None, {INPUT: x.numpy()}))
     except Exception as error:  # ONNX Runtime has a dozen types of its own
         reason = str(error).splitlines()[0]
         raise ExportError(f"ONNX Runtime opens the graph, but cannot run it on {len(x)} inputs: {reason}") from error

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ce_detect.artifacts.graph_format import INPUT, OUTPUT_TYPES
 from ce_detect.core.errors import ArtifactError, UsageError
 from ce_detect.data.lazy import Pixels
 from ce_detect.detector.gate import GateModule
@@ -21,15 +22,10 @@ name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {most}
 input [
-  {{ name: "input", data_type: {type}, dims: [ {dims} ] }}
+  {{ name: "{input}", data_type: TYPE_{type}, dims: [ {dims} ] }}
 ]
 output [
-  {{ name: "logits", data_type: TYPE_FP32, dims: [ {classes} ] }},
-  {{ name: "label", data_type: TYPE_INT64, dims: [ 1 ], reshape: {{ shape: [ ] }} }},
-  {{ name: "score", data_type: TYPE_FP32, dims: [ 1 ], reshape: {{ shape: [ ] }} }},
-  {{ name: "p_value", data_type: TYPE_FP32, dims: [ 1 ], reshape: {{ shape: [ ] }} }},
-  {{ name: "probability", data_type: TYPE_FP32, dims: [ 1 ], reshape: {{ shape: [ ] }} }},
-  {{ name: "is_adversarial", data_type: TYPE_BOOL, dims: [ 1 ], reshape: {{ shape: [ ] }} }}
+  {outputs}
 ]
 dynamic_batching {{ }}
 """
@@ -48,12 +44,19 @@ def config(name: str, manifest: dict[str, Any], *, uint8: bool = False) -> str:
     """
     channels, height, width = manifest["model"]["input_shape"]
     dims = (height, width, channels) if uint8 else (channels, height, width)
+    verdict = "[ 1 ], reshape: { shape: [ ] }"
+    shapes = {"logits": f"[ {manifest['model']['num_classes']} ]"}
+    outputs = (
+        f'{{ name: "{output}", data_type: TYPE_{datatype}, dims: {shapes.get(output, verdict)} }}'
+        for output, datatype in OUTPUT_TYPES.items()
+    )
     return _CONFIG.format(
         name=name,
         most=MOST_INPUTS,
-        type="TYPE_UINT8" if uint8 else "TYPE_FP32",
+        input=INPUT,
+        type="UINT8" if uint8 else "FP32",
         dims=", ".join(map(str, dims)),
-        classes=manifest["model"]["num_classes"],
+        outputs=",\n  ".join(outputs),
     )
 
 

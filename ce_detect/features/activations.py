@@ -1,13 +1,11 @@
-"""What one forward pass gives for free: sorted logits, moments of channels, what each feature adds to the decision."""
+"""What one forward pass gives for free: logits, moments of channels, and what each feature adds to the decision."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers.base import PENULTIMATE, site_shapes
+from ce_detect.classifiers.base import PENULTIMATE, Classifier, positions, site_shapes
 from ce_detect.classifiers.log_odds import energy
 
 TOP_LOGITS = 10
@@ -38,7 +36,7 @@ class ActivationStatistics(nn.Module):
 
     head_weight: Tensor | None
 
-    def __init__(self, classifier: Any, sites: tuple[str, ...]) -> None:
+    def __init__(self, classifier: Classifier, sites: tuple[str, ...]) -> None:
         super().__init__()
         self.sites = sites
         self.multi_label = classifier.multi_label
@@ -84,7 +82,7 @@ class ActivationStatistics(nn.Module):
             kinds = [part for kind in kinds for part in (kind.topk(EXTREMES).values, (-kind).topk(EXTREMES).values)]
         return kinds
 
-    def _names(self, classifier: Any) -> tuple[str, ...]:
+    def _names(self, classifier: Classifier) -> tuple[str, ...]:
         count = min(TOP_LOGITS, classifier.num_classes)
         names = [f"trace.logit[{rank}]" for rank in range(count)]
         names += [LOG_ODDS, "trace.energy", "trace.log-margin"]
@@ -106,7 +104,6 @@ def moments(latent: Tensor) -> list[Tensor]:
 
     Feature maps are ``(batch, channels, height, width)``; token sequences ``(batch, tokens, channels)``.
     """
-    positions = (2, 3) if latent.ndim == 4 else (1,)
-    mean = latent.mean(positions)
-    square = (latent * latent).mean(positions)
+    mean = latent.mean(positions(latent))
+    square = (latent * latent).mean(positions(latent))
     return [mean, (square - mean * mean).clamp_min(0).add(1e-12).sqrt()]

@@ -1,4 +1,4 @@
-"""ImageGradients of the picture itself: how much neighbouring pixels differ, which perturbations raise."""
+"""Gradients of the picture itself: how much neighbouring pixels differ, which perturbations raise."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ImageGradients(nn.Module):
     """Logarithms of summaries of local differences, of the grey picture and of its colours.
 
     A free statistic: it does not look at the classifier. Query attacks and minimum-norm attacks, which leave few traces
-    in the logits, still make the picture rougher, mostly in its colours.
+    in the logits, still make neighbouring pixels differ more, mostly in colour.
 
     On single inputs the number of operations is the cost: differences of all planes are one convolution, and what
     becomes of their means is one product.

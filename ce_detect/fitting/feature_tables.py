@@ -1,30 +1,100 @@
-"""Signatures of all candidates, kept on disk: a calibration with another budget finds them there."""
+"""Signatures of many images as tables; kept on disk, so that a calibration with another budget finds them there."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
+from ce_detect.attacks.generation import AttackedSet
+from ce_detect.core.types import Floats, Index
 from ce_detect.core.version import VERSION
+from ce_detect.data import tensors
+from ce_detect.data.lazy import Concatenated, Pixels
 from ce_detect.data.splits import identities
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import heads
-from ce_detect.storage import atomic
-
-logger = logging.getLogger("ce_detect")
+from ce_detect.storage.cache import Arrays, Cache, digest
 
 _FORMAT = 3
 _CLEAN = "clean"
 
+FOLDS = 4
+"""Parts of the images that set the level of a cascade, each scored by a head fitted on the others and their twins."""
 
-def table(signature: Signature, sets: heads.Sets, folder: Path) -> heads.Table:
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Clean images of one split and their successfully attacked twins, by name of the attack.
+
+    Attributes:
+        clean: ``(n, channels, height, width)``.
+        attacked: twins by name of the attack.
+        corrupted: the clean images after benign change, which count as clean too; None where the recipe has none.
+    """
+
+    clean: Pixels
+    attacked: dict[str, AttackedSet]
+    corrupted: Pixels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Features of clean and attacked images.
+
+    Attributes:
+        clean: ``(n, features)``.
+        attacked: ``(m, features)`` by name of the attack.
+        images: number of clean images: row ``i`` of ``clean`` is of image ``i % images``; None for one a row.
+        twins: images ``(m,)`` that the rows of ``attacked`` are made of, by name of the attack, where that is known.
+    """
+
+    clean: Floats
+    attacked: dict[str, Floats]
+    images: int | None = None
+    twins: dict[str, Index] = field(default_factory=dict)
+
+    def fold(self, number: int, *, others: bool, columns: slice) -> Table:
+        """Some columns of the rows of one of `FOLDS` folds of the images, or of all other rows."""
+        own = np.arange(len(self.clean)) % (self.images or max(1, len(self.clean)))
+        of = {name: self.twins.get(name, np.arange(len(rows))) for name, rows in self.attacked.items()}
+        kept = {name: (image % FOLDS == number) != others for name, image in of.items()}
+        return Table(
+            self.clean[(own % FOLDS == number) != others, columns],
+            {name: rows[kept[name], columns] for name, rows in self.attacked.items()},
+        )
+
+
+def stacked(*tables: Table) -> tuple[Floats, Index, NDArray[np.float64]]:
+    """Features, classes, and weights: half for clean, half shared evenly by the attacks.
+
+    Clean is class 0; the attacks are numbered from 1, without those that nothing is left of.
+    """
+    names = tables[0].attacked
+    groups = [[table.clean for table in tables], *([table.attacked[name] for table in tables] for name in names)]
+    sizes = [sum(map(len, group)) for group in groups]
+    groups, sizes = [g for g, n in zip(groups, sizes, strict=True) if n], [n for n in sizes if n]
+    shares = [1.0, *([1.0 / max(1, len(sizes) - 1)] * (len(sizes) - 1))]
+    weights = np.concatenate([np.full(n, share / n) for n, share in zip(sizes, shares, strict=True)])
+    target = np.concatenate([np.full(n, position) for position, n in enumerate(sizes)])
+    return np.concatenate([part for group in groups for part in group]), target, weights / weights.mean()
+
+
+def features(signature: Signature, x: Pixels) -> Floats:
+    """Signatures ``(n, features)`` of many images, which are read and judged in batches."""
+    matrix = np.empty((len(x), len(signature.names)), np.float32)
+    done = 0
+    with torch.inference_mode():
+        for batch in tensors.batches(x, signature.batch, signature.classifier.device):
+            matrix[done : done + len(batch)] = signature(batch)[1].cpu().numpy()
+            done += len(batch)
+    return matrix
+
+
+def table(signature: Signature, sets: Sets, folder: Path | None = None) -> Table:
     """Signatures of everything in a split, from the cache where they are known.
 
     Known are those of one classifier, one signature with all its learned parameters, and one set of images.
@@ -32,40 +102,41 @@ def table(signature: Signature, sets: heads.Sets, folder: Path) -> heads.Table:
     Args:
         signature: what makes the features.
         sets: the split.
-        folder: the cache.
+        folder: the cache; None for none.
     """
-    path = folder / "tables" / f"{_key(signature, sets)}.safetensors"
-    found = _read(path, len(signature.names)) if path.is_file() else None
-    if found is not None and set(found) == {_CLEAN, *sets.attacked}:
-        return heads.Table(found.pop(_CLEAN), {name: found[name] for name in sets.attacked})
-    made = heads.table(signature, sets)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write(path, save({_CLEAN: made.clean, **made.attacked}))
-    return made
+    if folder is None:
+        return _computed(signature, sets)
+
+    def computed() -> Arrays:
+        made = _computed(signature, sets)
+        return {_CLEAN: made.clean, **made.attacked}
+
+    known = Cache(folder, "tables", content="signatures")
+    shapes = dict.fromkeys((_CLEAN, *sets.attacked), (None, len(signature.names)))
+    found = known.get(_key(signature, sets), shapes, computed)
+    twins = {name: some.index for name, some in sets.attacked.items()}
+    return Table(found[_CLEAN], {name: found[name] for name in sets.attacked}, len(sets.clean), twins)
 
 
-def _key(signature: Signature, sets: heads.Sets) -> str:
+def _computed(signature: Signature, sets: Sets) -> Table:
+    """Signatures of everything in a split."""
+    clean = sets.clean if sets.corrupted is None else Concatenated([sets.clean, sets.corrupted])
+    attacked = {name: features(signature, twins.pixels) for name, twins in sets.attacked.items()}
+    twins = {name: twins.index for name, twins in sets.attacked.items()}
+    return Table(features(signature, clean), attacked, len(sets.clean), twins)
+
+
+def _key(signature: Signature, sets: Sets) -> str:
     classifier = signature.classifier
     logits: Any = classifier.logits(classifier.probe()).detach().cpu().numpy()
-    described = [
-        _FORMAT, VERSION, classifier.fingerprint(), np.round(logits, 2).tolist(), classifier.bounds,
-        classifier.sites, signature.names, sorted(sets.attacked),
-    ]  # fmt: skip
-    digest = hashlib.sha256(json.dumps(described).encode())
-    for name, tensor in sorted(signature.state_dict().items()):
-        if not name.startswith("classifier."):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    images = [sets.clean, *(sets.attacked[name].pixels for name in sorted(sets.attacked))]
-    for x in images if sets.corrupted is None else [*images, sets.corrupted]:
-        digest.update(str(x.shape).encode() + identities(x).tobytes())
-    return digest.hexdigest()
-
-
-def _read(path: Path, width: int) -> dict[str, NDArray[np.float32]] | None:
-    try:
-        found: dict[str, Any] = load(path.read_bytes())
-    except Exception as error:  # noqa: BLE001  safetensors raises a bare Exception subclass
-        logger.warning("signatures in %s cannot be read (%s); computing them again", path, error)
-        return None
-    fits = all(rows.ndim == 2 and rows.shape[1] == width for rows in found.values())
-    return found if fits else None
+    images = {name: sets.attacked[name].pixels for name in sets.attacked} | {_CLEAN: sets.clean}
+    state = signature.state_dict().items()
+    return digest(
+        format=_FORMAT,
+        version=VERSION,
+        classifier=[classifier.fingerprint(), np.round(logits, 2).tolist(), classifier.bounds, classifier.sites],
+        signature=signature.names,
+        learned={name: value.detach().cpu().numpy() for name, value in state if not name.startswith("classifier.")},
+        images={name: [x.shape, identities(x)] for name, x in images.items()},
+        corrupted=None if sets.corrupted is None else [sets.corrupted.shape, identities(sets.corrupted)],
+    )

@@ -1,25 +1,22 @@
-"""Learn the signature of an attack: features of the *fit* and *select* splits, and a head from them."""
+"""Learn heads from signatures of the *fit* and *select* splits."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from ce_detect.attacks.generation import AttackedSet
 from ce_detect.core.types import Floats
-from ce_detect.data import tensors
-from ce_detect.data.lazy import Concatenated, Pixels
 from ce_detect.features.activations import LOG_ODDS
 from ce_detect.features.effects import EFFECTS
 from ce_detect.features.signature import Signature
-from ce_detect.fitting.mahalanobis import MOST_DIRECTIONS, MOST_VALUES, distance_head
+from ce_detect.fitting.feature_tables import FOLDS, Table, stacked
+from ce_detect.fitting.mahalanobis import MOST_VALUES, distance_head
 from ce_detect.heads.base import ROWS, Head, HeadKind, by_rows, squashing
 from ce_detect.heads.cascade import CLEARED, CascadedHead
 from ce_detect.heads.disagreement import DisagreementHead
@@ -33,9 +30,6 @@ MEMBERS = 4
 
 WIDTH = 64
 """Hidden units of each network."""
-
-FOLDS = 4
-"""Parts of the images that set the level of a cascade, each scored by a head fitted on the others and their twins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,82 +49,6 @@ WHOLE, FIRST, SECOND = Size(), Size(MEMBERS // 2, MOST_VALUES // 2), Size(MEMBER
 """A head alone, and the two of a cascade, which share the room that there is in a graph."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sets:
-    """Clean images of one split and their successfully attacked twins, by name of the attack.
-
-    Attributes:
-        clean: ``(n, channels, height, width)``.
-        attacked: twins by name of the attack.
-        corrupted: the clean images after benign change, which count as clean too; None where the recipe has none.
-    """
-
-    clean: Pixels
-    attacked: dict[str, AttackedSet]
-    corrupted: Pixels | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Features of clean and attacked images.
-
-    Attributes:
-        clean: ``(n, features)``.
-        attacked: ``(m, features)`` by name of the attack.
-        images: number of clean images: row ``i`` of ``clean`` is of image ``i % images``; None for one a row.
-        twins: images ``(m,)`` that the rows of ``attacked`` are made of, by name of the attack, where that is known.
-    """
-
-    clean: Floats
-    attacked: dict[str, Floats]
-    images: int | None = None
-    twins: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-
-    def fold(self, number: int, *, others: bool, columns: slice) -> Table:
-        """Some columns of the rows of one of `FOLDS` folds of the images, or of all other rows."""
-        own = np.arange(len(self.clean)) % (self.images or max(1, len(self.clean)))
-        of = {name: self.twins.get(name, np.arange(len(rows))) for name, rows in self.attacked.items()}
-        kept = {name: (image % FOLDS == number) != others for name, image in of.items()}
-        return Table(
-            self.clean[(own % FOLDS == number) != others, columns],
-            {name: rows[kept[name], columns] for name, rows in self.attacked.items()},
-        )
-
-
-def stacked(*tables: Table) -> tuple[Floats, NDArray[np.int64], NDArray[np.float64]]:
-    """Features, classes, and weights: half for clean, half shared evenly by the attacks.
-
-    Clean is class 0; the attacks are numbered from 1, without those that nothing is left of.
-    """
-    names = tables[0].attacked
-    groups = [[table.clean for table in tables], *([table.attacked[name] for table in tables] for name in names)]
-    sizes = [sum(map(len, group)) for group in groups]
-    groups, sizes = [g for g, n in zip(groups, sizes, strict=True) if n], [n for n in sizes if n]
-    shares = [1.0, *([1.0 / max(1, len(sizes) - 1)] * (len(sizes) - 1))]
-    weights = np.concatenate([np.full(n, share / n) for n, share in zip(sizes, shares, strict=True)])
-    target = np.concatenate([np.full(n, position) for position, n in enumerate(sizes)])
-    return np.concatenate([part for group in groups for part in group]), target, weights / weights.mean()
-
-
-def features(signature: Signature, x: Pixels) -> Floats:
-    """Signatures ``(n, features)`` of many images, which are read and judged in batches."""
-    matrix = np.empty((len(x), len(signature.names)), np.float32)
-    done = 0
-    with torch.inference_mode():
-        for batch in tensors.batches(x, signature.chunk or 128, signature.classifier.device):
-            matrix[done : done + len(batch)] = signature(batch)[1].cpu().numpy()
-            done += len(batch)
-    return matrix
-
-
-def table(signature: Signature, sets: Sets) -> Table:
-    """Signatures of everything in a split."""
-    clean = sets.clean if sets.corrupted is None else Concatenated([sets.clean, sets.corrupted])
-    attacked = {name: features(signature, twins.pixels) for name, twins in sets.attacked.items()}
-    twins = {name: twins.index for name, twins in sets.attacked.items()}
-    return Table(features(signature, clean), attacked, len(sets.clean), twins)
-
-
 def fitted(
     signature: Signature, fit: Table, select: Table, *, kind: HeadKind, seed: int, flagged: float = 0.01,
     cascade: bool = False,
@@ -146,7 +64,7 @@ def fitted(
         select: signatures of the split ``"select"``.
         kind: ``"mlp"``, ``"logistic"`` or ``"distance"``.
         seed: seed of the networks' starts.
-        flagged: share of clean inputs that will be flagged; it matters where there is a hardened copy.
+        flagged: share of clean inputs that will be flagged; it matters where there is a robust copy.
         cascade: whether the free features alone clear inputs first. Without interventions there is nothing to spare.
     """
     if kind == "distance":
@@ -156,11 +74,11 @@ def fitted(
     head: Head = _fused(signature, (fit, select), kind, seed, size)
     before: Head = _fused(signature, (fit,), kind, seed, size)
     held_out = select if len(select.clean) else fit
-    if copy := robust_copy(signature):
+    if copy := copy_in(signature):
         clean = torch.from_numpy(held_out.clean)
         with torch.inference_mode():
             scores = by_rows(before, clean)
-        head, before = (_doubting(signature, copy, one) for one in (head, before))
+        head, before = (doubting(signature, copy, one) for one in (head, before))
         for one in (head, before):
             one.level(scores, clean, flagged)
     elif cascade:
@@ -171,12 +89,13 @@ def fitted(
     return head
 
 
-def robust_copy(signature: Signature) -> RobustCopy | None:
-    """The hardened copy among the interventions of a signature, if there is one."""
+def copy_in(signature: Signature) -> RobustCopy | None:
+    """The robust copy among the interventions of a signature, if there is one."""
     return next((module for module in signature.interventions if isinstance(module, RobustCopy)), None)
 
 
-def _doubting(signature: Signature, copy: RobustCopy, inner: Head) -> DisagreementHead:
+def doubting(signature: Signature, copy: RobustCopy, inner: Head) -> DisagreementHead:
+    """A head that also heeds the doubt of a robust copy, whose scale is not set yet."""
     effect = signature.names.index(f"{copy.name}.{EFFECTS[0]}")
     return DisagreementHead(inner, effect=effect, odds=signature.names.index(LOG_ODDS))
 
@@ -235,39 +154,6 @@ def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed
 def clean_only(signature: Signature, fit: Table, select: Table) -> DistanceHead:
     """Fit the head that needs no attack, on the clean images of *fit* and *select*."""
     return distance_head(signature, np.concatenate([fit.clean, select.clean]))
-
-
-def for_timing(signature: Signature, kind: HeadKind) -> Head:
-    """The `untrained` head of a signature, with the doubt of a hardened copy where it has one."""
-    head, copy = untrained(len(signature.names), kind), robust_copy(signature)
-    return head if copy is None or kind == "distance" else _doubting(signature, copy, head)
-
-
-def cascade_for_timing(signature: Signature, kind: HeadKind, x: torch.Tensor, cleared: float) -> Head:
-    """The same in a cascade that clears a share of inputs ``x``, whichever."""
-    second = for_timing(signature, kind)
-    if not len(signature.interventions):
-        return second
-    first = untrained(signature.free, kind, FIRST.networks)
-    assert isinstance(first, FusedHead)
-    first.clean.precision = torch.eye(signature.free)[signature.names.index(LOG_ODDS)]
-    first.clean._prepare()
-    with torch.inference_mode():
-        scores = first.to(x.device)(signature.first(x)[1])
-    return CascadedHead(first, second, level=float(scores.quantile(cleared)) if cleared else -torch.inf)
-
-
-def untrained(features: int, kind: HeadKind, members: int = MEMBERS) -> Head:
-    """A head of the usual size with zero weights, for timing."""
-    zero, one = torch.zeros(features), torch.ones(features)
-    clean = DistanceHead(zero, one, zero, zero, torch.zeros(features, min(features, 4 * MOST_DIRECTIONS)))
-    if kind == "distance":
-        return clean
-    if kind == "logistic":
-        return FusedHead(NetworkHead(zero, one, zero[:, None], torch.zeros(1), []), clean, 0.0, 1.0)
-    hidden = torch.zeros(members, features, WIDTH), torch.zeros(members, 1, WIDTH)
-    last = torch.zeros(members, WIDTH, 1), torch.zeros(members, 1, 1)
-    return FusedHead(NetworkHead(zero, one, zero[:, None], torch.zeros(1), [hidden, last]), clean, 0.0, 1.0)
 
 
 def _network(

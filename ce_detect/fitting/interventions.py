@@ -1,4 +1,4 @@
-"""Learn interventions and recovery from clean images of the *fit* split; the classifier is frozen, in eval mode."""
+"""Learn interventions from clean images of the *fit* split; the classifier is frozen, in eval mode."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ce_detect.core.types import Floats
+from ce_detect.classifiers.base import Classifier
 from ce_detect.data import tensors
-from ce_detect.data.lazy import Pixels, rows
-from ce_detect.features.layer_consistency import LayerConsistency, pool
+from ce_detect.data.lazy import Pixels
 from ce_detect.interventions import AblateConcept, LearnedIntervention
 
 logger = logging.getLogger("ce_detect")
@@ -28,15 +27,12 @@ STEPS = 60
 LEAST_STEPS = 10
 """Steps below which nothing useful is learned."""
 
-MOST_IMAGES = 2000
-"""Clean images that recovery is learned from, at most."""
-
 WORK = 3e11
 """Floating-point operations of one forward pass each, over all steps: larger classifiers learn in fewer steps."""
 
 
 def teach(
-    classifier: Any, interventions: list[LearnedIntervention], x: Pixels, *, seed: int
+    classifier: Classifier, interventions: list[LearnedIntervention], x: Pixels, *, seed: int
 ) -> list[LearnedIntervention]:
     """Learn the parameters of interventions, in place.
 
@@ -84,7 +80,9 @@ def _started(intervention: LearnedIntervention, h: Tensor, generator: torch.Gene
     return torch.optim.Adam(intervention.requires_grad_(True).parameters(), lr=intervention.learning_rate)
 
 
-def _step(classifier: Any, intervention: LearnedIntervention, optimiser: Any, h: Tensor, z: Tensor, x: Tensor) -> str:
+def _step(
+    classifier: Classifier, intervention: LearnedIntervention, optimiser: Any, h: Tensor, z: Tensor, x: Tensor
+) -> str:
     """Move an intervention by one step; return what is in the way, or nothing."""
     parameters = list(intervention.parameters())
 
@@ -111,7 +109,7 @@ def _step(classifier: Any, intervention: LearnedIntervention, optimiser: Any, h:
     return ""
 
 
-def flops(classifier: Any) -> int:
+def flops(classifier: Classifier) -> int:
     """Floating-point operations of one forward pass of one image, at least 1."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
@@ -119,24 +117,11 @@ def flops(classifier: Any) -> int:
     return max(1, counter.get_total_flops())
 
 
-def _steps(classifier: Any) -> int:
+def _steps(classifier: Classifier) -> int:
     return int(min(STEPS, WORK / (flops(classifier) * BATCH)))
 
 
-def layer_consistency(classifier: Any, x: Pixels) -> LayerConsistency | None:
-    """Learn to recover each site's pooled features from the deepest one; None where there are fewer than two sites."""
-    if len(classifier.sites) < 2 or not len(x):
-        return None
-    pooled: list[list[Floats]] = [[] for _ in classifier.sites]
-    with torch.inference_mode():
-        for images in tensors.batches(rows(x, slice(MOST_IMAGES)), 128, classifier.device):
-            latents = classifier.trace(images).latents
-            for kept, site in zip(pooled, classifier.sites, strict=True):
-                kept.append(pool(latents[site]).float().cpu().numpy())
-    return LayerConsistency.fit(classifier.sites, [np.concatenate(kept) for kept in pooled]).to(classifier.device)
-
-
-def inserted(classifier: Any, intervention: AblateConcept, x: Pixels, y: NDArray[Any] | None) -> dict[str, Any]:
+def inserted(classifier: Classifier, intervention: AblateConcept, x: Pixels, y: NDArray[Any] | None) -> dict[str, Any]:
     """How well the classifier does with a concept autoencoder inserted, on clean images.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Learn what clean signatures look like: the head that needs no attack."""
+"""Learn what clean signatures look like: a Mahalanobis distance, which needs no attack."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.sparse.linalg import eigsh
 
+from ce_detect.core.types import Floats, Index
 from ce_detect.features.signature import Signature, feature_names
 from ce_detect.heads.base import ROWS, Head, squashing
 from ce_detect.heads.mahalanobis import DistanceHead
 
 Doubles = NDArray[np.float64]
-Columns = NDArray[np.int64]
 
 SHRINKAGE = 0.1
 """Weight of the identity in a correlation matrix, so that what barely varies on clean images does not decide alone."""
@@ -35,7 +35,10 @@ START = ("trace.log-odds", "trace.energy", "trace.log-margin")
 """Where an effect starts from; the same effect is ordinary for one margin and odd for another."""
 
 _CHANNEL = re.compile(r"trace\.(?:mean|deviation)\[(.*)\]\[\d+\]")
-_TOGETHER = {**dict.fromkeys(START, "trace.logit"), "trace.contrast": "trace.contribution"}
+"""Moments of a channel, which are in a group with all those of their site."""
+
+_JOINS = {**dict.fromkeys(START, "trace.logit"), "trace.contrast": "trace.contribution"}
+"""Kinds of features that have no group of their own, and the kind whose group they are in."""
 
 _DENSE = 256
 """Features in a group beyond which only the directions that are kept are worked out, by Lanczos' method."""
@@ -44,7 +47,7 @@ _LEAST_DEVIATION = 1e-3
 """Standard deviation of a squashed feature below which it has no scale to measure by, and is left out."""
 
 
-def distance_head(signature: Signature, clean: NDArray[np.float32], *, most: int = MOST_VALUES) -> DistanceHead:
+def distance_head(signature: Signature, clean: Floats, *, most: int = MOST_VALUES) -> DistanceHead:
     """Fit a distance from clean signatures.
 
     The squared distance is the mean, over groups of features, of a squared Mahalanobis distance in the group divided
@@ -83,7 +86,7 @@ def distance_head(signature: Signature, clean: NDArray[np.float32], *, most: int
     )
 
 
-def _groups(signature: Signature) -> list[NDArray[np.int64]]:
+def _groups(signature: Signature) -> list[Index]:
     """Columns of the logits, of contributions, of each site's channels, and so on, and of each intervention."""
     position = {name: column for column, name in enumerate(signature.names)}
     effects: list[tuple[str, ...]] = [feature_names(intervention) for intervention in signature.interventions]  # type: ignore[arg-type]
@@ -97,14 +100,13 @@ def _groups(signature: Signature) -> list[NDArray[np.int64]]:
 
 
 def _kind(name: str) -> str:
+    """The group of a feature: the site of a channel, else what its name begins with."""
     channel = _CHANNEL.fullmatch(name)
     kind = name.partition("[")[0]
-    return channel[1] if channel else _TOGETHER.get(kind, kind)
+    return channel[1] if channel else _JOINS.get(kind, kind)
 
 
-def _standard(
-    clean: NDArray[np.float32], squash: Head, mean: Doubles, unit: Doubles, columns: Columns
-) -> Iterator[Doubles]:
+def _standard(clean: Floats, squash: Head, mean: Doubles, unit: Doubles, columns: Index) -> Iterator[Doubles]:
     """Yield some columns of the squashed signatures, less their mean and over their deviation, some rows at a time.
 
     Never all rows: in double precision they would be the largest thing in memory.
@@ -115,7 +117,7 @@ def _standard(
         yield (squashed.double().numpy() - mean[columns]) / unit[columns]
 
 
-def _moments(clean: NDArray[np.float32], squash: Head) -> tuple[Doubles, Doubles]:
+def _moments(clean: Floats, squash: Head) -> tuple[Doubles, Doubles]:
     """Mean and standard deviation of the squashed signatures, each ``(features,)``."""
     count, width = clean.shape
     zero, one, all_of_them = np.zeros(width), np.ones(width), np.arange(width)

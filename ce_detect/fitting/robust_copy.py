@@ -1,30 +1,26 @@
-"""Train a hardened copy of a classifier: adversarial training against its own decisions, by fast gradient signs.
+"""Train a robust copy of a classifier: adversarial training against its own decisions, by fast gradient signs.
 
 Nothing is asked of the images but that they look like those of the deployment: labels are the classifier's own
 decisions, and it does no harm that the classifier was trained on them. The copy starts at the classifier's weights.
 Each step changes a batch within the radius by one step along the sign of the gradient from a random start, and moves
 the copy towards the decisions on what was changed (Wong et al. 2020, arXiv 2001.03994). While it learns, a batch norm
 stands behind each of its convolutions: those that the classifier had are folded away. Its weights are then rounded, so
-that a graph stores them in a quarter of the bytes of the classifier's, see `ce_detect.int8`.
+that a graph stores them in a quarter of the bytes of the classifier's, see `ce_detect.artifacts.int8`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from ce_detect.artifacts import int8
 from ce_detect.classifiers import batchnorm
-from ce_detect.classifiers.base import INPUT
+from ce_detect.classifiers.base import INPUT, Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Progress
 from ce_detect.core.version import VERSION
@@ -32,7 +28,7 @@ from ce_detect.data.lazy import Pixels
 from ce_detect.data.splits import fingerprint
 from ce_detect.fitting.interventions import flops
 from ce_detect.interventions import RobustCopy
-from ce_detect.storage import atomic
+from ce_detect.storage.cache import Arrays, Cache, digest
 
 logger = logging.getLogger("ce_detect")
 
@@ -63,7 +59,7 @@ SHIFT = 8
 _FORMAT = 2
 
 
-def untrained(classifier: Any) -> RobustCopy | None:
+def untrained(classifier: Classifier) -> RobustCopy | None:
     """A copy at the classifier's last site, with its weights; None where none can be trained, as a warning says."""
     if not classifier.differentiable:
         return _without("the classifier gives no gradient")
@@ -87,7 +83,7 @@ def for_timing(copy: RobustCopy) -> RobustCopy:
 
 
 def trained(
-    classifier: Any, copy: RobustCopy, x: Pixels, reach: float, *, seed: int, folder: Path,
+    classifier: Classifier, copy: RobustCopy, x: Pixels, reach: float, *, seed: int, folder: Path,
     progress: Progress | None = None,
 ) -> RobustCopy | None:  # fmt: skip
     """Train a copy in place, or take its weights from the cache.
@@ -107,17 +103,22 @@ def trained(
     if len(x) < BATCH:
         return _without(f"{len(x)} images are too few to train it on, at least {BATCH} are needed")
     assert copy.layers is not None
-    path = folder / "hardened" / f"{_key(classifier, copy, x, reach, seed)}.safetensors"
-    if not (path.is_file() and _read(copy.layers, path)):
+    layers = copy.layers
+
+    def weights() -> Arrays:
         _train(classifier, copy, x, RADII * reach, seed, progress)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, save({name: value.contiguous() for name, value in copy.layers.state_dict().items()}))
+        return {name: value.cpu().numpy() for name, value in layers.state_dict().items()}
+
+    known = Cache(folder, "hardened", content="weights of a hardened copy")
+    shapes = {name: tuple(value.shape) for name, value in layers.state_dict().items()}
+    found = known.get(_key(classifier, copy, x, reach, seed), shapes, weights)
+    layers.load_state_dict({name: torch.from_numpy(value) for name, value in found.items()})
     rounded(copy)
     return copy
 
 
 def rounded(copy: RobustCopy) -> None:
-    """Round the weights of a copy in place, see `ce_detect.int8`."""
+    """Round the weights of a copy in place, see `ce_detect.artifacts.int8`."""
     with torch.no_grad():
         for weights in copy.parameters():
             if weights.ndim > 1:
@@ -130,17 +131,9 @@ def _without(why: str) -> RobustCopy | None:
     return None
 
 
-def _read(layers: nn.Module, path: Path) -> bool:
-    """Take weights from a file; False, and a warning, where they are not there."""
-    try:
-        layers.load_state_dict(load(path.read_bytes()))
-    except Exception as error:  # noqa: BLE001  safetensors raises a bare Exception subclass
-        logger.warning("the hardened copy in %s cannot be read (%s); training it again", path, error)
-        return False
-    return True
-
-
-def _train(classifier: Any, copy: RobustCopy, x: Pixels, eps: float, seed: int, progress: Progress | None) -> None:
+def _train(
+    classifier: Classifier, copy: RobustCopy, x: Pixels, eps: float, seed: int, progress: Progress | None
+) -> None:
     assert copy.layers is not None
     steps, device = _steps(classifier), classifier.device
     first = torch.from_numpy(x[: 2 * BATCH]).to(device)
@@ -150,22 +143,10 @@ def _train(classifier: Any, copy: RobustCopy, x: Pixels, eps: float, seed: int, 
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=RATE, total_steps=steps, pct_start=0.2)
     generator = torch.Generator().manual_seed(seed)
     order = torch.cat([torch.randperm(len(x), generator=generator) for _ in range(-(-steps * BATCH // len(x)))])
-
-    def decided(pixels: Tensor) -> Tensor:
-        z: Tensor = classifier.resume(copy.site, copy(pixels), pixels)
-        return z
-
     for step, some in enumerate(order[: steps * BATCH].split(BATCH)):
         images = _moved(torch.from_numpy(x[some.numpy()]), generator).to(device)
-        with torch.no_grad():
-            wanted = _wanted(classifier.logits(images), classifier.multi_label)
         start = (torch.rand(images.shape, generator=generator) * 2 - 1).to(device) * eps
-        with torch.enable_grad():
-            changed = (images + start).clamp(*classifier.bounds).requires_grad_()
-            (slope,) = torch.autograd.grad(_loss(decided(changed), wanted), changed)
-            further = changed.detach() + OVERSHOOT * eps * slope.sign()
-            within = torch.minimum(torch.maximum(further, images - eps), images + eps).clamp(*classifier.bounds)
-            gradients = torch.autograd.grad(_loss(decided(within), wanted), parameters)
+        gradients = _gradients(classifier, copy, images, start, eps)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -176,6 +157,32 @@ def _train(classifier: Any, copy: RobustCopy, x: Pixels, eps: float, seed: int, 
     optimiser.zero_grad()
     batchnorm.folded(copy.layers, added)
     copy.requires_grad_(False)
+
+
+def _gradients(
+    classifier: Classifier, copy: RobustCopy, images: Tensor, start: Tensor, eps: float
+) -> tuple[Tensor, ...]:
+    """How the loss on attacked images moves with each parameter of the copy.
+
+    Args:
+        classifier: what was copied.
+        copy: what learns.
+        images: a batch ``(batch, channels, height, width)``.
+        start: random change of each pixel, at most ``eps``.
+        eps: largest change of a pixel.
+    """
+
+    def loss(pixels: Tensor) -> Tensor:
+        return _loss(classifier.resume(copy.site, copy(pixels), pixels), wanted)
+
+    with torch.no_grad():
+        wanted = _wanted(classifier.logits(images), classifier.multi_label)
+    with torch.enable_grad():
+        changed = (images + start).clamp(*classifier.bounds).requires_grad_()
+        (slope,) = torch.autograd.grad(loss(changed), changed)
+        further = changed.detach() + OVERSHOOT * eps * slope.sign()
+        within = torch.minimum(torch.maximum(further, images - eps), images + eps).clamp(*classifier.bounds)
+        return torch.autograd.grad(loss(within), list(copy.parameters()))
 
 
 def _wanted(z: Tensor, multi_label: bool) -> Tensor:
@@ -197,13 +204,18 @@ def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
     return padded[:, :, top : top + height, left : left + width]
 
 
-def _steps(classifier: Any) -> int:
+def _steps(classifier: Classifier) -> int:
     return int(min(IMAGES, WORK / flops(classifier)) / BATCH)
 
 
-def _key(classifier: Any, copy: RobustCopy, x: Pixels, reach: float, seed: int) -> str:
-    described = [
-        _FORMAT, VERSION, classifier.fingerprint(), classifier.bounds, copy.name, fingerprint(x), reach,
-        seed, RADII, BATCH, _steps(classifier), RATE, OVERSHOOT, SHIFT,
-    ]  # fmt: skip
-    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
+def _key(classifier: Classifier, copy: RobustCopy, x: Pixels, reach: float, seed: int) -> str:
+    return digest(
+        format=_FORMAT,
+        version=VERSION,
+        classifier=[classifier.fingerprint(), classifier.bounds],
+        copy=copy.name,
+        images=fingerprint(x),
+        reach=reach,
+        seed=seed,
+        training=[RADII, BATCH, _steps(classifier), RATE, OVERSHOOT, SHIFT],
+    )

@@ -22,6 +22,7 @@ from ce_detect.core.types import Floats
 from ce_detect.data import Images, load_data
 from ce_detect.data.corruptions import MILD
 from ce_detect.demo.model import fashion_cnn
+from ce_detect.detector.inference import Inference
 from ce_detect.evaluate import report
 from ce_detect.guard.detected_model import DetectedModel
 
@@ -180,6 +181,6 @@ def _judge(guard: DetectedModel, kind: str, shows: str, image: Floats) -> Exampl
 
 
 def _cost(guard: DetectedModel, x: Floats) -> float:
-    batch = torch.from_numpy(x)
+    batch, judge = torch.from_numpy(x), Inference(guard.gate).judge
     with torch.inference_mode():
-        return round(ratios(lambda: guard.model(batch), [lambda: guard.gate.judge(batch)])[0], 3)
+        return round(ratios(lambda: guard.model(batch), [lambda: judge(batch)])[0], 3)

@@ -13,7 +13,7 @@ from ce_detect.calibrate import pipeline
 from ce_detect.calibrate.settings import CalibrationOptions, CalibrationSettings
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import NotCalibratedError
-from ce_detect.detector import inference, serialization
+from ce_detect.detector import serialization
 from ce_detect.detector.gate import GateModule
 from ce_detect.evaluate.report import Report
 from ce_detect.export.parity import Differences
@@ -105,7 +105,7 @@ class DetectedModel:
             InputError: the array cannot be judged.
             AbstainedError: the policy is ``Abstain(raise_error=True)`` and an input is adversarial.
         """
-        return as_policy(policy).apply(inference.result(self.gate, x), x)
+        return as_policy(policy).apply(self.calibrated.inference.result(x), x)
 
     def clean_only(self, x: Any) -> GateResult:
         """Judge inputs by the distance of their signatures from clean ones, which no attack taught.
@@ -113,7 +113,7 @@ class DetectedModel:
         It has a threshold of its own with the same promise, detects less, and assumes nothing about the attacker;
         ``probability`` is NaN. Without attacks in the calibration it is the detector itself.
         """
-        return inference.result(self.gate, x, self.gate.clean_only)
+        return self.calibrated.inference.result(x, self.gate.clean_only)
 
     def evaluate(self, x: Any, y: Any = None, **options: Unpack[evaluation.EvaluationOptions]) -> Report:
         """Attack images that calibration did not see and measure, see `ce_detect.guard.evaluation.evaluate`."""

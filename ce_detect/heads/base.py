@@ -1,9 +1,9 @@
-"""Heads: a scikit-learn estimator as tensors, so that the score is differentiable and exports as a few products."""
+"""What a head is: tensors that turn a signature into a score, differentiable, a few products in an exported graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,14 +25,14 @@ class Head(nn.Module):
     ``asinh``: effects have heavy tails, and a linear scale would let one of them decide alone.
 
     Attributes:
+        kind: what an artifact calls it.
         center: ``(features,)``.
         scale: ``(features,)``.
         slope: scalar ``a`` of the log-likelihood ratio ``a * score + b`` (Platt scaling); NaN where no attack was seen.
         offset: scalar ``b``.
-        differentiable: whether the score has a gradient that tells how features move it.
     """
 
-    differentiable: bool = True
+    kind: ClassVar[str]
 
     center: Tensor
     scale: Tensor
@@ -48,7 +48,7 @@ class Head(nn.Module):
         self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
 
     def _prepare(self) -> None:
-        """Work out from the state what the forward pass takes in its place, in fewer operations."""
+        """Work out from the state what the forward pass uses in its place, in fewer operations."""
 
     def squash(self, features: Tensor) -> Tensor:
         """Return squashed features, of the same shape."""

@@ -23,13 +23,14 @@ class CascadedHead(Head):
         level: scalar, score of the first head down to which an input is cleared.
     """
 
+    kind = "cascade"
+
     level: Tensor
 
     def __init__(self, first: Head, second: Head, *, level: float = 0.0) -> None:
         super().__init__(second.center, second.scale)
         self.first = first
         self.second = second
-        self.differentiable = first.differentiable and second.differentiable
         self.register_buffer("level", torch.tensor(level, dtype=torch.float32))
 
     @property

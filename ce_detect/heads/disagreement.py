@@ -1,4 +1,4 @@
-"""A head that also heeds the doubt of a hardened copy."""
+"""A head that also heeds the doubt of a robust copy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from ce_detect.heads.base import Head
 
 DOUBTED = 0.8
-"""Of the false alarms that are allowed, the share that goes to the doubt of a hardened copy."""
+"""Of the false alarms that are allowed, the share that goes to the doubt of a robust copy."""
 
 STEEPNESS = 3.0
 """Times faster that the doubt falls below the meeting than it rises above it: clean inputs that the copy doubts a bit
@@ -19,7 +19,7 @@ SOFTNESS = 0.1
 
 
 class DisagreementHead(Head):
-    """What another head says, or how much a hardened copy doubts the decision, whichever is more.
+    """What another head says, or how much a robust copy doubts the decision, whichever is more.
 
     An attacker has to satisfy both: a sum of the two could be bought with the cheaper one. The maximum is rounded where
     they meet, ``s log(exp(a / s) + exp(b / s))``, so that its gradient tells the truth about both.
@@ -32,6 +32,8 @@ class DisagreementHead(Head):
         meeting: score down to which it counts so; what is lower falls `STEEPNESS` times as fast.
     """
 
+    kind = "disagreement"
+
     effect: Tensor
     odds: Tensor
     middle: Tensor
@@ -43,7 +45,6 @@ class DisagreementHead(Head):
     ) -> None:
         super().__init__(inner.center, inner.scale)
         self.inner = inner
-        self.differentiable = inner.differentiable
         self.register_buffer("effect", torch.tensor(effect))
         self.register_buffer("odds", torch.tensor(odds))
         self.register_buffer("middle", torch.tensor(middle, dtype=torch.float32))

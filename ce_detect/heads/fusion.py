@@ -1,4 +1,4 @@
-"""What attacks look like, and what clean inputs look like, in one score."""
+"""A head of two others: log-odds of an attack, and distance from clean signatures."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ class FusedHead(Head):
     """What attacks look like, and what clean inputs look like, in one score.
 
     The mean of the log-odds of a linear model, those of an ensemble of networks, and the standardised distance from
-    clean signatures. The first two know the attacks of the calibration best, the last finds others. The score is counted from the median of clean inputs in interquartile ranges of theirs,
-    so that all detectors have one scale and rounding means the same in each.
+    clean signatures. The first two know the attacks of the calibration best, the last finds others. The score is
+    counted from the median of clean inputs in interquartile ranges of theirs. So all detectors have one scale, and
+    rounding means the same in each.
 
     Attributes:
         network: log-odds from squashed features; counts once where it is a linear model alone, else twice.
@@ -23,6 +24,8 @@ class FusedHead(Head):
         location, spread: mean and standard deviation of the distance on clean inputs.
         middle, width: median and interquartile range of the mean on clean inputs; 0 and 1 until `standardise`.
     """
+
+    kind = "fused"
 
     location: Tensor
     spread: Tensor
@@ -42,7 +45,6 @@ class FusedHead(Head):
         super().__init__(network.center, network.scale)
         self.network = network
         self.clean = clean
-        self.differentiable = network.differentiable
         for name, value in {"location": location, "spread": spread, "middle": middle, "width": width}.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
         self._prepare()
@@ -62,7 +64,7 @@ class FusedHead(Head):
 
     def _prepare(self) -> None:
         """Take what the log-odds and the distance count in the score, and its offset, as numbers."""
-        share, width, spread = self.network.share, float(self.width), float(self.spread)
+        share, width, spread = (2 if self.network.depth else 1), float(self.width), float(self.spread)
         unusual = 1 / (width * (share + 1) * spread)
         offset = -float(self.location) * unusual - float(self.middle) / width
         self._line = share / (width * (share + 1)), unusual, offset

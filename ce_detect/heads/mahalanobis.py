@@ -1,4 +1,4 @@
-"""Distance from clean signatures: the head that no attack teaches."""
+"""Mahalanobis distance from clean signatures: the head that no attack teaches."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class DistanceHead(Head):
         offsets: ``(k,)``, products of the mean with the directions; not stored.
         signs: ``(features + k, 1)``, of the squares; not stored.
     """
+
+    kind = "mahalanobis"
 
     mean: Tensor
     precision: Tensor

@@ -25,9 +25,12 @@ class NetworkHead(Head):
         weight, bias: the linear model's logits less that of clean, ``(features, attacks)`` and ``(attacks,)``.
         weight0, bias0, ...: for each layer of the networks, ``(members, in, out)`` and ``(members, 1, out)``, the last
             with as many outputs as attacks; absent where the head is the linear model alone.
+        depth: number of these layers, 0 where the head is the linear model alone.
         rows0, shift0, ...: the same as one network, see `_side_by_side`; not stored.
         each: ``(members + 1, 1)``, what each network and the linear model count; not stored.
     """
+
+    kind = "network"
 
     weight: Tensor
     bias: Tensor
@@ -76,11 +79,6 @@ class NetworkHead(Head):
         ]
         weight, bias = _against_clean(linear.coef_.T, linear.intercept_)
         return cls(center, scale, torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy()), layers)
-
-    @property
-    def share(self) -> int:
-        """How often it counts beside the distance from clean signatures, see `FusedHead`."""
-        return 2 if self.depth else 1
 
     def forward(self, features: Tensor) -> Tensor:
         """Return log-odds ``(batch,)`` from a signature ``(batch, features)``."""

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers.base import INPUT
+from ce_detect.classifiers.base import INPUT, Classifier
 from ce_detect.core.errors import ArtifactError, CalibrationError
 from ce_detect.core.types import Setting
 
 Family = Literal[
-    "masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent", "concept", "hardened"
+    "masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent", "concept", "robust copy"
 ]
 Resume = Callable[[Tensor], Tensor]
 """From a tensor in the place of the one at a site to the logits ``(rows, classes)`` that follow."""
@@ -130,7 +130,7 @@ class Intervention(nn.Module):
         """Everything needed to make it again, as plain data."""
         return {"kind": type(self).__name__, "site": self.site, **self.settings}
 
-    def attach(self, classifier: Any) -> None:
+    def attach(self, classifier: Classifier) -> None:
         """Take from a classifier what the intervention is made of; called whenever a signature is made of it.
 
         Raises:

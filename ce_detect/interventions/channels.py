@@ -1,4 +1,4 @@
-"""do(set part of a hidden layer): scale, clip, ablate or drop, so that only what follows runs again."""
+"""do(set part of a hidden layer): scale or clip it, ablate channels or drop tokens; only what follows runs again."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""do(look again with hardened eyes): the tensor at a site, made anew by a copy of the layers before it."""
+"""do(look again with robust eyes): the tensor at a site, made anew by a robust copy of the layers before it."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.interventions.base import Intervention
 
@@ -26,7 +25,7 @@ class RobustCopy(Intervention):
         layers: the copy; None until it is attached to a classifier.
     """
 
-    family = "hardened"
+    family = "robust copy"
     from_input = True
     paper = "Madry et al. 2018, arXiv 1706.06083; Wong et al. 2020, arXiv 2001.03994"
 
@@ -36,7 +35,7 @@ class RobustCopy(Intervention):
         super().__init__(site=site)
         self.layers = None
 
-    def attach(self, classifier: Any) -> None:
+    def attach(self, classifier: Classifier) -> None:
         """Copy the layers before the site, unless that was done; see `Intervention.attach`."""
         if self.layers is not None:
             return

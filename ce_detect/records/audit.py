@@ -17,7 +17,6 @@ from ce_detect.verdict.result import GateResult
 
 logger = logging.getLogger("ce_detect.serve")
 
-
 _CLOSED = -1
 
 
@@ -112,15 +111,15 @@ class AuditLog:
             self._open()
         if self._regular and self._size and self._size + len(content) > self._settings.most_bytes:
             self._rotate()
-        written = 0
+        done = 0
         try:
-            while written < len(content):
-                written += os.write(self._file, content[written:])
+            while done < len(content):
+                done += os.write(self._file, content[done:])
         except OSError:
-            if written:
+            if done:
                 self._cut(self._size)
             raise
-        self._size += written
+        self._size += done
         if self._regular and self._settings.fsync == "batch":
             os.fsync(self._file)
 

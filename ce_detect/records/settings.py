@@ -8,7 +8,6 @@ from typing import Literal
 
 MEBIBYTE = 1 << 20
 
-
 Fsync = Literal["never", "batch"]
 
 

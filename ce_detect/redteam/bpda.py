@@ -55,7 +55,7 @@ def blind_interventions(gate: GateModule, x: Tensor) -> list[nn.Module]:
         module
         for module in gate.signature.interventions
         if not module.needs_resume
-        and not _has_gradient(module, x if module.from_input else latents.get(module.site, x))
+        and not _has_gradient(module, x if module.from_input else latents.get(str(module.site), x))
     ]
 
 

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from ce_detect.artifacts.graph_format import OUTPUTS
 from ce_detect.core.errors import InputError, UsageError
 from ce_detect.data import validation
+from ce_detect.data.lazy import batch_size
 from ce_detect.runtime.graph import Graph
 from ce_detect.runtime.providers import Provider
 from ce_detect.verdict.policies import Policy, as_policy
 from ce_detect.verdict.result import GateResult
 
-_TOGETHER = 128  # inputs that are judged at a time, as in PyTorch
+CHUNK = 128
+"""Inputs that are judged at a time, as in PyTorch, where the manifest names no number."""
 
 
 class Gate:
@@ -83,12 +85,12 @@ class Gate:
     @property
     def takes_uint8(self) -> bool:
         """Whether inputs are grey levels ``(batch, height, width, channels)`` of uint8, which the graph scales."""
-        return self._graph.pixels is np.uint8
+        return self._graph.pixels == "UINT8"
 
     @property
     def together(self) -> int:
         """How many inputs are judged at a time; larger batches are split."""
-        return validation.together(self._graph.described.chunk or _TOGETHER, self.input_shape)
+        return batch_size(self._graph.described.chunk or CHUNK, self.input_shape)
 
     @cached_property
     def fingerprint(self) -> str:

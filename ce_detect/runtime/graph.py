@@ -12,14 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.artifacts.graph_format import FORMAT, OUTPUTS
+from ce_detect.artifacts.graph_format import (
+    FORMAT,
+    FORMAT_KEY,
+    INPUT,
+    MANIFEST_KEY,
+    OUTPUTS,
+    PIXEL_TYPES,
+    THRESHOLD,
+    THRESHOLD_KEY,
+    VERSION_KEY,
+)
 from ce_detect.artifacts.manifest import Runnable
 from ce_detect.core.errors import ArtifactError
 from ce_detect.runtime import providers as execution
 from ce_detect.runtime.providers import Provider
 
-_PIXELS: dict[str, type[np.float32 | np.uint8]] = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
-_PREFIX = "ce_detect."
 _REMEDY = "; write it again with ce-detect export, or copy it again"
 
 
@@ -49,7 +57,7 @@ class Graph:
 
     Attributes:
         described: what the file says of itself.
-        pixels: type of the input: float32 ``(batch, C, H, W)``, or uint8 ``(batch, H, W, C)``.
+        pixels: element type of the pixels, see `ce_detect.artifacts.graph_format.PIXEL_TYPES`.
         providers: what it runs on, the first first.
 
     Args:
@@ -80,7 +88,7 @@ class Graph:
         Returns:
             Arrays in the order of `OUTPUTS`.
         """
-        feed = {"input": x, "threshold": np.array(threshold, np.float32)}
+        feed = {INPUT: x, THRESHOLD: np.array(threshold, np.float32)}
         if self._device == "cpu":
             return list(self._session.run(OUTPUTS, feed))
         return self._run_bound(feed)
@@ -116,17 +124,17 @@ def _described(path: Path, metadata: Mapping[str, str]) -> Described:
     Raises:
         ArtifactError: nothing, or in another format.
     """
-    version = metadata.get(f"{_PREFIX}format")
+    version = metadata.get(FORMAT_KEY)
     if version is None:
         raise ArtifactError(f"{path} is an ONNX file, but not a gate that ce-detect exported{_REMEDY}")
     if version != FORMAT:
         raise ArtifactError(
             f"{path} has format {version!r}, this version of ce-detect reads format {FORMAT!r}; it was written by "
-            f"ce-detect {metadata.get(f'{_PREFIX}version', '(unknown)')}, install that one"
+            f"ce-detect {metadata.get(VERSION_KEY, '(unknown)')}, install that one"
         )
     try:
-        manifest = json.loads(metadata[f"{_PREFIX}manifest"])
-        told, threshold = Runnable.of(manifest), float(metadata[f"{_PREFIX}threshold"])
+        manifest = json.loads(metadata[MANIFEST_KEY])
+        told, threshold = Runnable.of(manifest), float(metadata[THRESHOLD_KEY])
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"the manifest of {path} cannot be read ({error!r}){_REMEDY}") from error
     (low, high), chunk = told.model.bounds, told.signature.chunk
@@ -135,15 +143,15 @@ def _described(path: Path, metadata: Mapping[str, str]) -> Described:
     return Described(manifest, threshold, told.model.input_shape, told.model.bounds, chunk)
 
 
-def _pixels(path: Path, session: Any) -> type[np.float32 | np.uint8]:
-    """Type of the pixels.
+def _pixels(path: Path, session: Any) -> str:
+    """Element type of the pixels.
 
     Raises:
         ArtifactError: the graph has other inputs or outputs than a gate.
     """
     taken = {node.name: node for node in (*session.get_inputs(), *session.get_overridable_initializers())}
     given = tuple(node.name for node in session.get_outputs())
-    if set(taken) != {"input", "threshold"} or given != OUTPUTS or taken["input"].type not in _PIXELS:
+    if set(taken) != {INPUT, THRESHOLD} or given != OUTPUTS or taken[INPUT].type not in PIXEL_TYPES:
         kinds = ", ".join(f"{name} {node.type}" for name, node in taken.items())
         raise ArtifactError(f"{path} takes {kinds} and gives {', '.join(given)}, which no gate does{_REMEDY}")
-    return _PIXELS[taken["input"].type]
+    return PIXEL_TYPES[taken[INPUT].type]

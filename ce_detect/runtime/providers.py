@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
-from ce_detect.core.errors import MissingExtraError, UsageError
+from ce_detect.core import extras
+from ce_detect.core.errors import UsageError
 
 logger = logging.getLogger("ce_detect")
 
@@ -33,7 +32,7 @@ Provider = str | tuple[str, dict[str, Any]]
 
 def clash() -> str | None:
     """What is wrong, with the remedy, where both distributions are installed."""
-    return _CLASH if all(_installed(name) for name in WHEELS) else None
+    return _CLASH if all(extras.DEPENDENCIES[name].installed for name in WHEELS) else None
 
 
 def onnxruntime() -> Any:
@@ -45,11 +44,7 @@ def onnxruntime() -> Any:
     """
     found = clash()
     try:
-        module = importlib.import_module("onnxruntime")
-    except ModuleNotFoundError as error:
-        if error.name != "onnxruntime":
-            raise
-        raise MissingExtraError("onnxruntime", "runtime", "A gate without torch") from error
+        module = extras.module("onnxruntime", "A gate without torch")
     except ImportError as error:
         if found is None:
             raise
@@ -118,11 +113,3 @@ def _preload(module: Any) -> None:
     if CUDA & set(module.get_available_providers()) and hasattr(module, "preload_dlls"):
         with contextlib.redirect_stdout(sys.stderr):
             module.preload_dlls()
-
-
-def _installed(name: str) -> bool:
-    try:
-        distribution(name)
-    except PackageNotFoundError:
-        return False
-    return True

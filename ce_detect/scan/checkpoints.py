@@ -24,12 +24,14 @@ from ce_detect.storage import atomic
 ROWS = 512
 """Inputs in a part: what a kill may cost."""
 
-_TOGETHER = 64  # parts in a row group of the finished table
+PARTS = 64
+"""Parts in a row group of the finished table."""
+
 _KEY = "ce_detect.scan"
 
 
-class Parts:
-    """The parts of one table.
+class Checkpoints:
+    """The finished parts of one table.
 
     Attributes:
         folder: where they are while the table is not finished.
@@ -99,8 +101,8 @@ class Parts:
             schema = SCHEMA.with_metadata({**metadata, _KEY: json.dumps(self._identity).encode()})
             whole = self.folder / "whole.parquet"  # in the folder, so that what a kill leaves goes with the folder
             with self._writing(), atomic.replacing(whole) as file, parquet.ParquetWriter(file, schema) as writer:
-                for first in range(0, len(self._all()), _TOGETHER):
-                    group = self._all()[first : first + _TOGETHER]
+                for first in range(0, len(self._all()), PARTS):
+                    group = self._all()[first : first + PARTS]
                     tables = [parquet.read_table(self._path(part)) for part in group]
                     writer.write_table(pa.concat_tables(tables).cast(schema))
             with self._writing():

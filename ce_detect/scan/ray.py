@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ce_detect.core.errors import MissingExtraError, UsageError
+from ce_detect.core.errors import UsageError
+from ce_detect.core.extras import module
 from ce_detect.runtime import Gate
 from ce_detect.runtime.providers import Provider
 from ce_detect.scan.checkpoints import encoded
@@ -40,7 +40,7 @@ class Worker:
         return {"part": int(row["part"]), "content": encoded(judged(self._gate, self._source, start, stop))}
 
 
-def on_ray(
+def ray_engine(
     gate: Gate, source: Source, spec: str, *, providers: Sequence[Provider] | None, threads: int | None
 ) -> Engine:
     """Judge with Ray Data, one process for every ``threads`` cores of the cluster that ``RAY_ADDRESS`` names, or here.
@@ -55,11 +55,8 @@ def on_ray(
     Raises:
         MissingExtraError: Ray is not installed.
     """
-    try:
-        ray: Any = importlib.import_module("ray")
-        importlib.import_module("ray.data")
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray", "A scan on a cluster") from error
+    ray = module("ray", "A scan on a cluster")
+    module("ray.data", "A scan on a cluster", extra="ray")
     cores, place = threads or 1, spec if spec == "demo" else str(Path(spec).absolute())
     arguments = {
         "guard": str(gate.path.absolute()), "spec": place, "fingerprints": (gate.fingerprint, source.fingerprint),

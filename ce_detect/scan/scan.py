@@ -12,7 +12,7 @@ from pyarrow import compute, parquet
 from ce_detect.core.types import Progress
 from ce_detect.core.version import VERSION
 from ce_detect.runtime import Gate
-from ce_detect.scan.checkpoints import Parts, encoded
+from ce_detect.scan.checkpoints import Checkpoints, encoded
 from ce_detect.scan.sources import Source
 from ce_detect.scan.verdicts import judged
 
@@ -43,17 +43,17 @@ class Summary:
     resumed: int
 
 
-def parts_of(gate: Gate, source: Source, out: Path) -> Parts:
+def checkpoints_of(gate: Gate, source: Source, out: Path) -> Checkpoints:
     """The place of the verdicts, whose identity is all that they depend on.
 
     Raises:
-        UsageError: see `ce_detect.scan.checkpoints.Parts`.
+        UsageError: see `ce_detect.scan.checkpoints.Checkpoints`.
     """
     identity = {"guard": gate.fingerprint, "threshold": gate.threshold, "data": source.fingerprint}
-    return Parts(out, identity, len(source))
+    return Checkpoints(out, identity, len(source))
 
 
-def here(gate: Gate, source: Source) -> Engine:
+def local_engine(gate: Gate, source: Source) -> Engine:
     """Judge in this process, one part after the other."""
 
     def engine(parts: Iterable[tuple[int, int, int]]) -> Iterable[tuple[int, bytes]]:
@@ -62,13 +62,15 @@ def here(gate: Gate, source: Source) -> Engine:
     return engine
 
 
-def scan(gate: Gate, source: Source, parts: Parts, engine: Engine, progress: Progress | None = None) -> Summary:
+def scan(
+    gate: Gate, source: Source, checkpoints: Checkpoints, engine: Engine, progress: Progress | None = None
+) -> Summary:
     """Judge what is missing and finish the table.
 
     Args:
         gate: its manifest goes into the table.
         source: images.
-        parts: where verdicts are kept, see `parts_of`.
+        checkpoints: where verdicts are kept, see `checkpoints_of`.
         engine: judges parts.
         progress: see `Progress`.
 
@@ -77,21 +79,21 @@ def scan(gate: Gate, source: Source, parts: Parts, engine: Engine, progress: Pro
         InputError: a file that holds many images cannot be read; what is done stays.
     """
     report = progress or (lambda *_: None)
-    resumed = done = parts.done()
+    resumed = done = checkpoints.done()
     report("scan", done, len(source))
-    for part, content in engine([(part, *parts.span(part)) for part in parts.missing()]):
-        parts.write(part, content)
-        start, stop = parts.span(part)
+    for part, content in engine([(part, *checkpoints.span(part)) for part in checkpoints.missing()]):
+        checkpoints.write(part, content)
+        start, stop = checkpoints.span(part)
         done += stop - start
         report("scan", done, len(source))
-    parts.finish(
+    checkpoints.finish(
         {
             "ce_detect.guard": gate.fingerprint,
             "ce_detect.manifest": json.dumps(gate.manifest, sort_keys=True),
             "ce_detect.version": VERSION,
         }
     )
-    return _summary(parts.out, resumed)
+    return _summary(checkpoints.out, resumed)
 
 
 def _summary(table: Path, resumed: int) -> Summary:

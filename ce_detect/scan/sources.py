@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from importlib.resources import files as packaged
@@ -14,14 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.core.errors import InputError, MissingExtraError, UsageError
+from ce_detect.core.errors import InputError, UsageError
+from ce_detect.core.extras import module
 from ce_detect.data import files, load_data
 from ce_detect.data.decoding import decoded
 
 Sample = tuple[str, NDArray[Any] | InputError]
 """Name and pixels, uint8 ``(H, W, 1 or 3)`` or floats ``(C, H, W)``; in their place why they cannot be read."""
 
-_TOGETHER = 64  # rows of an array that are read at a time
+_ROWS = 64  # of an array that are read at a time
 
 
 class Source(ABC):
@@ -59,8 +59,7 @@ class Folder(Source):
     """PNG and JPEG files of a folder, at any depth, by name; hidden ones are left out."""
 
     def __init__(self, root: Path) -> None:
-        if importlib.util.find_spec("PIL") is None:
-            raise MissingExtraError("pillow", "scan", "Reading image files")
+        module("PIL", "Reading image files", extra="scan")  # now, not at the first image
         self._root = root
         self._names = sorted(
             name
@@ -127,8 +126,8 @@ class Array(Source):
 
     def read(self, start: int, stop: int) -> Iterator[Sample]:
         """Yield the images."""
-        for first in range(start, stop, _TOGETHER):
-            for position, image in enumerate(self._pixels[first : min(first + _TOGETHER, stop)], first):
+        for first in range(start, stop, _ROWS):
+            for position, image in enumerate(self._pixels[first : min(first + _ROWS, stop)], first):
                 yield f"{self._name}:{position}", _grey_levels(image) if self._levels else image
 
 

@@ -10,17 +10,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ce_detect.artifacts.graph_format import DTYPES, OUTPUT_TYPES
 from ce_detect.core.errors import InputError
 from ce_detect.data import validation
 from ce_detect.data.images import gathered
 from ce_detect.runtime import Gate
 from ce_detect.scan.sources import Sample, Source
 
-COLUMNS: dict[str, type[np.generic]] = {
-    "label": np.int64, "score": np.float32, "p_value": np.float32, "probability": np.float32,
-    "is_adversarial": np.bool_,
-}  # fmt: skip
-"""Of the verdicts, as in `ce_detect.GateResult`."""
+COLUMNS = {name: DTYPES[datatype] for name, datatype in OUTPUT_TYPES.items() if name != "logits"}
+"""Columns of the verdicts with their types, as in `ce_detect.GateResult`."""
 
 SCHEMA = pa.schema(
     [

@@ -2,6 +2,6 @@
 
 One process: an event loop at the edge (`app`, `server`), bytes to arrays in pure functions (`protocol`), and one thread
 that runs batches through ONNX Runtime, which computes outside Python's global lock (`batching`). Where it dies, the
-requests it held die with it; the audit log holds every verdict that was given before. Somebody must start it again: a
-supervisor from outside (systemd, Kubernetes), or a small parent process that keeps the socket open (`supervisor`).
+requests it held die with it; the audit log holds every verdict that was given before. systemd or the container starts
+it again.
 """

@@ -44,7 +44,7 @@ def make_app(
     """Return the ASGI application.
 
     Args:
-        service: what is served; loaded when the application starts, closed when it stops.
+        service: the artifact and its records; loaded when the application starts, closed when it stops.
         tracing: where spans go.
         loaded: called when loading is over, well or not.
     """

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ce_detect.artifacts.graph_format import OUTPUTS
 from ce_detect.core.errors import InputError
 from ce_detect.records.record import Job, Judged
 from ce_detect.serve.errors import QueueFullError, RequestError
@@ -181,18 +182,15 @@ class Batcher:
         return not (low <= x.min() and x.max() <= high)  # also where one is NaN
 
 
-_ARRAYS = ("logits", "label", "score", "p_value", "probability", "is_adversarial")
-
-
 def _rows(result: GateResult, start: int, stop: int) -> GateResult:
-    arrays: dict[str, Any] = {name: getattr(result, name)[start:stop] for name in _ARRAYS}
+    arrays: dict[str, Any] = {name: getattr(result, name)[start:stop] for name in OUTPUTS}
     return replace(result, **arrays)
 
 
 def _joined(results: Sequence[GateResult]) -> GateResult:
     if len(results) == 1:
         return results[0]
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in results]) for name in _ARRAYS}
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in results]) for name in OUTPUTS}
     return replace(results[0], **arrays)
 
 

@@ -6,29 +6,33 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-import msgspec
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.msgspec import MsgspecFormatter
 
-_OURS = ("ce_detect", "uvicorn.error")
+_LOGGERS = ("ce_detect", "uvicorn.error")
+
+_FIELDS = {"created": "time", "levelname": "level", "name": "logger", "message": "message"}
+"""Fields of every line, by the attribute of the record that each shows."""
+
+_COLOURED = "color_message"
+"""What uvicorn adds to a record for a terminal: the message once more, with colours."""
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(MsgspecFormatter):
     """One object a record: time, level, logger, message, and what the record carries besides."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return a line without its end."""
-        line = {
-            "time": round(record.created, 6),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        for name in ("artifact", "address", "request"):
-            if hasattr(record, name):
-                line[name] = getattr(record, name)
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+    def __init__(self) -> None:
+        super().__init__(
+            " ".join(f"%({name})s" for name in _FIELDS),
+            rename_fields={**_FIELDS, "exc_info": "exception"},
+            reserved_attrs=[*RESERVED_ATTRS, _COLOURED],
+        )
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of a line; times are seconds since 1970."""
+        return {**log_data, "time": round(log_data["time"], 6), "level": log_data["level"].lower()}
 
 
 class Seldom(logging.Filter):
@@ -54,7 +58,7 @@ def json_lines(level: int = logging.INFO) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     handler.addFilter(Seldom())
-    loggers = [logging.getLogger(name) for name in _OURS]
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False

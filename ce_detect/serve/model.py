@@ -1,4 +1,4 @@
-"""An artifact that is served: its gate, its queue, and what requests to it must look like."""
+"""One loaded artifact: its gate, its queue, and what requests to it must look like."""
 
 from __future__ import annotations
 

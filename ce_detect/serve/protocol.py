@@ -18,22 +18,10 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from ce_detect.artifacts.graph_format import DTYPES, INPUT, OUTPUT_TYPES, OUTPUTS, THRESHOLD
 from ce_detect.serve.errors import RequestError
 from ce_detect.verdict.result import GateResult
 
-INPUT = "input"
-THRESHOLD = "threshold"
-OUTPUTS = {
-    "logits": ("FP32", "<f4"),
-    "label": ("INT64", "<i8"),
-    "score": ("FP32", "<f4"),
-    "p_value": ("FP32", "<f4"),
-    "probability": ("FP32", "<f4"),
-    "is_adversarial": ("BOOL", "|b1"),
-}
-"""Outputs in the order of the graph, with their type in the protocol and in memory."""
-
-_TYPES = {"FP32": "<f4", "UINT8": "|u1"}
 _ELSEWHERE = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification")
 """Parameters of extensions that are not offered here and change what a request means."""
 
@@ -140,8 +128,8 @@ def render(inference: Inference, result: GateResult, *, model: str, version: str
     """Return an answer's body, and the length of its JSON header where tensors follow in binary."""
     outputs, tensors = [], []
     for name, binary in inference.outputs:
-        datatype, kind = OUTPUTS[name]
-        array = np.ascontiguousarray(getattr(result, name), dtype=kind)
+        datatype = OUTPUT_TYPES[name]
+        array = np.ascontiguousarray(getattr(result, name), dtype=DTYPES[datatype])
         output: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
         if binary:
             output["parameters"] = {"binary_data_size": array.nbytes}
@@ -168,7 +156,7 @@ def metadata(contract: Contract, *, model: str, version: str) -> bytes:
         inputs.append({"name": THRESHOLD, "datatype": "FP32", "shape": [1]})
     outputs = [
         {"name": name, "datatype": datatype, "shape": [-1, contract.classes] if name == "logits" else [-1]}
-        for name, (datatype, _) in OUTPUTS.items()
+        for name, datatype in OUTPUT_TYPES.items()
     ]
     described = {"name": model, "versions": [version], "platform": "onnxruntime_onnx"}
     return msgspec.json.encode({**described, "inputs": inputs, "outputs": outputs})
@@ -236,7 +224,7 @@ def _check_tensor(tensor: _Tensor, contract: Contract) -> str:
 
 def _binary(tensor: _Tensor, body: bytes, offset: int, datatype: str) -> NDArray[Any]:
     count, size = math.prod(tensor.shape), tensor.parameters["binary_data_size"]
-    kind = np.dtype(_TYPES[datatype])
+    kind = DTYPES[datatype]
     if type(size) is not int or size != count * kind.itemsize:
         raise RequestError(
             f"{tensor.name!r} has binary_data_size {str(size)[:40]}, expected {count * kind.itemsize} for its shape"
@@ -257,7 +245,7 @@ def _from_json(tensor: _Tensor, datatype: str) -> NDArray[Any]:
     values = _decoded(decoders[datatype], data, what)
     try:
         with np.errstate(over="ignore"):  # beyond float32 is infinite, which the gate refuses
-            array = np.asarray(values, dtype=_TYPES[datatype])
+            array = np.asarray(values, dtype=DTYPES[datatype])
     except ValueError:
         raise RequestError(f"{what} is ragged, expected the shape {tensor.shape}") from None
     if array.size != math.prod(tensor.shape) or (nested and list(array.shape) != tensor.shape):

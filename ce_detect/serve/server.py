@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, with times for slow clients, a limit of connections, and signals.
+"""The HTTP server: uvicorn with our limits and our signals.
 
 SIGTERM and SIGINT: not ready at once, every answer closes its connection, after the grace no new connections, and the
 end once every request that came is answered. SIGHUP: the artifact's file is loaded anew. A signal, not a watch of the
@@ -14,27 +14,23 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
-import h11
 import uvicorn
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp
 
 from ce_detect.core.errors import UsageError
-from ce_detect.serve import protocol
-from ce_detect.serve.access import OPEN, BearerToken, read_token
+from ce_detect.serve.access import BearerToken, read_token
 from ce_detect.serve.app import make_app
-from ce_detect.serve.errors import RequestError
-from ce_detect.serve.responses import refused
+from ce_detect.serve.connections import ClosingApp, Connection
 from ce_detect.serve.service import Service
 from ce_detect.serve.settings import Limits, Settings
-from ce_detect.serve.sockets import BACKLOG, listening
-from ce_detect.serve.supervisor import FORWARDED, Post
 from ce_detect.serve.tracing import Tracing
 
 logger = logging.getLogger("ce_detect.serve")
 
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
 
 _HEARD_OUT = 25
 """Times 20 ms that a connection without a request is kept when the server stops."""
@@ -44,7 +40,7 @@ class Server(uvicorn.Server):
     """One artifact behind one socket.
 
     Attributes:
-        service: what is served.
+        service: the artifact and its records.
         address: host and port that it listens on.
 
     Args:
@@ -53,7 +49,6 @@ class Server(uvicorn.Server):
         port: 0 = any free one.
         certificate: PEM file of the TLS certificate chain; None = no TLS.
         key: PEM file of its private key.
-        post: what the supervisor gave to this process, its listening socket above all; None = there is none.
 
     Raises:
         UsageError: the address, the certificate, the token or a folder cannot be used.
@@ -66,18 +61,16 @@ class Server(uvicorn.Server):
         *,
         host: str = "127.0.0.1",
         port: int = 8000,
-        certificate: str | None = None,
-        key: str | None = None,
-        post: Post | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
     ) -> None:
         self.service = Service(settings)
         tracing = Tracing.to(settings.otlp_endpoint) if settings.otlp_endpoint else None
         app: ASGIApp = make_app(self.service, tracing=tracing, loaded=self._loaded)
         if settings.token_file is not None:
             app = BearerToken(app, read_token(settings.token_file))
-        super().__init__(_config(_Closing(app, self.service), settings.limits, certificate, key))
-        self._post = post
-        self._socket = listening(host, port) if post is None else post.listener
+        super().__init__(_config(ClosingApp(app, self.service), settings.limits, certificate, key))
+        self._socket = listening(host, port)
         self.address = self._socket.getsockname()[:2]
 
     def serve_forever(self) -> None:
@@ -130,35 +123,43 @@ class Server(uvicorn.Server):
             for stopping in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(stopping, self.handle_exit, stopping, None)
             loop.add_signal_handler(signal.SIGHUP, reload)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         except (ValueError, RuntimeError):
             logger.debug("not the main thread: signals are left alone")
-        if self._post is not None:
-            loop.add_reader(self._post.line, self._deserted, loop)
         yield
-
-    def _deserted(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Stop as on SIGTERM: nobody could stop this process, or take its address, when its supervisor is dead."""
-        assert self._post is not None
-        loop.remove_reader(self._post.line)
-        logger.warning("the supervisor is gone")
-        self.should_exit = True
 
     def _loaded(self) -> None:
         if self.service.failure is not None:
             self.should_exit = True
-        elif self._post is not None:
-            self._post.ready()
 
 
-def _config(app: ASGIApp, limits: Limits, certificate: str | None, key: str | None) -> uvicorn.Config:
-    class Protocol(_Protocol):
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 = any free one.
+
+    Its connections send what is written at once. Asyncio sees to that for sockets that it makes itself; here the body
+    of an answer would wait some 40 ms for the client to acknowledge its head.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host} port {port}: {error.strerror}; name another --host or --port"
+        ) from error
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # which the connections inherit
+    return listener
+
+
+def _config(app: ASGIApp, limits: Limits, certificate: Path | None, key: Path | None) -> uvicorn.Config:
+    class Limited(Connection):
         """With the limits of this server."""
 
-    Protocol.limits = limits
+    Limited.limits = limits
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=Limited,
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -177,111 +178,3 @@ def _config(app: ASGIApp, limits: Limits, certificate: str | None, key: str | No
     except OSError as error:
         raise UsageError(f"TLS certificate {certificate} or key {key} cannot be used: {error}") from error
     return config
-
-
-class _Closing:
-    """Ends connections after an answer: all of them while the server drains, and those whose body was not read."""
-
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        whole = scope.get("method") in ("GET", "HEAD")
-
-        async def receiving() -> Message:
-            nonlocal whole
-            message = await receive()
-            whole = whole or not message.get("more_body", False)
-            return message
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start" and (self._service.draining or not whole):
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            await send(message)
-
-        await self._app(scope, receiving if scope["type"] == "http" else receive, sending)
-
-
-class _Protocol(H11Protocol):
-    """A connection that is cut off where the head of a request does not come, or the answer is not taken, in time."""
-
-    limits: Limits
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
-        if len(self.connections) > self.limits.connections:
-            self.app = _Overloaded(self.app)
-        self._start_clock()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        super().connection_lost(exc)
-
-    def on_response_complete(self) -> None:
-        self._start_clock()
-        super().on_response_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP in the protocol's form."""
-        body = protocol.error(msg)
-        length = str(len(body)).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"connection", b"close")]
-        try:
-            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
-                self.transport.write(self.conn.send(event) or b"")
-        except h11.LocalProtocolError:  # an answer was on its way already
-            logger.debug("a connection broke in the middle of an answer")
-        self.transport.close()
-
-    def _start_clock(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(self.limits.receive_seconds, self._too_late)
-
-    def _too_late(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.abort()
-
-
-class _Joining:
-    """A transport that hands on at once what is written to it in one go: uvicorn writes head and body separately."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._parts: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Keep until the event loop goes on."""
-        if not self._parts:
-            self._loop.call_soon(self._flush)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        """Close, once what was kept is sent."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._parts:
-            data, self._parts = b"".join(self._parts), []
-            self._transport.write(data)
-
-
-class _Overloaded:
-    """Refuses all but health where there are too many connections."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(OPEN):
-            await self._app(scope, receive, send)
-            return
-        answer = refused(RequestError("too many connections; ask again later", status=503, retry_after=1))
-        answer.headers["connection"] = "close"
-        await answer(scope, receive, send)

@@ -1,4 +1,4 @@
-"""What is served right now: loading, reloading without a lost request, draining."""
+"""The artifact behind the routes: loading, reloading without a lost request, draining."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ce_detect.core.errors import MissingExtraError
+from ce_detect.core.extras import needed_for
 from ce_detect.core.version import VERSION
 from ce_detect.records.record import Job
 
@@ -37,13 +37,11 @@ class Tracing:
         Raises:
             MissingExtraError: the extra ``otel`` is not installed.
         """
-        try:
+        with needed_for("Sending traces", extra="otel"):
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("opentelemetry-sdk", "otel", "Sending traces") from error
         provider = TracerProvider(resource=Resource.create({"service.name": "ce-detect"}))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
         return cls(provider)

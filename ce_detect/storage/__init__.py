@@ -1,1 +1,1 @@
-"""Files that are whole or not there at all, the cache, and objects by name."""
+"""Files that are whole or not there at all, one content-addressed cache, and objects by name."""

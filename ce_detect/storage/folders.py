@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 
 def cache_folder() -> Path:
     """``CE_DETECT_CACHE``, or ``ce-detect`` in the user's cache folder."""
     named = os.environ.get("CE_DETECT_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(base) / "ce-detect"
+    return Path(named) if named else user_cache_path("ce-detect", appauthor=False)

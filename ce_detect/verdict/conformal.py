@@ -21,7 +21,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.core.errors import CalibrationError, MissingExtraError, TooFewSamplesError
+from ce_detect.core.errors import CalibrationError, TooFewSamplesError
+from ce_detect.core.extras import module
 
 Guarantee = Literal["pac", "marginal"]
 
@@ -69,7 +70,8 @@ def rank(n: int, fpr: float, *, guarantee: Guarantee = "pac", confidence: float 
     if guarantee == "marginal":
         return min(n, math.ceil((n + 1) * (1 - fpr) - 1e-9))
     ranks = np.arange(1, n + 1)
-    holds = _beta().sf(1 - fpr, ranks, n + 1 - ranks) >= confidence - 1e-9  # or rounding refuses the n-th rank
+    beta = module("scipy.stats", "The pac guarantee").beta
+    holds = beta.sf(1 - fpr, ranks, n + 1 - ranks) >= confidence - 1e-9  # or rounding refuses the n-th rank
     return int(ranks[np.argmax(holds)])
 
 
@@ -108,11 +110,3 @@ def _check(fpr: float, guarantee: str, confidence: float) -> None:
         raise CalibrationError(f"guarantee = {guarantee!r} is neither 'pac' nor 'marginal'")
     if not 0 < confidence < 1:
         raise CalibrationError(f"confidence = {confidence} is not a probability between 0 and 1")
-
-
-def _beta() -> Any:
-    try:
-        from scipy.stats import beta
-    except ImportError as error:
-        raise MissingExtraError("scipy", "calibrate", "The pac guarantee") from error
-    return beta

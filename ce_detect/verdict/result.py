@@ -1,4 +1,4 @@
-"""What a gate answers, and what happens to the inputs that it flags; importing this imports no torch."""
+"""What a gate answers; importing this imports no torch."""
 
 from __future__ import annotations
 

@@ -20,13 +20,13 @@ from ce_detect.adapters.sklearn import CausalEffectDetector, SignatureDetector
 from ce_detect.core.errors import CalibrationError, TooFewSamplesError
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.evaluate.metrics import auroc
-from ce_detect.fitting import heads
+from ce_detect.fitting import feature_tables
 
 
 @pytest.fixture(scope="module")
 def rows() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Signatures of clean and attacked images, and 1 for clean, −1 for attacked."""
-    clean, attacked = (heads.features(guard().gate.signature, x) for x in fresh())
+    clean, attacked = (feature_tables.features(guard().gate.signature, x) for x in fresh())
     return np.concatenate([clean, attacked]), np.repeat([1, -1], [len(clean), len(attacked)])
 
 

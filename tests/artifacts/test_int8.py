@@ -20,7 +20,7 @@ from ce_detect.detector.gate import GateModule
 from ce_detect.export import parity
 from ce_detect.export.fused_graph import fused
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import heads, robust_copy
+from ce_detect.fitting import robust_copy, untrained
 from ce_detect.interventions import RobustCopy
 
 SIZES = st.floats(2.0**-60, 2.0**60, width=32)
@@ -99,9 +99,9 @@ def test_graphs_without_one_have_nothing_packed() -> None:
 
 def _gate(interventions: list[Any]) -> GateModule:
     signature = Signature(demo(), interventions)
-    head = heads.untrained(len(signature.names), "logistic")
+    head = untrained.head(len(signature.names), "logistic")
     if interventions:
         assert isinstance(interventions[0], RobustCopy)
-        head = heads.for_timing(signature, "logistic")
+        head = untrained.for_timing(signature, "logistic")
     clean = np.linspace(-1, 1, 50, dtype=np.float32)
     return GateModule(signature, head, clean_scores=torch.from_numpy(clean), threshold=10.0, prevalence=0.1).eval()

@@ -1,4 +1,4 @@
-"""Attacks that are functions of the user's: told apart, called, checked, and part of a calibration."""
+"""Attacks that are functions of the user's: told apart, and part of a calibration."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ce_detect.attacks import Attack, parallel
 from ce_detect.attacks.generation import attack_all
+from ce_detect.attacks.run import run
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.core.errors import CalibrationError
 from ce_detect.data import Images
@@ -66,46 +67,15 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def run(part: Subject, attack: Attack) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Attack the images of a tiny model."""
-    return attack.run(part.classifier, as_array(part.x), batch_size=4)
-
-
-def test_function_gets_the_classifier_images_labels_and_settings(plain: Subject) -> None:
-    """It sees the wrapped classifier and its decisions, and cannot change the caller's images."""
-    seen: list[Any] = []
-
-    def spy(classifier: Any, x: Tensor, labels: Tensor, **settings: Any) -> Tensor:
-        seen.extend((classifier, x.clone(), labels, settings, torch.is_grad_enabled()))
-        return x.zero_()
-
-    x = as_array(plain.x)
-    with torch.no_grad():
-        attacked = Attack.custom(spy, version="1", strength=2, mode="fast").run(plain.classifier, x, batch_size=4)
-        decisions = plain.classifier.logits(plain.x).argmax(1)
-    assert seen[0] is plain.classifier
-    torch.testing.assert_close(seen[1], plain.x)
-    assert torch.equal(seen[2], decisions)
-    assert seen[3:] == [{"strength": 2, "mode": "fast"}, True]
-    assert not attacked.any()
-    assert x.any()
-
-
-def test_arrays_are_as_good_as_tensors(plain: Subject) -> None:
-    """What is returned comes back as float32."""
-    attacked = run(plain, Attack.custom(noise))
-    assert attacked.dtype == np.float32
-    assert attacked.shape == plain.x.shape
-    assert 0.05 < np.abs(attacked - as_array(plain.x)).mean() < 0.15
-
-
 @pytest.mark.parametrize("by", ["file", "module"])
 def test_function_by_name(by: str, source: Path, plain: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file or a module and the name of the function do, and gradients of the classifier can be had."""
     monkeypatch.syspath_prepend(str(source.parent))
     attack = Attack.custom(f"{source}:step" if by == "file" else "mine:step", strength=0.3)
     assert attack.name == "step"
-    changed = plain.classifier.logits(torch.from_numpy(run(plain, attack))).argmax(1)
+    changed = plain.classifier.logits(
+        torch.from_numpy(run(attack, plain.classifier, as_array(plain.x), batch_size=4))
+    ).argmax(1)
     assert (changed != plain.classifier.logits(plain.x).argmax(1)).float().mean() > 0.5
     assert attack.spec() == {"kind": attack.kind, "name": "step", "strength": 0.3}
     sys.modules.pop("mine", None)
@@ -176,32 +146,6 @@ def test_artifact_never_calls_a_function() -> None:
             Attack.of(**attack.spec())
 
 
-# --- what a function may do wrong
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (lambda c, x, y: x[:, :, 1:], r"'wrong' returned shape \(8, 3, 15, 16\), expected \(8, 3, 16, 16\)"),
-        (lambda c, x, y: x / 0, "'wrong' returned NaN or infinity in 8 of 8 images"),
-        (lambda c, x, y: x + 1, r"'wrong' returned pixels from 1\.\d+ to .*, expected 0 to 1; clip them"),
-        (lambda c, x, y: None, "'wrong' returned NoneType, expected a tensor or an array of numbers"),
-        (lambda c, x, y: np.array(["a"]), "'wrong' returned an array of <U1, expected"),
-        (lambda c, x, y: x.nope, "'wrong' raised AttributeError: .*nope"),
-    ],
-)
-def test_result_is_checked(wrong: Callable[..., Any], message: str, plain: Subject) -> None:
-    """The error names the attack, what came and what was expected."""
-    with pytest.raises(CalibrationError, match=message):
-        run(plain, Attack.custom(wrong, name="wrong", version="1"))
-
-
-def test_rounding_is_clipped(plain: Subject) -> None:
-    """A millionth beyond the bounds is no mistake."""
-    attacked = run(plain, Attack.custom(lambda c, x, y: torch.ones_like(x) + 1e-6, version="1"))
-    assert attacked.max() == 1
-
-
 # --- in a calibration
 
 
@@ -237,12 +181,12 @@ def test_function_travels_by_name_or_not_at_all(
     assert not bare.portable
     sent = []
 
-    def here(function: Any, shipped: Any, calls: Iterator[Any], count: int) -> Iterator[Any]:
+    def here(function: Any, packed: Any, calls: Iterator[Any], count: int) -> Iterator[Any]:
         for number, arguments in calls:
             sent.append(arguments[0].name)
             yield number, function(plain.classifier, *arguments)
 
-    monkeypatch.setattr(parallel, "spread", here)
+    monkeypatch.setattr(parallel, "run_in_workers", here)
     attacks = (named, bare, registered)
     sets = attack_all(plain.classifier, as_array(plain.x), attacks, seed=0, cache=tmp_path, jobs=2)
     assert sent == ["step", registered.name]

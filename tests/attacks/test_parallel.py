@@ -1,4 +1,4 @@
-"""Attacks spread over the workers of dask and ray: the same bytes, and nothing kept but by the caller."""
+"""Attacks on the workers of dask and ray: the same bytes, and nothing kept but by the caller."""
 
 from __future__ import annotations
 
@@ -12,21 +12,16 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from support.attacks import PGD, SQUARE, chunks_in
 from support.models import as_array, subject, tiny_images
 
-from ce_detect.attacks import Attack, generation, parallel
+from ce_detect.attacks import chunks, generation, parallel
 from ce_detect.attacks.generation import attack_all
+from ce_detect.storage import atomic
 
-PGD = Attack.of("pgd", max_iter=2)
-SQUARE = Attack.of("square", max_iter=3)
 OPT_IN = pytest.mark.skipif(
     os.environ.get("CE_DETECT_OPT_IN") != "1", reason="starts a local cluster: set CE_DETECT_OPT_IN=1"
 )
-
-
-def files(cache: Path) -> dict[str, bytes]:
-    """Finished chunks by name."""
-    return {path.name: path.read_bytes() for path in sorted((cache / "attacks").iterdir())}
 
 
 @contextmanager
@@ -61,18 +56,16 @@ def ray() -> Iterator[None]:
 @pytest.mark.parametrize("cluster", [dask, ray])
 def test_clusters_give_the_same_bytes(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers on a cluster make exactly the files that this process makes, and only this process writes them."""
-    monkeypatch.setattr(generation, "CHUNK", 4)
+    monkeypatch.setattr(chunks, "CHUNK", 4)
     x, classifier = as_array(tiny_images("plain", 22)), subject("plain").classifier
     attack_all(classifier, x, (PGD, SQUARE), seed=0, cache=tmp_path / "here", jobs=1)
     written: list[int] = []
-    write = generation.atomic.write
-    monkeypatch.setattr(
-        generation.atomic, "write", lambda path, content: (written.append(os.getpid()), write(path, content))
-    )
+    write = atomic.write
+    monkeypatch.setattr(atomic, "write", lambda path, content: (written.append(os.getpid()), write(path, content)))
     with cluster():
         made = attack_all(classifier, x, (PGD, SQUARE), seed=0, cache=tmp_path / "there")
         late = attack_all(classifier, x, (PGD, SQUARE), seed=1, cache=tmp_path / "late", seconds=0)
-    assert files(tmp_path / "here") == files(tmp_path / "there")
+    assert chunks_in(tmp_path / "here") == chunks_in(tmp_path / "there")
     assert set(written) == {os.getpid()}
     assert made["pgd 8/255"].index.tolist() == list(range(22))
     assert [attacked.index.tolist() for attacked in late.values()] == [[0, 1, 2, 3]] * 2
@@ -80,28 +73,28 @@ def test_clusters_give_the_same_bytes(cluster: Any, tmp_path: Path, monkeypatch:
 
 def test_configured_backend_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that the caller chose runs even short work; the default one keeps it here. Threads take turns."""
-    monkeypatch.setattr(generation, "CHUNK", 4)
+    monkeypatch.setattr(chunks, "CHUNK", 4)
     x, classifier = as_array(tiny_images("plain", 10)), subject("plain").classifier
     chosen: list[int] = []
-    run = parallel.spread
+    run = parallel.run_in_workers
 
-    def noted(function: Any, shipped: Any, calls: Any, count: int) -> Any:
+    def noted(function: Any, packed: Any, calls: Any, count: int) -> Any:
         chosen.append(count)
-        return run(function, shipped, calls, count)
+        return run(function, packed, calls, count)
 
-    monkeypatch.setattr(parallel, "spread", noted)
+    monkeypatch.setattr(parallel, "run_in_workers", noted)
     attack_all(classifier, x, (PGD,), seed=0, cache=tmp_path / "here")
     assert chosen == []
     with joblib.parallel_config(backend="threading", n_jobs=3):
         attack_all(classifier, x, (PGD, SQUARE), seed=0, cache=tmp_path / "threads")
     assert chosen == [3]
     attack_all(classifier, x, (PGD, SQUARE), seed=0, cache=tmp_path / "here", jobs=1)
-    assert files(tmp_path / "threads") == files(tmp_path / "here")
+    assert chunks_in(tmp_path / "threads") == chunks_in(tmp_path / "here")
 
 
 def test_time_is_up_before_a_worker_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has not been handed out when the time is up is not handed out, and no clock of a worker matters."""
-    monkeypatch.setattr(generation, "CHUNK", 4)
+    monkeypatch.setattr(chunks, "CHUNK", 4)
     x, classifier = as_array(tiny_images("plain", 22)), subject("plain").classifier
     now = iter(np.arange(100.0))
     monkeypatch.setattr(generation, "time", SimpleNamespace(monotonic=lambda: next(now)))

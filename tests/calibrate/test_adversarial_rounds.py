@@ -34,7 +34,7 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardening, "STEPS", 8)
     monkeypatch.setattr(robust_copy, "BATCH", 32)
     monkeypatch.setattr(robust_copy, "IMAGES", 90 * 32)
-    monkeypatch.setattr(hardening, "MEASURED", 16)
+    monkeypatch.setattr(hardening, "RADIUS_IMAGES", 16)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ce_detect.classifiers.loading import load_model
+from ce_detect.classifiers.loading import from_onnx, load_model
 from ce_detect.core.errors import MissingExtraError, ModelError, UsageError
 from ce_detect.data import load_data
 from ce_detect.demo.model import FashionCNN, fashion_cnn
@@ -82,7 +82,7 @@ def test_demo_takes_any_input_size(size: int) -> None:
 
 def test_module_factory_is_called() -> None:
     """A dotted module and a factory name give what the factory returns, in eval mode."""
-    model = load_model("ce_detect.classifiers.loading:FashionCNN")
+    model = load_model("ce_detect.demo.model:FashionCNN")
     assert isinstance(model, FashionCNN)
     assert not model.training
 
@@ -130,7 +130,7 @@ def test_demo_takes_other_weights(tmp_path: Path) -> None:
         ("my_model.py:", "names no factory"),
         ("no/such/file.py:tiny", "no Python file"),
         ("no_such_package.models:tiny", "no module 'no_such_package.models'"),
-        ("ce_detect.classifiers.loading:fashion_cn", "no factory 'fashion_cn'; it has fashion_cnn"),
+        ("ce_detect.demo.model:fashion_cn", "no factory 'fashion_cn'; it has fashion_cnn"),
         ("{source}:answer", "is a int that cannot be called"),
         ("{source}:needs_classes", "cannot be called without arguments"),
     ],
@@ -221,12 +221,20 @@ def test_checkpoint_around_a_state_dict_is_refused(source: Path, tmp_path: Path,
         load_model(f"{source}:tiny", tmp_path / "checkpoint.pt")
 
 
+def test_names_that_are_no_onnx_files() -> None:
+    """A factory is not called because a string names it; weights are in the file already."""
+    with pytest.raises(ModelError, match=r"not the name of an \.onnx file"):
+        from_onnx("package.module:factory")
+    with pytest.raises(UsageError, match="holds its weights"):
+        load_model("classifier.onnx", "weights.safetensors")
+
+
 def test_missing_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without torch, importing the module says which extra brings it."""
-    source = (files("ce_detect") / "models.py").read_text()
+    source = (files("ce_detect.classifiers") / "loading.py").read_text()
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingExtraError, match=r"ce-detect\[calibrate\]"):
-        exec(compile(source, "models.py", "exec"), {"__name__": "models_without_torch"})
+    with pytest.raises(MissingExtraError, match=r"Loading a model needs .*ce-detect\[calibrate\]"):
+        exec(compile(source, "loading.py", "exec"), {"__name__": "loading_without_torch"})
 
 
 def save(state: dict[str, torch.Tensor], path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.digits import DigitCNN, DigitViT, DigitWary, seeded
-from support.models import subject, tiny_model
+from support.models import PLAIN, Subject, subject, tiny_images, tiny_model
 from torch import Tensor, nn
 
 from ce_detect.classifiers.base import PENULTIMATE
@@ -18,6 +18,7 @@ from ce_detect.classifiers.hooked import HookClassifier
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.classifiers.sites import Place, chosen
 from ce_detect.classifiers.wrapping import wrap
+from ce_detect.core.errors import ModelError
 
 OPT_IN = pytest.mark.skipif(os.environ.get("CE_DETECT_OPT_IN") != "1", reason="set CE_DETECT_OPT_IN=1 to run it")
 DIGIT = {"input_shape": (1, 8, 8), "bounds": (0.0, 1.0)}
@@ -62,8 +63,8 @@ class Inverting(nn.Module):
 
 def test_sites_of_resnet_20_and_of_the_demo_stay(monkeypatch: pytest.MonkeyPatch, fashion: TorchClassifier) -> None:
     """Attacks, costs and results that are kept on disk belong to these sites."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    from networks import CifarResNet
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    from benchmarks.subjects.networks import CifarResNet
 
     sites = wrap(CifarResNet(3).eval(), input_shape=(3, 32, 32), bounds=(0.0, 1.0)).sites
     assert sites == ("relu", "layer1.2", "layer2.1", "layer2.2", "layer3.1", "layer3.2", PENULTIMATE)
@@ -146,54 +147,64 @@ def test_names_do_not_depend_on_what_other_modules_compute() -> None:
     assert longer.sites == ("relu", "inside.2", "second", "relu_1", PENULTIMATE)
 
 
-class BatchInPython(DigitCNN):
-    """Takes the batch size out of the tensor, which an export then writes down."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``(batch, 10)``."""
-        return super().forward(x).view(len(x), 10)
-
-
-def test_a_model_that_fixes_the_batch_size_is_hooked(caplog: pytest.LogCaptureFixture) -> None:
-    """A graph for two inputs only would fail on others; the log says what to change."""
-    model = seeded(BatchInPython).eval()
-    classifier = wrap(model, **DIGIT)
-    assert isinstance(classifier, HookClassifier)
-    assert "x.shape[0] instead of len(x)" in caplog.text
-    x = torch.rand(7, 1, 8, 8)
+def test_sites_lie_at_the_ends_of_stages(plain: Subject) -> None:
+    """Without names, the sites are ends and middles of the stages of one resolution, and the input of the head."""
     with torch.inference_mode():
-        torch.testing.assert_close(classifier.logits(x), model(x))
+        latents = plain.classifier.trace(plain.x).latents
+    assert plain.classifier.sites[-1] == PENULTIMATE
+    assert latents["stage1.2"].shape == (8, 8, 16, 16)
+    assert latents["stage3.2"].shape == (8, 12, 8, 8)
+    torch.testing.assert_close(latents[PENULTIMATE], latents["stage3.2"].mean((2, 3)))
 
 
-def test_compiled_and_parallel_parts_are_cut_as_written() -> None:
-    """Parts inside ``torch.compile`` or ``DataParallel`` keep their names and their fingerprint."""
-    as_written, model = subject("plain"), tiny_model("plain")
-    with warnings.catch_warnings():  # importing the compiler warns about its own internals
-        warnings.simplefilter("ignore")
-        model.stage1 = torch.compile(model.stage1)
-    model.stage2 = nn.DataParallel(model.stage2)
-    wrapped = wrap(model.eval(), input_shape=(3, 16, 16), bounds=(0.0, 1.0))
-    assert isinstance(wrapped, TorchClassifier)
-    assert wrapped.sites == as_written.classifier.sites
-    assert wrapped.fingerprint() == as_written.classifier.fingerprint()
+@torch.inference_mode()
+def test_latents_are_the_modules_outputs() -> None:
+    """A site named by a module carries what that module returns, batch norm and activation included."""
+    model = tiny_model("residual")
+    classifier = wrap(model, input_shape=(3, 16, 16), bounds=(0.0, 255.0), sites=("block3", "block1"))
+    assert classifier.sites == ("block1", "block3")
+    seen: dict[str, Tensor] = {}
+    for name in classifier.sites:
+        model.get_submodule(name).register_forward_hook(lambda *a, name=name: seen.__setitem__(name, a[2]))
+    x = tiny_images("residual", 4)
+    model(x)
+    for site, latent in classifier.trace(x).latents.items():
+        torch.testing.assert_close(latent, seen[site], rtol=1e-4, atol=1e-3)
+
+
+@torch.inference_mode()
+def test_transformer_has_token_latents() -> None:
+    """The blocks of a vision transformer are sites of shape (batch, tokens, width)."""
+    part = subject("transformer")
+    shapes = {site: tuple(latent.shape) for site, latent in part.classifier.trace(part.x).latents.items()}
+    assert shapes["block1"] == (8, 10, 16)
+    assert shapes[PENULTIMATE] == (8, 16)
+
+
+def test_sites_the_user_names(plain: Subject) -> None:
+    """Named sites are kept, in the order of computation, whatever the order of naming."""
+    classifier = wrap(plain.model, **PLAIN, sites=("stage3.2", "stage1.2"))
+    assert classifier.sites == ("stage1.2", "stage3.2")
     with torch.inference_mode():
-        expected = as_written.model(as_written.x)
-        torch.testing.assert_close(wrapped.logits(as_written.x), expected, rtol=1e-4, atol=1e-4)
+        logits, latents = classifier.trace(plain.x)
+        torch.testing.assert_close(classifier.resume("stage1.2", latents["stage1.2"], plain.x), logits)
 
 
-def test_hooks_reach_into_compiled_parts() -> None:
-    """Compiled code does not see hooks that come after it, so a hooked model is run as it was written."""
-    model = seeded(DigitWary).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.stage2 = torch.compile(model.stage2)
-    classifier = wrap(model, **DIGIT, sites=("stage2.0",))
-    assert isinstance(classifier, HookClassifier)
-    x = torch.rand(3, 1, 8, 8)
-    with torch.no_grad():
-        logits, latents = classifier.trace(x)
-        torch.testing.assert_close(classifier.resume("stage2.0", latents["stage2.0"], x), logits)
-        assert not torch.allclose(classifier.resume("stage2.0", -latents["stage2.0"], x), logits, atol=1e-3)
+def test_no_sites_are_possible(plain: Subject) -> None:
+    """A classifier without sites still gives logits."""
+    classifier = wrap(plain.model, **PLAIN, sites=())
+    assert classifier.sites == ()
+    assert classifier.head_weight is None
+    with torch.inference_mode():
+        torch.testing.assert_close(classifier.trace(plain.x).logits, plain.classifier.logits(plain.x))
+
+
+@pytest.mark.parametrize(("name", "listed"), [("plain", "stage3.2"), ("branching", "conv3")])
+def test_unknown_site_lists_what_there_is(name: str, listed: str) -> None:
+    """The error names the site that is missing and those that there are."""
+    part = subject(name)
+    with pytest.raises(ModelError, match=rf"no site 'layer9' in this model; it can be cut at: .*{listed}"):
+        wrap(part.model, input_shape=part.tiny.shape, bounds=part.tiny.bounds, sites=("layer9",))
 
 
 @OPT_IN

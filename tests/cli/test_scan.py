@@ -15,7 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 from support import fused
 from support.command_line import call, call_without
-from support.fused import images, written
+from support.fused import images, write_graph
 
 HEAVY = ("torch", "sklearn", "scipy", "art", "joblib", "onnx", "pandas", "matplotlib")
 COUNT = 30
@@ -38,7 +38,7 @@ sys.exit(code)
 @pytest.fixture
 def guard(tmp_path: Path) -> Path:
     """A gate on disk."""
-    return written(tmp_path)
+    return write_graph(tmp_path)
 
 
 @pytest.fixture
@@ -99,17 +99,17 @@ def test_interrupted_scan_says_how_to_go_on(
 ) -> None:
     """Ctrl-C names what is kept, and leaves with the code of an interrupt; the same command finishes."""
     monkeypatch.setattr("ce_detect.scan.checkpoints.ROWS", 8)
-    from ce_detect.scan.checkpoints import Parts
+    from ce_detect.scan.checkpoints import Checkpoints
 
-    write, calls = Parts.write, iter([None, None])
+    write, calls = Checkpoints.write, iter([None, None])
 
-    def interrupted(self: Parts, part: int, content: bytes) -> None:
+    def interrupted(self: Checkpoints, part: int, content: bytes) -> None:
         if next(calls, "stop") == "stop":
             raise KeyboardInterrupt
         write(self, part, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Parts, "write", interrupted)
+        patch.setattr(Checkpoints, "write", interrupted)
         done = call("scan", guard, data, "--out", tmp_path / "out.parquet")
     assert done.code == 130
     assert "16 verdicts are kept in" in done.err

@@ -53,7 +53,7 @@ def test_file_that_is_no_guard(tmp_path: Path) -> None:
 def test_taken_port(tmp_path: Path) -> None:
     """A port that somebody has is told with the remedy."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "--port" in refused(fused.written(tmp_path), "--port", taken.getsockname()[1])
+        assert "--port" in refused(fused.write_graph(tmp_path), "--port", taken.getsockname()[1])
 
 
 def test_flags_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,132 +1,23 @@
-"""Datasets of single examples, and tables of encoded images in the layout of the Hugging Face hub."""
+"""Datasets of single examples and batches that are already in Python."""
 
 from __future__ import annotations
 
-import io
-import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pyarrow import parquet
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from support.pictures import FLOATS, LABELS, labels_of
+from support.tables import Examples, X, Y, same
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from ce_detect.core.errors import InputError, UsageError
-from ce_detect.data import Images, as_images, load_data
-
-X = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8)
-Y = [0, 1, 2, 0, 1, 2]
-
-
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode one image."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def same(images: Images, x: NDArray[np.uint8] = X, y: list[int] | None = Y) -> None:
-    """Check pixels, labels and bounds against channels-last grey levels."""
-    np.testing.assert_array_equal(images.x, np.float32(x.transpose(0, 3, 1, 2)) / np.float32(255))
-    assert (None if images.y is None else images.y.tolist()) == y
-    assert images.bounds == (0.0, 1.0)
-
-
-# --- parquet
-
-
-def table(path: Path, *, features: dict[str, Any] | None = None, **columns: Any) -> Path:
-    """Write a table, with the description that Hugging Face adds where there is one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = pa.table(columns)
-    if features is not None:
-        made = made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    parquet.write_table(made, path)
-    return path
-
-
-def encoded(rows: slice = slice(None)) -> list[dict[str, Any]]:
-    """Images as the hub stores them."""
-    return [{"bytes": png(pixels), "path": f"{number}.png"} for number, pixels in enumerate(X[rows])]
-
-
-def test_table_of_the_hub(tmp_path: Path) -> None:
-    """A struct of bytes and path beside integer labels; columns of other meaning are passed over."""
-    path = table(tmp_path / "a.parquet", id=[9] * 6, image=encoded(), label=Y, caption=["x"] * 6)
-    same(load_data(path))
-    same(load_data(path, limit=4), X[:4], Y[:4])
-
-
-def test_table_of_plain_bytes_without_labels(tmp_path: Path) -> None:
-    """The only column of bytes holds the images, whatever its name."""
-    same(load_data(table(tmp_path / "a.parquet", picture=[png(pixels) for pixels in X])), y=None)
-
-
-def test_described_columns_win(tmp_path: Path) -> None:
-    """A column that Hugging Face describes as classes holds the labels, whatever its name; −1 stands for none."""
-    features = {"kind": {"_type": "ClassLabel"}, "image": {"_type": "Image"}}
-    same(load_data(table(tmp_path / "a.parquet", features=features, image=encoded(), kind=Y)))
-    hidden = table(tmp_path / "b.parquet", image=encoded(), label=[-1] * 6)
-    same(load_data(hidden), y=None)
-
-
-@pytest.mark.parametrize("names", ["data/{}-0000{}-of-00002.parquet", "{}/000{}.parquet"])
-def test_folder_of_shards(tmp_path: Path, names: str) -> None:
-    """Shards of a split are read in order, the test split by default, another by name."""
-    for shard, rows in enumerate([slice(0, 4), slice(4, 6)]):
-        table(tmp_path / names.format("train", shard), image=encoded(rows), label=Y[rows])
-    table(tmp_path / names.format("test", 0), image=encoded(slice(0, 2)), label=Y[:2])
-    same(load_data(tmp_path, split="train"))
-    same(load_data(tmp_path), X[:2], Y[:2])
-    with pytest.raises(InputError, match="has the splits test, train; name one of them"):
-        load_data(tmp_path, split="validation")
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"label": Y}, "no column of encoded images among label; call the column of the images 'image'"),
-        ({"left": [b"x"] * 6, "right": [b"x"] * 6}, "images under left, right among left, right"),
-        ({"image": [b"none of it"] * 6}, r"row 0 of .*a\.parquet cannot be read as an image"),
-        ({"image": [png(X[0]), png(X[1, :3])]}, r"row 0 of .* is 5x4 pixels but row 1 of .* is 5x3"),
-        ({"image": [png(X[0]), png(X[1])], "label": [0, None]}, "1 of 2 images of .* have labels"),
-    ],
-)
-def test_unusable_tables_are_refused(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
-    """The error names the file, the row and what was expected."""
-    with pytest.raises(InputError, match=message):
-        load_data(table(tmp_path / "a.parquet", **columns))
-
-
-def test_broken_table_is_refused(tmp_path: Path) -> None:
-    """A file that is no table is named; one that is not there is a usage error."""
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(InputError, match=r"a\.parquet cannot be read"):
-        load_data(tmp_path / "a.parquet")
-    with pytest.raises(UsageError, match="no data file"):
-        load_data("absent.parquet")
-
-
-# --- PyTorch
-
-
-class Examples(Dataset[Any]):
-    """Single examples by number, without an end of their own."""
-
-    def __init__(self, examples: list[Any]) -> None:
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.examples[index % len(self.examples)]
+from ce_detect.core.errors import InputError
+from ce_detect.data import as_images, load_data
 
 
 class Stream(IterableDataset[Any]):
@@ -172,13 +63,6 @@ def test_loader_of_mappings() -> None:
     assert images.y.tolist() == Y
 
 
-def test_grey_among_colour_becomes_colour() -> None:
-    """As soon as one image is in colour all are, in whatever order they come."""
-    grey = X[:, :, :, :1]
-    expected = np.concatenate([np.repeat(grey[:2], 3, axis=3), X[2:3], np.repeat(grey[3:], 3, axis=3)])
-    same(as_images(Examples([grey[0], grey[1], X[2], *grey[3:]])), expected, None)
-
-
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
@@ -196,9 +80,6 @@ def test_unusable_datasets_are_refused(examples: list[Any], message: str) -> Non
     """The error names the example."""
     with pytest.raises(InputError, match=message):
         as_images(Examples(examples))
-
-
-# --- Hugging Face
 
 
 class Feature:
@@ -240,3 +121,25 @@ def test_real_hub_datasets(tmp_path: Path) -> None:
     same(load_data(tmp_path / "a.parquet"))
     with pytest.raises(InputError, match=r"x is DatasetDict.*pass one of its parts, train, test"):
         as_images(datasets.DatasetDict({"train": made, "test": made}))
+
+
+def batches_of_pairs() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Yield the images and labels in two batches of different size."""
+    for start in (0, 4):
+        yield FLOATS[start : start + 4], LABELS[start : start + 4]
+
+
+def test_batches_equal_the_whole() -> None:
+    """A generator, a list of pairs and a DataLoader all give what the whole arrays give."""
+    dataset = TensorDataset(torch.tensor(FLOATS), torch.tensor(LABELS))
+    for batches in (batches_of_pairs(), list(batches_of_pairs()), DataLoader(dataset, batch_size=4)):
+        images = as_images(batches)
+        np.testing.assert_array_equal(images.x, FLOATS)
+        assert labels_of(images) == LABELS.tolist()
+
+
+def test_labels_may_come_beside_batches() -> None:
+    """Batches of images alone take their labels from y, or have none."""
+    alone = DataLoader(TensorDataset(torch.tensor(FLOATS)), batch_size=4)
+    assert labels_of(as_images(alone, LABELS)) == LABELS.tolist()
+    assert as_images([FLOATS[:4], FLOATS[4:]]).y is None

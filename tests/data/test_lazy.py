@@ -1,10 +1,7 @@
-"""Images larger than memory: rows that are read when asked for equal the array they stand for."""
+"""Rows that are read only when they are asked for."""
 
 from __future__ import annotations
 
-import errno
-import gc
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,19 +11,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from ce_detect.core.errors import CalibrationError, InputError
-from ce_detect.data import Concatenated, Images, Lazy, Mapped, as_images, chunks, load_data, rows, spool
-from ce_detect.data.splits import distinct, fingerprint, identities, split_by_identity
+from ce_detect.core.errors import InputError
+from ce_detect.data import Concatenated, Lazy, Mapped, as_images, chunks, load_data, rows
 
 FLOATS = np.random.default_rng(0).uniform(size=(23, 3, 4, 5)).astype(np.float32)
 GREY = np.random.default_rng(0).integers(0, 256, (23, 4, 5), np.uint8)
 Y = np.arange(23) % 4
-
-
-@pytest.fixture
-def _nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every array counts as too large for memory."""
-    monkeypatch.setattr(spool, "IN_MEMORY", 0)
 
 
 def lazies() -> dict[str, Lazy]:
@@ -63,18 +53,21 @@ def test_chunks_cover_all_rows_in_order() -> None:
         np.testing.assert_array_equal(np.concatenate(parts), FLOATS)
 
 
-def test_identity_does_not_depend_on_where_images_are() -> None:
-    """Identities, splits, copies and the fingerprint are those of the array, and plain zero equals minus zero."""
-    x = np.concatenate([FLOATS, FLOATS[5:9], np.zeros((1, 3, 4, 5), np.float32), -np.zeros((1, 3, 4, 5), np.float32)])
-    lazy = Mapped(x, lambda part: part)
-    assert np.array_equal(identities(x), identities(lazy))
-    assert distinct(lazy).tolist() == [*range(23), 27]
-    assert fingerprint(lazy) == fingerprint(x)
-    parts, again = (split_by_identity(y, {"a": 0.5, "b": 0.5}, 3) for y in (x, lazy))
-    assert all(np.array_equal(parts[name], again[name]) for name in parts)
-
-
-# --- sources that stay on disk
+@pytest.mark.usefixtures("_nothing_fits")
+def test_files_that_end_early_are_refused(tmp_path: Path) -> None:
+    """Before anything is calibrated where the header tells, and in any case when the rows are read."""
+    np.save(tmp_path / "a.npy", FLOATS)
+    whole = (tmp_path / "a.npy").read_bytes()
+    images = load_data(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(whole[:-100])
+    with pytest.raises(InputError, match="became shorter while it was being read"):
+        _ = images.x
+    with pytest.raises(InputError, match=r"a\.npy cannot be read: it ends before its 23 images do"):
+        load_data(tmp_path / "a.npy")
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as file:
+        file.writestr("x.npy", whole[:-100])
+    with pytest.raises(InputError, match=r"b\.npz cannot be read"):
+        load_data(tmp_path / "b.npz")
 
 
 def sources(folder: Path) -> dict[str, Any]:
@@ -109,57 +102,3 @@ def test_large_sources_equal_small_ones(tmp_path: Path) -> None:
             assert part.y is not None
             assert part.y.tolist() == Y[[22, 0, 1, 2, 7]].tolist()
         assert len(as_images(source, limit=4)) == 4
-
-
-@pytest.mark.usefixtures("_nothing_fits")
-def test_temporary_files_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They have no name, so they go with the process, and are closed with the images."""
-    monkeypatch.setenv("CE_DETECT_CACHE", str(tmp_path / "cache"))
-    images = as_images([FLOATS[:9], FLOATS[9:]])
-    np.testing.assert_array_equal(images.x, FLOATS)
-    assert not list((tmp_path / "cache").iterdir())
-    handles = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else None
-    del images
-    gc.collect()
-    if handles is not None:
-        assert len(list(Path("/proc/self/fd").iterdir())) == handles - 1
-
-
-@pytest.mark.usefixtures("_nothing_fits")
-def test_full_disk_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The error names the folder and the remedy."""
-
-    def full(**_: Any) -> Any:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setenv("CE_DETECT_CACHE", str(tmp_path))
-    monkeypatch.setattr(spool.tempfile, "TemporaryFile", full)
-    with pytest.raises(CalibrationError, match=rf"cannot be kept in {tmp_path}: .*No space.*CE_DETECT_CACHE"):
-        as_images([FLOATS])
-
-
-@pytest.mark.usefixtures("_nothing_fits")
-def test_files_that_end_early_are_refused(tmp_path: Path) -> None:
-    """Before anything is calibrated where the header tells, and in any case when the rows are read."""
-    np.save(tmp_path / "a.npy", FLOATS)
-    whole = (tmp_path / "a.npy").read_bytes()
-    images = load_data(tmp_path / "a.npy")
-    (tmp_path / "a.npy").write_bytes(whole[:-100])
-    with pytest.raises(InputError, match="became shorter while it was being read"):
-        _ = images.x
-    with pytest.raises(InputError, match=r"a\.npy cannot be read: it ends before its 23 images do"):
-        load_data(tmp_path / "a.npy")
-    with zipfile.ZipFile(tmp_path / "b.npz", "w") as file:
-        file.writestr("x.npy", whole[:-100])
-    with pytest.raises(InputError, match=r"b\.npz cannot be read"):
-        load_data(tmp_path / "b.npz")
-
-
-@pytest.mark.parametrize("bounds", [(0.0, 255.0), (-1.0, 1.0)])
-def test_grey_levels_follow_the_bounds(bounds: tuple[float, float]) -> None:
-    """Pixels whose own bounds are known are scaled to others; those of unknown bounds are left alone."""
-    images = Images(FLOATS, Y, (0.0, 1.0)).within(bounds)
-    low, high = bounds
-    np.testing.assert_allclose(images.x, low + (high - low) * FLOATS, rtol=1e-5, atol=1e-6)
-    assert images.bounds == bounds
-    assert Images(FLOATS).within(bounds).pixels is FLOATS

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import copy
-import pickle
 import threading
 from typing import Any
 
 import pytest
 import torch
-from support import calibrated
 from support.models import Subject, subject, tiny_images
-from torch import Tensor, nn
+from torch import Tensor
 
 from ce_detect import interventions
+from ce_detect.classifiers.base import Classifier
 from ce_detect.detector import compiled
-from ce_detect.detector.compiled import Compiled, can_trace
-from ce_detect.detector.gate import GateModule
+from ce_detect.detector.compiled import Compiled, can_compile
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.signature import Signature
+from ce_detect.fitting import layer_consistency
 
 
 def signature(tiny: Subject) -> Signature:
-    """One with interventions that ride along, one of another size where that goes, one of two draws."""
+    """One with interventions that keep the shape, one of another size where that goes, one of two draws."""
     channels, height, _ = tiny.tiny.shape
     chosen: list[interventions.Intervention] = [
         interventions.Flip(),
@@ -40,7 +39,7 @@ def programs(run: Compiled) -> list[Any]:
 
 @torch.inference_mode()
 def test_a_trace_says_the_same(cut_model: Subject) -> None:
-    """Of every kind of model, in batches that ride along, that resume, and that are resumed in chunks."""
+    """Of every kind of model, in batches that take one pass, that resume, and that are resumed in chunks."""
     module = signature(cut_model)
     run = Compiled(module)
     for count in (1, 2, 8):
@@ -50,19 +49,6 @@ def test_a_trace_says_the_same(cut_model: Subject) -> None:
         for pixels in (x, tiny_images(cut_model.name, count, seed=5)):
             for expected, got in zip(module(pixels), run(pixels), strict=True):
                 torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_a_gate_judges_as_its_forward_does() -> None:
-    """Every output of a calibrated gate, from the first batch of a shape to the fourth."""
-    gate = calibrated.guard().gate
-    x = torch.from_numpy(calibrated.images().x[:5])
-    with torch.inference_mode():
-        expected = gate(x)
-    for _ in range(4):
-        got = gate.judge(x)
-        assert got._fields == expected._fields
-        for one, other in zip(got, expected, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_parameters_still_ask_for_gradients_afterwards(plain: Subject) -> None:
@@ -91,9 +77,9 @@ def test_gradients_pass_through(plain: Subject) -> None:
 def test_what_runs_code_of_the_model_is_not_traced() -> None:
     """A hooked model may decide by value; an intervention that takes gradients is no list of operations."""
     hooked, plain = subject("branching"), subject("plain")
-    assert not can_trace(signature(hooked))
-    assert not can_trace(Signature(plain.classifier, [interventions.GradientStep()]))
-    assert can_trace(Signature(plain.classifier, []))
+    assert not can_compile(signature(hooked))
+    assert not can_compile(Signature(plain.classifier, [interventions.GradientStep()]))
+    assert can_compile(Signature(plain.classifier, []))
     run, module = Compiled(signature(hooked)), signature(hooked)
     with torch.inference_mode():
         for _ in range(3):
@@ -149,34 +135,6 @@ def test_only_so_many_shapes_are_traced(plain: Subject, monkeypatch: pytest.Monk
     assert [shape[0] for (shape,) in run._programs] == [1, 2]
 
 
-def _another(gate: GateModule) -> GateModule:
-    """The same gate, which nothing else uses."""
-    return copy.deepcopy(gate)
-
-
-def test_what_moves_is_traced_anew() -> None:
-    """A trace holds the tensors of before."""
-    gate = _another(calibrated.guard().gate)
-    x = torch.from_numpy(calibrated.images().x[:3])
-    gate.judge(x), gate.judge(x)
-    assert programs(gate._run)
-    gate.to(torch.device("cpu"))
-    assert not programs(gate._run)
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda gate: pickle.loads(pickle.dumps(gate))])
-def test_copies_do_not_share_programs(copied: Any) -> None:
-    """A copy that is changed afterwards says what it says."""
-    gate = _another(calibrated.guard().gate)
-    x = torch.from_numpy(calibrated.images().x[:3])
-    before = [gate.judge(x) for _ in range(3)][-1]
-    other = copied(gate)
-    other.threshold.fill_(-1e9)
-    for _ in range(3):
-        assert bool(other.judge(x).is_adversarial.all())
-    assert torch.equal(gate.judge(x).is_adversarial, before.is_adversarial)
-
-
 def test_threads_trace_one_after_the_other(plain: Subject) -> None:
     """Many threads that begin at once all get the same, and parameters are left as they were."""
     classifier = copy.deepcopy(plain.classifier).requires_grad_(True)
@@ -203,10 +161,10 @@ def test_threads_trace_one_after_the_other(plain: Subject) -> None:
 
 
 @torch.inference_mode()
-def test_moments_and_recovery_are_traced(plain: Subject) -> None:
+def test_moments_and_layer_consistency_are_traced(plain: Subject) -> None:
     """Statistics of the one forward pass, too."""
     module = Signature(
-        plain.classifier, [], sites=plain.classifier.sites[:2], layer_consistency=_recovery(plain.classifier)
+        plain.classifier, [], sites=plain.classifier.sites[:2], layer_consistency=_consistency(plain.classifier)
     ).eval()
     run = Compiled(module)
     run(plain.x), run(plain.x)
@@ -214,7 +172,5 @@ def test_moments_and_recovery_are_traced(plain: Subject) -> None:
     assert torch.equal(run(plain.x.flip(3))[1], module(plain.x.flip(3))[1])
 
 
-def _recovery(classifier: nn.Module) -> LayerConsistency | None:
-    from ce_detect.fitting import interventions as learned
-
-    return learned.layer_consistency(classifier, tiny_images("plain", 64, seed=3).numpy())
+def _consistency(classifier: Classifier) -> LayerConsistency | None:
+    return layer_consistency.fitted(classifier, tiny_images("plain", 64, seed=3).numpy())

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from support import heads
+from support import random_heads as heads
 
 from ce_detect.artifacts import heads as kinds
 from ce_detect.detector.head_serialization import head, kind

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from support import heads
+from support import random_heads as heads
 from support.gates import gate
 from support.manifests import manifest
 from support.models import TINY, tiny_classifier, tiny_images

@@ -9,7 +9,7 @@ from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import attack_all
 from ce_detect.evaluate import report
 from ce_detect.evaluate.matrix import ALL, matrix
-from ce_detect.fitting import heads
+from ce_detect.fitting import feature_tables
 
 
 def test_a_strong_attack_is_found_by_those_that_learned_it() -> None:
@@ -26,9 +26,10 @@ def test_a_strong_attack_is_found_by_those_that_learned_it() -> None:
     halves = {}
     for half, rows, taken in (("fit", slice(150), range(150)), ("judged", slice(150, None), range(150, 300))):
         some = {name: part.subset(np.isin(part.index, taken).nonzero()[0]) for name, part in won.items()}
-        halves[half] = heads.Sets(x[rows], some)
-    judged = heads.table(guard.gate.signature, halves["judged"])
-    sets = {"fit": halves["fit"], "select": heads.Sets(x[:0], {name: part.subset([]) for name, part in won.items()})}
+        halves[half] = feature_tables.Sets(x[rows], some)
+    judged = feature_tables.table(guard.gate.signature, halves["judged"])
+    nothing = feature_tables.Sets(x[:0], {name: part.subset([]) for name, part in won.items()})
+    sets = {"fit": halves["fit"], "select": nothing}
     found = matrix(guard.gate.signature, sets, judged, kind="logistic", seed=0)
     pgd = attacks[1].name
     assert set(found) == {"fgsm 8/255", pgd, ALL}

@@ -56,9 +56,13 @@ def test_triton_can_read_the_configuration(pb2: Any, uint8: bool, kind: str, dim
 
 def test_repository_holds_graph_and_configuration(tmp_path: Path) -> None:
     """The layout is Triton's, and the names and types in the configuration are those of the graph."""
-    path, found = triton.write(calibrated.guard(), tmp_path / "models", name="digits")
+    guard = calibrated.guard()
+    path, found = triton.write(
+        guard.gate, guard.manifest, tmp_path / "models", name="digits", x=calibrated.fresh()[0][:8]
+    )
     assert path == tmp_path / "models" / "digits" / "1" / "model.onnx"
     assert found.agree
+    assert found.inputs == 8
     text = (tmp_path / "models" / "digits" / "config.pbtxt").read_text()
     assert text.startswith('name: "digits"')
     opened = parity.session(path)
@@ -69,6 +73,7 @@ def test_repository_holds_graph_and_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "../other", "a/b", ".hidden"])
 def test_a_name_is_one_folder(tmp_path: Path, name: str) -> None:
     """A name cannot lead out of the repository."""
+    guard = calibrated.guard()
     with pytest.raises(UsageError, match="cannot name a Triton model"):
-        triton.write(calibrated.guard(), tmp_path, name=name)
+        triton.write(guard.gate, guard.manifest, tmp_path, name=name)
     assert not list(tmp_path.iterdir())

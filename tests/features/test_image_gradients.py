@@ -51,7 +51,7 @@ def test_noise_of_eight_levels_makes_pictures_rougher(pictures: torch.Tensor) ->
 
 
 def test_bounds_do_not_matter(pictures: torch.Tensor) -> None:
-    """The same pictures in grey levels have the same roughness."""
+    """The same pictures in grey levels have the same gradients."""
     found, expected = ImageGradients(1, (0.0, 255.0))(pictures * 255), ImageGradients(1, (0.0, 1.0))(pictures)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 

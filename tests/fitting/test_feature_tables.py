@@ -14,15 +14,16 @@ from support import calibrated
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import AttackedSet
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import feature_tables, heads
+from ce_detect.fitting import feature_tables
+from ce_detect.fitting.feature_tables import Sets
 from ce_detect.interventions import Flip, LearnedMask
 
 
 @pytest.fixture(scope="module")
-def sets() -> heads.Sets:
+def sets() -> Sets:
     """A few clean images, and darker ones that stand for attacked twins."""
     x = calibrated.images().x[:24]
-    return heads.Sets(x, {"darker": AttackedSet(Attack.of("fgsm"), x * 0.5, np.arange(24))})
+    return Sets(x, {"darker": AttackedSet(Attack.of("fgsm"), x * 0.5, np.arange(24))})
 
 
 def signature(*interventions: object) -> Signature:
@@ -30,17 +31,17 @@ def signature(*interventions: object) -> Signature:
     return Signature(calibrated.guard().classifier, list(interventions) or [Flip()])  # type: ignore[arg-type]
 
 
-def test_a_second_call_computes_nothing(sets: heads.Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_computes_nothing(sets: Sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same table comes back from the file."""
     first = feature_tables.table(signature(), sets, tmp_path)
-    assert np.array_equal(first.clean, heads.table(signature(), sets).clean)
-    monkeypatch.setattr(heads, "table", lambda *_: pytest.fail("computed again"))
+    assert np.array_equal(first.clean, feature_tables.table(signature(), sets).clean)
+    monkeypatch.setattr(feature_tables, "_computed", lambda *_: pytest.fail("computed again"))
     second = feature_tables.table(signature(), sets, tmp_path)
     assert np.array_equal(first.clean, second.clean)
     assert np.array_equal(first.attacked["darker"], second.attacked["darker"])
 
 
-def test_other_images_interventions_or_learned_parameters_are_computed(sets: heads.Sets, tmp_path: Path) -> None:
+def test_other_images_interventions_or_learned_parameters_are_computed(sets: Sets, tmp_path: Path) -> None:
     """Each has a file of its own."""
     classifier = calibrated.guard().classifier
     with torch.no_grad():
@@ -56,7 +57,7 @@ def test_other_images_interventions_or_learned_parameters_are_computed(sets: hea
     assert len(list((tmp_path / "tables").iterdir())) == 4
 
 
-def test_a_damaged_file_is_made_again(sets: heads.Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_made_again(sets: Sets, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is only a cache; the log says so."""
     first = feature_tables.table(signature(), sets, tmp_path)
     (path,) = (tmp_path / "tables").iterdir()

@@ -1,52 +1,33 @@
-"""What is learned at calibration: that it learns, leaves the classifier alone, is saved, and is weighed by a search."""
+"""What is learned at calibration: that it learns, leaves the classifier alone, and is saved."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.manifests import manifest
-from support.models import Subject, subject
+from support.models import subject
 from torch import Tensor
 
-from ce_detect.artifacts.file import Artifact
-from ce_detect.calibrate.recipe import Recipe
-from ce_detect.calibrate.search import search
-from ce_detect.calibrate.search.candidates import Item, candidates, completed, learnable
-from ce_detect.calibrate.search.search import by_family
+from ce_detect.calibrate.search.candidates import completed, learnable
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.data import Images, load_data
-from ce_detect.demo.model import fashion_cnn
-from ce_detect.detector import serialization
-from ce_detect.detector.gate import GateModule
-from ce_detect.features.layer_consistency import LayerConsistency, pool
 from ce_detect.features.signature import Signature, feature_names
 from ce_detect.fitting import interventions
-from ce_detect.guard.detected_model import DetectedModel
-from ce_detect.heads.network import NetworkHead
 from ce_detect.interventions import (
     AblateConcept,
-    GradientStep,
     LearnedIntervention,
     LearnedMask,
-    Scale,
     UniversalPerturbation,
     kinds,
 )
 from ce_detect.interventions.concept import deep_loss, interpretability_loss, shallow_loss
 
 SITE = "stage2.8"
-RECIPE: dict[str, Any] = {
-    "splits": {"fit": 0.4, "select": 0.2, "calibrate": 0.3, "test": 0.1},
-    "attack": [{"kind": "fgsm"}, {"kind": "pgd", "eps": "6/255", "eps_step": "2/255", "max_iter": 5}],
-}
 
 
 @pytest.fixture(scope="module")
@@ -55,28 +36,10 @@ def images() -> Images:
     return load_data("demo").subset(np.arange(700))
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that the tests of this file share."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it does not matter how well something is learned."""
     monkeypatch.setattr(interventions, "STEPS", interventions.LEAST_STEPS)
-    monkeypatch.setattr(search, "_ROWS", {"fit": (100, 40), "select": (60, 30)})
-
-
-@pytest.fixture
-def one_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search that considers the first candidate of each kind."""
-
-    def few(classifier: Any, seed: int) -> list[Item]:
-        found = {(item.family, type(item.intervention)): item for item in reversed(candidates(classifier, seed))}
-        return list(found.values())
-
-    monkeypatch.setattr(search, "candidates", few)
 
 
 def resume_at(classifier: TorchClassifier, site: str, x: Tensor) -> Callable[[Tensor], Tensor]:
@@ -222,46 +185,6 @@ def test_what_cannot_be_learned_is_left_out_with_a_reason(
     assert "too large" in caplog.text
 
 
-# --- recovery
-
-
-def test_recovery_error_is_small_on_clean_images_and_large_on_noise(fashion: TorchClassifier, images: Images) -> None:
-    """In units of the clean error: about 1 on clean images that were held out, far more on images of pure noise."""
-    recovery = interventions.layer_consistency(fashion, images.x[:500])
-    assert recovery is not None
-    noise = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        clean = recovery(fashion.trace(torch.from_numpy(images.x[500:])).latents)
-        odd = recovery(fashion.trace(noise).latents)
-    assert clean.shape == (200, len(fashion.sites) - 1)
-    assert recovery.names == tuple(f"trace.layer-consistency[{site}]" for site in fashion.sites[:-1])
-    assert float(clean.exp().mean()) == pytest.approx(1, abs=0.5)
-    assert (odd.mean(0) > clean.mean(0) + 1).all()
-
-
-def test_recovery_is_an_exact_linear_relation_where_there_is_one() -> None:
-    """Features that follow linearly from the deepest ones are recovered; others are missed by all their scale."""
-    rng = np.random.default_rng(0)
-    deep = rng.normal(size=(4000, 3))
-    linear, independent = deep @ rng.normal(size=(3, 2)), rng.normal(size=(4000, 1))
-    recovery = LayerConsistency.fit(("a", "b", "c"), [linear, independent, deep])
-    assert float(recovery.error[:2].max()) < 0.15
-    assert float(recovery.error[2]) == pytest.approx(1, abs=0.05)
-    with pytest.raises(CalibrationError, match="two sites"):
-        LayerConsistency(("a",), (3,))
-
-
-def test_pooling_takes_moments_over_positions() -> None:
-    """Maps and tokens give means and deviations a channel, vectors stay."""
-    h = torch.rand(5, 3, 4, 6, generator=torch.Generator().manual_seed(0))
-    tokens = h.flatten(2).transpose(1, 2)
-    expected = torch.cat([h.mean((2, 3)), h.std((2, 3), correction=0)], dim=1)
-    torch.testing.assert_close(pool(h), expected)
-    torch.testing.assert_close(pool(tokens), expected)
-    assert pool(h[:, :, 0, 0]) is not None
-    assert torch.equal(pool(h[:, :, 0, 0]), h[:, :, 0, 0])
-
-
 # --- in a signature
 
 
@@ -287,38 +210,6 @@ def test_concepts_are_measured_against_the_inserted_autoencoder(fashion: TorchCl
     assert columns[f"{made.name}.non-target effect.max"].abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["plain", "transformer", "branching"])
-def test_gradient_steps_work_in_a_gate_and_in_an_attack_on_it(name: str) -> None:
-    """Cut or hooked, on maps or on tokens: the same features with and without inference mode, and a finite gradient."""
-    part: Subject = subject(name)
-    steps = [i.intervention for i in candidates(part.classifier, 0) if isinstance(i.intervention, GradientStep)]
-    signature = Signature(part.classifier, [*steps, GradientStep(low=0.0, high=1.0)])  # type: ignore[list-item]
-    with torch.inference_mode():
-        _, inside = signature(part.x)
-    x = part.x.clone().requires_grad_(True)
-    _, outside = signature(x)
-    torch.testing.assert_close(inside, outside.detach(), rtol=1e-3, atol=1e-3)
-    (gradient,) = torch.autograd.grad(outside.sum(), x)
-    assert torch.isfinite(gradient).all()
-    assert gradient.flatten(1).abs().sum(1).gt(0).all()
-
-
-@pytest.mark.parametrize("name", ["plain", "residual", "in-place", "transformer", "branching", "one-logit"])
-def test_every_candidate_fits_its_classifier(name: str, few_steps: None) -> None:
-    """All that a search would try can be put in one signature, once it is learned, and gives finite features."""
-    part = subject(name)
-    items = [*candidates(part.classifier, 0), *learnable(part.classifier)]
-    pupils = [i.intervention for i in items if isinstance(i.intervention, LearnedIntervention)]
-    assert interventions.teach(part.classifier, pupils, part.x.numpy(), seed=0) == pupils
-    recovery = interventions.layer_consistency(part.classifier, part.x.numpy())
-    made = [item.intervention for item in items if item.intervention is not None]
-    with torch.inference_mode():
-        _, features = Signature(part.classifier, made, layer_consistency=recovery)(part.x)
-    assert torch.isfinite(features).all()
-    if name == "transformer":
-        assert any(type(i).tokens and i.site.startswith("block") for i in made)
-
-
 @pytest.mark.parametrize("kind", sorted(kind for kind, cls in kinds().items() if cls.latents != cls.tokens))
 def test_tensors_that_an_intervention_does_not_take_are_refused(kind: str) -> None:
     """What moves pixels has no meaning on tokens, and what drops tokens none on maps; the error says what is needed."""
@@ -331,78 +222,3 @@ def test_tensors_that_an_intervention_does_not_take_are_refused(kind: str) -> No
     made = kinds()[kind](**given)
     with pytest.raises(CalibrationError, match=r"needs (a feature map|tokens) .* has shape"):
         Signature(part.classifier, [made])
-
-
-# --- in a calibration
-
-
-def test_a_recipe_may_name_learned_interventions_without_their_shapes(
-    images: Images, cache: Path, tmp_path: Path, few_steps: None
-) -> None:
-    """They are learned, saved and loaded; the loaded gate gives the same scores, bit for bit, and the same file."""
-    named = [
-        {"kind": "LearnedMask", "site": SITE},
-        {"kind": "AblateConcept", "site": SITE, "concepts": 4},
-        {"kind": "UniversalPerturbation"},
-        {"kind": "GradientStep", "site": SITE},
-    ]
-    recipe = Recipe.parse("learned", {**RECIPE, "intervention": named})
-    first = images.subset(np.arange(500))
-    guard = DetectedModel(fashion_cnn()).calibrate(
-        first.x, first.y, recipe=recipe, fpr=0.1, budget=math.inf, cache=cache, jobs=1
-    )
-    (figures,) = guard.manifest["search"]["learned"]
-    assert figures["name"].startswith("AblateConcept")
-    assert figures["accuracy_inserted"] <= 1
-    masks = guard.gate.signature.interventions[0]
-    assert float(masks.mask.std()) > 0.01  # type: ignore[operator, union-attr]
-    guard.save(tmp_path / "a.safetensors")
-    again = DetectedModel.load(tmp_path / "a.safetensors", fashion_cnn())
-    np.testing.assert_array_equal(again(images.x[500:600]).score, guard(images.x[500:600]).score)
-    again.save(tmp_path / "b.safetensors")
-    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-
-
-def test_the_search_weighs_every_family(images: Images, cache: Path, few_steps: None, one_of_each_kind: None) -> None:
-    """The ledger has cost and gain of all, those too dear among them; nothing is chosen that cannot be exported."""
-    seen: list[tuple[str, float, float]] = []
-    first = images.subset(np.arange(500))
-    guard = DetectedModel(fashion_cnn()).calibrate(
-        first.x, first.y, recipe=Recipe.parse("search", RECIPE), fpr=0.1, budget=1.6, cache=cache, jobs=1,
-        progress=lambda *state: seen.append(state),
-    )  # fmt: skip
-    ledger = guard.manifest["search"]
-    best = by_family(ledger["considered"])
-    assert set(best) >= {
-        "moments", "recovery", "masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent",
-        "concept",
-    }  # fmt: skip
-    assert all(entry["cost"] >= 0 and math.isfinite(entry["gain"] + entry["adds"]) for entry in ledger["considered"])
-    dear = [entry for entry in ledger["considered"] if not entry["affordable"]]
-    assert any(entry["cost"] > 0.6 for entry in dear)
-    assert not any(entry["chosen"] for entry in dear)
-    assert {e["name"] for e in ledger["considered"] if e["chosen"]} == {e["name"] for e in ledger["chosen"]}
-    assert not any(entry["chosen"] and not entry["exportable"] for entry in ledger["considered"])
-    assert any(entry["name"].startswith("GradientStep") and not entry["exportable"] for entry in ledger["considered"])
-    assert [what for what, *_ in seen if what.startswith("search")] == [
-        "search: learning interventions", "search: timing interventions", "search: trying them on fit",
-        "search: trying them on select", "search: choosing",
-    ]  # fmt: skip
-    assert ledger["learned"][0]["accuracy_inserted"] <= 1
-
-
-def test_recovery_is_saved_with_the_gate(fashion: TorchClassifier, images: Images, tmp_path: Path) -> None:
-    """A gate with recovery errors comes back from its file with the same scores."""
-    recovery = interventions.layer_consistency(fashion, images.x[:500])
-    assert recovery is not None
-    signature = Signature(fashion, [Scale(site=SITE)], layer_consistency=recovery)
-    zero, one = torch.zeros(len(signature.names)), torch.ones(len(signature.names))
-    head = NetworkHead(zero, one, one[:, None], torch.zeros(1), [])
-    gate = GateModule(signature, head, clean_scores=torch.zeros(10), threshold=0.0, prevalence=0.1).eval()
-    described = {"interventions": [Scale(site=SITE).spec()], "sites": [], "recovery": recovery.spec()}
-    artifact = serialization.to_artifact(gate, manifest(signature=described, heads={"head": {"kind": "network"}}))
-    artifact.save(tmp_path / "a.safetensors")
-    again = serialization.to_gate(Artifact.load(tmp_path / "a.safetensors"), fashion)
-    x = torch.from_numpy(images.x[500:520])
-    with torch.inference_mode():
-        assert torch.equal(again(x).score, gate(x).score)

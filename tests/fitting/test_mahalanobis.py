@@ -15,7 +15,7 @@ from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.data import Images
 from ce_detect.evaluate.metrics import auroc
 from ce_detect.features.signature import Signature
-from ce_detect.fitting.heads import features
+from ce_detect.fitting.feature_tables import features
 from ce_detect.fitting.mahalanobis import MOST_DIRECTIONS, SHRINKAGE, START, distance_head
 from ce_detect.interventions import Flip
 

@@ -1,39 +1,22 @@
-"""The audit log, the quarantine and the metrics: what is written, and what happens where it cannot be."""
+"""The audit log: what is written, and what happens where it cannot be."""
 
 from __future__ import annotations
 
 import json
-import logging
 import resource
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from support.verdicts import judged
 
 from ce_detect.core.errors import UsageError
 from ce_detect.records.audit import AuditLog
-from ce_detect.records.quarantine import Quarantine
-from ce_detect.records.record import Job
-from ce_detect.records.settings import AuditSettings, QuarantineSettings
-from ce_detect.serve.logs import Seldom, json_lines
-from ce_detect.serve.metrics import Distribution
-from ce_detect.verdict.result import GateResult
+from ce_detect.records.settings import AuditSettings
 
 ARTIFACT = "a" * 64
-
-
-def judged(count: int, *, id: str | None = "mine", flagged: bool = True) -> list[tuple[Job, GateResult]]:
-    """One request with its verdicts; the probability is NaN, as that of a clean-only detector."""
-    x = np.random.default_rng(0).random((count, 3, 4, 5), np.float32)
-    score = np.full(count, 2, np.float32)
-    none = np.full(count, np.nan, np.float32)
-    logits = np.zeros((count, 2), np.float32)
-    return [(Job(x, id), GateResult(logits, np.arange(count), score, score / 10, none, score > 1 - flagged, 1.0))]
 
 
 def lines(path: Path) -> list[Any]:
@@ -147,109 +130,3 @@ def test_audit_log_that_cannot_be(tmp_path: Path) -> None:
     """A place where no file can be is refused at the start."""
     with pytest.raises(UsageError, match="cannot be opened"):
         AuditLog(AuditSettings(path=tmp_path))
-
-
-def kept(folder: Path, told: Any = lambda outcome: None, batches: int = 1, **settings: Any) -> None:
-    """Put flagged inputs into a quarantine, a few at a time."""
-    quarantine = Quarantine(QuarantineSettings(folder=folder, **settings), told)
-    for _ in range(batches):
-        quarantine.keep(judged(2))
-    quarantine.close()
-
-
-def test_flagged_inputs_are_kept(tmp_path: Path) -> None:
-    """Each flagged input is a file with what the gate saw and said; loading it executes nothing."""
-    kept(tmp_path / "new" / "folder")
-    files = sorted((tmp_path / "new" / "folder").iterdir(), key=lambda path: int(path.stem.rpartition("-")[2]))
-    assert len(files) == 2
-    with np.load(files[1], allow_pickle=False) as stored:
-        np.testing.assert_array_equal(stored["x"], judged(2)[0][0].x[1])
-        assert (float(stored["score"]), str(stored["id"])) == (2.0, "mine")
-        assert stored["logits"].shape == (2,)
-
-
-def test_clean_inputs_are_not_kept(tmp_path: Path) -> None:
-    """Only flagged ones are."""
-    quarantine = Quarantine(QuarantineSettings(folder=tmp_path))
-    clean = judged(2)
-    quarantine.keep([(clean[0][0], GateResult(*[np.zeros(2)] * 5, np.zeros(2, bool), 1.0))])
-    quarantine.close()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_quarantine_has_a_size(tmp_path: Path) -> None:
-    """A full folder keeps what it has, also over a restart; what finds no room is counted."""
-    told: Counter[str] = Counter()
-    for _ in range(2):
-        kept(tmp_path, lambda outcome: told.update([outcome]), batches=5, most_bytes=5000)
-    assert told["stored"] == len(list(tmp_path.iterdir())) > 0
-    assert told["stored"] + told["full"] == 20
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 5000
-
-
-def test_quarantine_on_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What cannot be written is counted, leaves nothing half-written, and the rest goes on."""
-    told: list[str] = []
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        kept(tmp_path, told.append)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert told == ["failed", "failed"]
-    assert list(tmp_path.iterdir()) == []
-    assert "cannot be written" in caplog.text
-
-
-def test_quarantine_that_cannot_be(tmp_path: Path) -> None:
-    """A file where the folder should be is refused at the start."""
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot be used"):
-        Quarantine(QuarantineSettings(folder=tmp_path / "file"))
-
-
-def test_logs_are_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """A record is an object on one line, with its exception."""
-    logger = logging.getLogger("ce_detect.serve")
-    with json_lines():
-        logger.warning("pixels of %s\n", 0)
-        logger.error("failed", exc_info=ValueError("why"))
-        logger.info("ready", extra={"artifact": {"threshold": "1"}})
-    logger.warning("elsewhere")
-    out, err = capsys.readouterr()
-    told = [json.loads(line) for line in err.splitlines()]
-    assert out == ""
-    assert [(line["level"], line["message"]) for line in told[:3]] == [
-        ("warning", "pixels of 0\n"), ("error", "failed"), ("info", "ready"),
-    ]  # fmt: skip
-    assert "ValueError: why" in told[1]["exception"]
-    assert told[2]["artifact"] == {"threshold": "1"}
-
-
-def test_a_flood_of_warnings_is_one_line_a_second() -> None:
-    """Warnings from one place are thinned out; those from another, and what is no warning, are not."""
-
-    def through(created: float, lineno: int = 1, levelno: int = logging.WARNING) -> bool:
-        return seldom.filter(logging.makeLogRecord({"created": created, "lineno": lineno, "levelno": levelno}))
-
-    seldom = Seldom()
-    assert [through(when) for when in (10.0, 10.2, 10.9, 11.1, 11.2)] == [True, False, False, True, False]
-    assert through(11.3, lineno=2)
-    assert [through(11.3, levelno=logging.INFO) for _ in range(2)] == [True, True]
-
-
-def test_distribution_counts_as_prometheus_does() -> None:
-    """A value belongs to every bucket whose bound it does not exceed; NaN to the last."""
-    registry = CollectorRegistry()
-    distribution = Distribution("d", "help", [-2, 0, 1], registry)
-    distribution.observe(np.float32([-1, 0, 0.5, 1, 2, np.nan]))
-    distribution.observe(np.float32([0.25]))
-    text = generate_latest(registry).decode()
-    for line in (
-        'd_bucket{le="0"} 2.0',
-        'd_bucket{le="1"} 5.0',
-        'd_bucket{le="+Inf"} 7.0',
-        "d_count 7.0",
-        "d_sum 2.75",
-    ):
-        assert line in text

@@ -2,57 +2,41 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
 import threading
 import venv
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support import fused
-from support.fused import SHAPE, images, metadata, written
+from support.fused import SHAPE, images, write_graph
 
-from ce_detect.core.errors import AbstainedError, ArtifactError, InputError, MissingExtraError, UsageError
+from ce_detect.core.errors import AbstainedError, InputError, UsageError
 from ce_detect.data import tensors
-from ce_detect.runtime import Gate, providers
+from ce_detect.runtime import Gate
 from ce_detect.verdict.policies import Abstain
 
 OPT_IN = pytest.mark.skipif(
     os.environ.get("CE_DETECT_OPT_IN") != "1", reason="installs from a package index: set CE_DETECT_OPT_IN=1"
 )
+
 HEAVY = ("torch", "sklearn", "scipy", "art", "joblib", "onnx", "matplotlib")
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fused graph of floats."""
-    return written(tmp_path_factory.mktemp("float"))
-
-
-@pytest.fixture(scope="module")
-def gate(path: Path) -> Gate:
-    """A gate on the CPU."""
-    return Gate(path)
 
 
 @pytest.fixture(scope="module")
 def grey(tmp_path_factory: pytest.TempPathFactory) -> Gate:
     """A gate that takes grey levels."""
-    return Gate(written(tmp_path_factory.mktemp("uint8"), uint8=True))
+    return Gate(write_graph(tmp_path_factory.mktemp("uint8"), uint8=True))
 
 
 def levels(count: int) -> Any:
     """Grey levels, channels last."""
     return np.rint(255 * images(count)).astype(np.uint8).transpose(0, 2, 3, 1).copy()
-
-
-# --- verdicts
 
 
 def test_verdicts_are_those_of_the_graph(gate: Gate) -> None:
@@ -120,11 +104,11 @@ def test_threads_share_a_gate(gate: Gate) -> None:
 
 def test_exported_gate_judges_as_the_detected_model(tmp_path: Path) -> None:
     """What ``export`` writes gives here what the calibrated detector gives in PyTorch."""
-    written = pytest.importorskip("ce_detect.export.writer")
+    writer = pytest.importorskip("ce_detect.export.writer")
     from support import calibrated
 
     guard = calibrated.guard()
-    written.write(guard.gate, guard.manifest, tmp_path / "guard.onnx")
+    writer.write(guard.gate, guard.manifest, tmp_path / "guard.onnx")
     gate, (clean, attacked) = Gate(tmp_path / "guard.onnx"), calibrated.fresh()
     x = np.concatenate([clean, attacked])
     here, there = gate(x, policy="abstain"), guard(x, policy="abstain")
@@ -137,8 +121,6 @@ def test_exported_gate_judges_as_the_detected_model(tmp_path: Path) -> None:
     for name in ("logits", "label", "score", "p_value", "probability", "is_adversarial"):
         assert getattr(here, name).dtype == getattr(there, name).dtype
 
-
-# --- what is turned away
 
 WRONG = {
     "channels last": images(2).transpose(0, 2, 3, 1),
@@ -191,162 +173,12 @@ def test_grey_levels_are_checked(grey: Gate, x: Any, message: str) -> None:
         grey(x)
 
 
-# --- files
-
-
-@pytest.mark.parametrize("share", [0, 0.01, 0.2, 0.5, 0.9, 0.99, 0.999])
-def test_truncated_files_are_refused(path: Path, tmp_path: Path, share: float) -> None:
-    """Wherever a file ends too early, it is an error of the artifact."""
-    whole = path.read_bytes()
-    (tmp_path / "cut.onnx").write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ArtifactError, match=r"cut\.onnx"):
-        Gate(tmp_path / "cut.onnx")
-
-
-def test_foreign_files_are_refused(tmp_path: Path) -> None:
-    """No file, no ONNX, ONNX of others, and a graph that is no gate."""
-    with pytest.raises(ArtifactError, match=r"no exported gate at .*ce-detect export"):
-        Gate(tmp_path / "nothing.onnx")
-    (tmp_path / "text.onnx").write_text("hello")
-    with pytest.raises(ArtifactError, match="not a whole ONNX file"):
-        Gate(tmp_path / "text.onnx")
-    with pytest.raises(ArtifactError, match="not a gate that ce-detect exported"):
-        Gate(written(tmp_path, said={"author": "somebody"}))
-    with pytest.raises(ArtifactError, match="gives logits, score, which no gate does"):
-        Gate(written(tmp_path, outputs=("logits", "score")))
-
-
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        (metadata(format="2", version="9.9"), r"has format '2', .* reads format '1'; it was written by ce-detect 9\.9"),
-        (metadata(manifest="{"), "manifest of .* cannot be read"),
-        (metadata({}), "manifest of .* cannot be read"),
-        (metadata(threshold="high"), "manifest of .* cannot be read"),
-        (metadata({**fused.MANIFEST, "model": {"input_shape": [3, 4, 5], "bounds": [1, 0]}}), "makes no sense"),
-        (metadata({**fused.MANIFEST, "model": {"input_shape": [3, 4], "bounds": [0, 1]}}), "cannot be read"),
-    ],
-)
-def test_other_formats_are_refused(tmp_path: Path, said: dict[str, str], message: str) -> None:
-    """What a graph says of itself must be what this version reads."""
-    with pytest.raises(ArtifactError, match=message):
-        Gate(written(tmp_path, said=said))
-
-
 def test_fingerprint_is_of_the_content(path: Path, gate: Gate, tmp_path: Path) -> None:
     """A copy has the same, another graph has another."""
     (tmp_path / "copy.onnx").write_bytes(path.read_bytes())
     assert Gate(tmp_path / "copy.onnx").fingerprint == gate.fingerprint
-    assert Gate(written(tmp_path, uint8=True)).fingerprint != gate.fingerprint
+    assert Gate(write_graph(tmp_path, uint8=True)).fingerprint != gate.fingerprint
 
-
-# --- what it runs on
-
-
-def test_the_fastest_provider_is_taken() -> None:
-    """TensorRT before CUDA before the CPU, and only what is there; what nobody knows is left out."""
-    assert providers.chosen(None, ["CPUExecutionProvider", "CUDAExecutionProvider", "AzureExecutionProvider"]) == [
-        "CUDAExecutionProvider", "CPUExecutionProvider",
-    ]  # fmt: skip
-    assert providers.chosen(None, list(reversed(providers.PREFERENCE)))[0] == "TensorrtExecutionProvider"
-    named: Any = [("CUDAExecutionProvider", {"device_id": 1})]
-    assert providers.chosen(named, ["CUDAExecutionProvider"]) == named
-
-
-def test_providers_are_settable_and_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A provider that is there is used and named; one that is not is an error with the remedy."""
-    with caplog.at_level(logging.INFO, logger="ce_detect"):
-        gate = Gate(path, providers=["CPUExecutionProvider"], threads=1)
-    assert gate.providers == ("CPUExecutionProvider",)
-    assert "the gate runs on CPUExecutionProvider" in caplog.text
-    with pytest.raises(UsageError, match=r"'CUDAExecutionProvider' is not in .*ce-detect\[gpu\]"):
-        Gate(path, providers=["CUDAExecutionProvider"])
-    with pytest.raises(UsageError, match="threads = 0"):
-        Gate(path, threads=0)
-
-
-def test_provider_that_does_not_load_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """ONNX Runtime goes on with the CPU; whoever asked for CUDA by name gets an error, whoever did not a warning."""
-    cpu, both = ["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    with pytest.raises(UsageError, match="CUDAExecutionProvider could not be loaded, only CPUExecutionProvider"):
-        providers.check_loaded(["CUDAExecutionProvider"], both, cpu)
-    for available, loaded in ((cpu, cpu), (both, both), (["TensorrtExecutionProvider", *both], both)):
-        providers.check_loaded(None, available, loaded)
-    assert not caplog.text
-    providers.check_loaded(None, both, cpu)
-    assert "so the gate runs on the CPU: check that the driver" in caplog.text
-
-
-def test_bound_outputs_are_the_same(gate: Gate) -> None:
-    """The path that a CUDA device takes, with inputs and outputs bound to a device: here the CPU."""
-    x, graph = images(5), gate._graph
-    feed = {"input": x, "threshold": np.array(0.4, np.float32)}
-    for bound, plain in zip(graph._run_bound(feed), graph.run(x, 0.4), strict=True):
-        np.testing.assert_array_equal(bound, plain)
-
-
-def test_cuda_binds_its_device(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On CUDA every input is placed on the device of the provider, and every output stays there until all are done."""
-    calls: list[tuple[Any, ...]] = []
-    binding = SimpleNamespace(
-        bind_ortvalue_input=lambda *bound: calls.append(("input", *bound)),
-        bind_output=lambda *bound: calls.append(("output", *bound)),
-        copy_outputs_to_cpu=lambda: [np.zeros(1)] * 6,
-    )
-    session = SimpleNamespace(io_binding=lambda: binding, run_with_iobinding=lambda bound: calls.append(("run",)))
-    graph = gate._graph
-    monkeypatch.setattr(graph, "_session", session)
-    monkeypatch.setattr(graph, "_device", "cuda")
-    monkeypatch.setattr(graph, "_device_id", 1)
-    monkeypatch.setattr(graph, "_placed", lambda value, device, number: (value.shape, device, number))
-    assert len(graph.run(images(2), 0.5)) == 6
-    assert calls == [
-        ("input", "input", ((2, *SHAPE), "cuda", 1)),
-        ("input", "threshold", ((), "cuda", 1)),
-        *(("output", name, "cuda", 1) for name in fused.KINDS),
-        ("run",),
-    ]
-
-
-def test_two_distributions_are_explained(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Both wheels at once: a warning with the remedy, and an error where neither can be imported."""
-    monkeypatch.setattr(providers, "_installed", lambda name: True)
-    Gate(path)
-    assert "pip uninstall onnxruntime onnxruntime-gpu" in caplog.text
-
-    def broken(name: str) -> None:
-        raise ImportError("libonnxruntime_providers_shared.so", name="onnxruntime.capi")
-
-    monkeypatch.setattr("ce_detect.runtime.providers.importlib.import_module", broken)
-    with pytest.raises(UsageError, match=r"both installed.*providers_shared"):
-        Gate(path)
-
-
-@pytest.mark.parametrize("available", [["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]])
-def test_libraries_of_cuda_are_loaded_where_they_could_be_needed(
-    available: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Those in wheels of NVIDIA are found; what ONNX Runtime prints then does not mix with what a command prints."""
-    module = SimpleNamespace(
-        get_available_providers=lambda: available, preload_dlls=lambda: print("Failed to load libcudart.so")
-    )
-    monkeypatch.setitem(sys.modules, "onnxruntime", module)
-    assert providers.onnxruntime() is module
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert ("libcudart" in said.err) == ("CUDAExecutionProvider" in available)
-
-
-def test_absent_runtime_names_its_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without ONNX Runtime the error says what to install."""
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'ce-detect\[runtime\]'"):
-        Gate(path)
-
-
-# --- where torch is not
 
 USED = """
 import sys

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from support.fused import SHAPE, images
 from support.serving import binary, plain
 
+from ce_detect.artifacts.graph_format import OUTPUT_TYPES, OUTPUTS
 from ce_detect.serve import protocol
 from ce_detect.serve.errors import RequestError
-from ce_detect.serve.protocol import OUTPUTS, Contract, Inference
+from ce_detect.serve.protocol import Contract, Inference
 from ce_detect.verdict.result import GateResult
 
 CONTRACT = Contract(datatype="FP32", shape=SHAPE, classes=2, most_inputs=8)
@@ -85,7 +86,7 @@ def test_answer_in_json() -> None:
     answer = json.loads(body)
     assert length is None
     assert (answer["id"], answer["model_name"], answer["model_version"]) == ("mine", "guard", "1")
-    assert [(o["name"], o["datatype"]) for o in answer["outputs"]] == [(n, kind) for n, (kind, _) in OUTPUTS.items()]
+    assert [(o["name"], o["datatype"]) for o in answer["outputs"]] == [*OUTPUT_TYPES.items()]
     assert answer["outputs"][0]["shape"] == [3, 2]
     assert answer["outputs"][4]["data"] == [None] * 3
 

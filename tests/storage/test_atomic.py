@@ -17,7 +17,7 @@ from ce_detect.storage import atomic
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ce_detect import atomic
+from ce_detect.storage import atomic
 os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
 atomic.write(Path(sys.argv[1]), b"new" * 1000)
 """

@@ -1,4 +1,4 @@
-"""The command line, run in this process or in one where packages are absent."""
+"""The command line, run in this process or in one where packages are absent, and what it calibrated."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ce_detect import cli
@@ -41,3 +42,18 @@ def call_without(modules: tuple[str, ...], *arguments: object) -> Called:
     command = [sys.executable, "-c", source, *(str(argument) for argument in arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return Called(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """An artifact that the command line made, with what it printed."""
+
+    folder: Path
+    guard: Path
+    printed: Any
+
+
+def evaluate(calibrated: Calibrated, *more: object) -> Called:
+    """Evaluate the artifact on its own images: enough to see what is printed."""
+    cache = ("--cache", calibrated.folder / "cache")
+    return call("evaluate", calibrated.guard, "--model", "demo", "--data", "demo", "--limit", 150, *cache, *more)

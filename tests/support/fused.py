@@ -75,7 +75,7 @@ def graph(*, uint8: bool = False, outputs: tuple[str, ...] = tuple(KINDS), said:
     return model.SerializeToString()
 
 
-def written(folder: Path, **settings: Any) -> Path:
+def write_graph(folder: Path, **settings: Any) -> Path:
     """Write a fused graph and return its path."""
     path = folder / "guard.onnx"
     path.write_bytes(graph(**settings))

@@ -11,13 +11,14 @@ import torch
 
 from ce_detect.classifiers import onnx as onnx_models
 from ce_detect.classifiers.base import site_shapes
+from ce_detect.classifiers.onnx.black_box import OnnxClassifier
 from ce_detect.classifiers.wrapping import wrap
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.detector.gate import GateModule
 from ce_detect.export.fused_graph import fused
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import heads
+from ce_detect.fitting import untrained
 from ce_detect.interventions import (
     Downscale,
     Flip,
@@ -37,8 +38,6 @@ def graph(
     made = gate(name, kind)
     return made, fused(made, MANIFEST, uint8=uint8, one_pass=one_pass).SerializeToString(deterministic=True)
 
-
-from ce_detect.classifiers.onnx.black_box import OnnxClassifier
 
 OUTPUTS = ["logits", "label", "score", "p_value", "probability", "is_adversarial"]
 
@@ -65,7 +64,7 @@ def gate(name: str, kind: str, *, interventions: list[Any] | None = None, multi_
     x = tiny_images(name, 8)
     with torch.no_grad():
         features = signature(x)[1]
-    head = heads.untrained(len(signature.names), kind)  # type: ignore[arg-type]
+    head = untrained.head(len(signature.names), kind)  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(0)
     for buffer in head.buffers():
         if buffer.is_floating_point() and buffer.ndim:

@@ -260,3 +260,33 @@ def subject(name: str) -> Subject:
 def as_array(x: Tensor) -> NDArray[np.float32]:
     """A tensor as a NumPy array of its own."""
     return x.detach().numpy().copy()
+
+
+PLAIN = {"input_shape": (3, 16, 16), "bounds": (0.0, 1.0)}
+"""What the plain CNN is wrapped with."""
+
+GREY = {"input_shape": (1, 12, 12), "bounds": (0.0, 1.0)}
+"""What the branching CNN and the one of a single logit are wrapped with."""
+
+
+class Around(nn.Module):
+    """Does something with the output of a model."""
+
+    def __init__(self, model: nn.Module, function: object) -> None:
+        super().__init__()
+        self.model = model
+        self.function = function
+
+    def forward(self, x: Tensor) -> object:
+        """Return what the function makes of the model's output."""
+        return self.function(self.model(x))
+
+
+def around(name: str, function: object) -> nn.Module:
+    """A tiny model with its output changed, in eval mode."""
+    return Around(tiny_model(name), function).eval()
+
+
+def two_logits(z: Tensor) -> Tensor:
+    """What the wrapper makes of one logit."""
+    return torch.stack([-z / 2, z / 2], dim=1) if z.ndim == 1 else z

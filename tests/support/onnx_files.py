@@ -10,11 +10,15 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.wrapping import wrap
+from ce_detect.demo.model import fashion_cnn
 from support.models import TINY, tiny_images, tiny_model
 
 EXPORTED = [name for name, tiny in TINY.items() if tiny.cut]
@@ -63,7 +67,7 @@ def quantized(path: Path) -> onnx.ModelProto:
     """A graph whose pixels are rounded to 8 bits first, by operations that have no gradient and no conversion."""
     proto = onnx.load(path)
     scale, zero = (
-        numpy_helper.from_array(_array(1 / 255), "scale"),
+        numpy_helper.from_array(np.array(1 / 255, np.float32), "scale"),
         helper.make_tensor("zero", TensorProto.UINT8, [], [0]),
     )
     proto.graph.initializer.extend([scale, zero])
@@ -79,7 +83,22 @@ def quantized(path: Path) -> onnx.ModelProto:
     return proto
 
 
-def _array(value: float) -> Any:
-    import numpy as np
+@functools.cache
+def demo_file() -> Path:
+    """The packaged demo classifier as a file."""
+    path = folder() / "classifier.onnx"
+    onnx.save(exported(fashion_cnn(), torch.rand(2, 1, 28, 28)), path)
+    return path
 
-    return np.array(value, np.float32)
+
+@functools.cache
+def black_box_file() -> Path:
+    """The demo classifier behind operations that cannot be converted."""
+    path = folder() / "quantized.onnx"
+    onnx.save(quantized(demo_file()), path)
+    return path
+
+
+def wrapped(model: nn.Module, name: str) -> Classifier:
+    """A model that takes what a tiny model takes, as a classifier."""
+    return wrap(model, input_shape=TINY[name].shape, bounds=TINY[name].bounds)

@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
+
+from ce_detect.classifiers.onnx.convert.module import OnnxModule
+from ce_detect.classifiers.onnx.file import OnnxFile
+from ce_detect.classifiers.onnx.session import outputs, session
 
 F = np.float32
 
@@ -75,6 +80,23 @@ def graph(
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)], weights,
     )  # fmt: skip
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def opened(model: onnx.ModelProto) -> OnnxFile:
+    """A graph of any rank as the converter wants it."""
+    (given,) = model.graph.input
+    dims = [d.dim_value or None for d in given.type.tensor_type.shape.dim]
+    shape = (None, *dims[1:], *[None] * (4 - len(dims)))
+    return OnnxFile(
+        "test.onnx", model, "x", model.graph.output[0].name, shape, "float32", model.opset_import[0].version
+    )
+
+
+def both(model: onnx.ModelProto, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What ONNX Runtime makes of an input, and what the converted graph makes of it."""
+    (expected,) = outputs(session(model.SerializeToString(), "test.onnx"), x)
+    with torch.no_grad():
+        return expected, OnnxModule(opened(model))(x)
 
 
 _UNARY = (

@@ -52,7 +52,7 @@ def serving(
     """Serve a fused graph from a thread of this process until the block ends."""
     path = folder / "guard.onnx"
     if not path.exists():
-        fused.written(folder)
+        fused.write_graph(folder)
     server = Watched(Settings(artifact=path, **{"limits": limits(), **settings}), **(where or {}))
     failed: list[BaseException] = []
 

@@ -1,21 +1,23 @@
-"""What a gate costs where it is served: its fused graph over the graph of the bare model, in ONNX Runtime."""
+"""What a gate costs in ONNX Runtime: its fused graph over the graph of the bare model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor
 
 from ce_detect.calibrate.cost import timing
+from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
 from ce_detect.detector.gate import GateModule
+from ce_detect.export import fused_graph
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # both come with an extra
     from onnx import ModelProto
     from onnxruntime import InferenceSession
 
@@ -62,8 +64,6 @@ class OnnxRuntimeCost:
     def _ratios(
         self, gate: GateModule, batches: Sequence[Sequence[Tensor]], timed: Callable[..., list[float]]
     ) -> list[float]:
-        from ce_detect.export import fused_graph
-
         if self._bare is None:
             self._bare = _opened(fused_graph.bare(self._classifier))
         bare, gated, found = self._bare, _opened(fused_graph.fused(gate, {})), []
@@ -74,7 +74,7 @@ class OnnxRuntimeCost:
         return found
 
 
-def can_measure(classifier: Any) -> bool:
+def can_measure(classifier: Classifier) -> TypeGuard[TorchClassifier]:
     """Whether a classifier on a CPU can become a graph, and there is an ONNX Runtime to run it in."""
     captured = isinstance(classifier, TorchClassifier) and classifier.dtype is torch.float32
     if not captured or classifier.device.type != "cpu" or not all(map(find_spec, _EXPORTERS)):

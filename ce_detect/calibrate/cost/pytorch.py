@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ce_detect.calibrate.cost.chunks import MOST_VALUES, SECONDS, fastest_chunk
 from ce_detect.calibrate.cost.onnxruntime import OnnxRuntimeCost, can_measure
 from ce_detect.calibrate.cost.table import CostTable
 from ce_detect.calibrate.cost.timing import on_each, ratios
-from ce_detect.calibrate.search.candidates import Item, signature_of
+from ce_detect.calibrate.items import Item, signature_of
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import ModelError
 from ce_detect.detector.compiled import Compiled
 from ce_detect.detector.gate import GateModule
+from ce_detect.detector.inference import Inference
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import heads
+from ce_detect.fitting import untrained
 from ce_detect.heads.base import HeadKind
 
 logger = logging.getLogger("ce_detect")
@@ -28,23 +30,21 @@ logger = logging.getLogger("ce_detect")
 BATCHES = (1, 8, 32)
 """Batch sizes at each of which a whole gate has to keep the budget."""
 
-SERVED = 1.1
+ONNXRUNTIME_ALLOWANCE = 1.1
 """Times the budget that a gate may cost in ONNX Runtime, where no interpreter stands between operations."""
 
-ROOM = 2 / 3
+MOST_FREE = 2 / 3
 """Share of what a budget allows there beyond the model itself that a gate without items may take at most, for a batch
 size to count."""
 
-_CHUNKS = (4, 8, 16, 32, 64, 128)
-
-_TOGETHER = 8
+SIGNATURES_A_TURN = 8
 """Signatures that are timed in turns with each other."""
 
-_VALUES = 1_250_000
-"""Pixel values at most in the batches on which items and chunks are timed; whole gates are timed on all batch sizes."""
+GATE_ROUNDS = 41
+"""How often a whole gate is timed, where it is not slow."""
 
-_SECONDS = 0.7
-"""Time that each module may take in a comparison, about, where it is slow."""
+ITEM_ROUNDS = 7
+"""How often an item is timed, where it is not slow."""
 
 
 class Meter:
@@ -66,24 +66,31 @@ class Meter:
     """
 
     def __init__(
-        self, classifier: Any, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind,
+        self, classifier: Classifier, bare: nn.Module, x: Tensor, table: CostTable, head: HeadKind,
         *, cleared: float | None = None,
     ) -> None:  # fmt: skip
         self._classifier = classifier
         self._bare = bare
         self._all = x
+        self._table = table
+        self._head = head
         self._cleared = cleared
         self.paying = 1.0 if cleared is None else 1 - cleared
         self._batches = [x[:batch] for batch in BATCHES if batch <= len(x)]
-        affordable = [part for part in self._batches if part.numel() <= _VALUES] or self._batches[:1]
+        affordable = [part for part in self._batches if part.numel() <= MOST_VALUES] or self._batches[:1]
         self._extremes = affordable[:1] + affordable[1:][-1:]
-        self._x = x[: max(1, _VALUES // x[0].numel())]
-        self._table = table
-        self._head = head
-        self._served = OnnxRuntimeCost(classifier) if can_measure(classifier) else None
-        self.chunk = self._best_chunk()
+        self._onnxruntime = OnnxRuntimeCost(classifier) if can_measure(classifier) else None
+        self.chunk = fastest_chunk(classifier, bare, x[: max(1, MOST_VALUES // x[0].numel())], table)
 
-    def items(self, items: list[Item]) -> dict[str, float]:
+    def clearing(self, share: float) -> Meter:
+        """The same in a cascade that clears another share of inputs."""
+        return Meter(self._classifier, self._bare, self._all, self._table, self._head, cleared=share)
+
+    def signature(self, items: Sequence[Item]) -> Signature:
+        """The signature of these items, run in the chunk that is fastest here."""
+        return signature_of(self._classifier, items, self.chunk)
+
+    def items(self, items: Sequence[Item]) -> dict[str, float]:
         """Cost of each item on top of a signature that has nothing else, by name: in single inputs or in batches.
 
         In forward passes of an input that pays for interventions: what all inputs pay for costs it more.
@@ -92,9 +99,10 @@ class Meter:
 
         def measure(names: list[str]) -> list[float]:
             costs = []
-            for start in range(0, len(names), _TOGETHER):
-                signatures = [self.signature([by_name[name]]) for name in names[start : start + _TOGETHER]]
-                found = np.array([self._ratios([self.signature([]), *signatures], [x]) for x in self._extremes])
+            for start in range(0, len(names), SIGNATURES_A_TURN):
+                signatures = [self.signature([by_name[name]]) for name in names[start : start + SIGNATURES_A_TURN]]
+                compared = [self.signature([]), *signatures]
+                found = np.array([self._ratios(compared, [x], rounds=ITEM_ROUNDS) for x in self._extremes])
                 over = (found[:, 1:] - found[:, :1]).max(0).clip(min=0)
                 costs += [round(float(cost), 3) for cost in over]
             return costs
@@ -107,126 +115,103 @@ class Meter:
 
     def free(self) -> float:
         """Cost of a signature without interventions or moments, the model's forward included."""
-        return self._table.get(["free"], lambda _: [self._largest(self.signature([]))])["free"]
+        return self._known("free", lambda: self._largest(self.signature([])))
 
     def cost(self, items: tuple[Item, ...], budget: float) -> float:
-        """What has to keep a budget: cost of a whole gate in PyTorch and, over `SERVED`, in ONNX Runtime.
+        """What has to keep a budget: cost of a whole gate in PyTorch and in ONNX Runtime, each by what it is allowed.
 
         A gate runs the model faster than its author wrote it. A server does so with or without a gate, so what is
-        saved must not pay for interventions that a server then has to pay for. In ONNX Runtime the batch sizes count
-        for which `tight` leaves room. Where nothing can be measured there, the cost over the model as the gate runs it
-        counts, on the largest batch, where only arithmetic matters.
+        saved must not pay for interventions that a server then has to pay for. What a gate costs in ONNX Runtime is
+        divided by `ONNXRUNTIME_ALLOWANCE`, and the batch sizes count for which `tight` leaves room. Where nothing can
+        be measured there, the cost over the model as the gate runs it counts, on the largest batch, where only
+        arithmetic matters.
         """
-        cost = self.gate(items)
+        cost = self.pytorch(items)
         if math.isinf(budget) or cost > budget:
             return cost
-        served = self.served(items)
-        if not served:
-            return max(cost, self._folded(items))
+        by_batch = self.onnxruntime(items)
+        if not by_batch:
+            return max(cost, self._over_folded(items))
         tight = self.tight(budget)
-        return max([cost, *(ratio / SERVED for batch, ratio in served.items() if batch not in tight)])
+        return max([cost, *(ratio / ONNXRUNTIME_ALLOWANCE for batch, ratio in by_batch.items() if batch not in tight)])
 
     def tight(self, budget: float) -> dict[int, float]:
         """Batch sizes, and costs in ONNX Runtime, at which a gate without any items leaves too little of a budget.
 
         Around a very small model even the free statistics take long on single inputs; hardly a gate could keep it.
         """
-        most = 1 + ROOM * (budget * SERVED - 1)
-        return {batch: free for batch, free in self.served(()).items() if free > most}
+        most = 1 + MOST_FREE * (budget * ONNXRUNTIME_ALLOWANCE - 1)
+        return {batch: free for batch, free in self.onnxruntime(()).items() if free > most}
 
-    def gate(self, items: tuple[Item, ...]) -> float:
+    def pytorch(self, items: tuple[Item, ...]) -> float:
         """Cost of a whole gate with these items in PyTorch, on the batch size where it is largest.
 
         Its weights do not matter.
         """
-        name = f"gate {self._named(items)}"
-        return self._table.get([name], lambda _: [self._largest(self._gate(items))])[name]
+        return self._known(f"gate {self._named(items)}", lambda: self._largest(self._gate(items)))
 
-    def served(self, items: tuple[Item, ...]) -> dict[int, float]:
+    def onnxruntime(self, items: tuple[Item, ...]) -> dict[int, float]:
         """Cost of a whole gate in ONNX Runtime, fused graph over the bare model's, by batch size.
 
         Empty where it cannot be exported, or there is no ONNX Runtime.
         """
-        if self._served is None or not all(item.exportable for item in items):
+        if self._onnxruntime is None or not all(item.exportable for item in items):
             return {}
-        served = self._served
-        names = [f"{served.runtime} at {len(x)} {self._named(items)}" for x in self._batches]
+        graphs = self._onnxruntime
+        names = [f"{graphs.runtime} at {len(x)} {self._named(items)}" for x in self._batches]
 
         def measure(_: list[str]) -> list[float]:
             parts = [self._parts(x) for x in self._batches]
-            found = served.ratios(self._gate(items), parts, rounds=41, seconds=2 * _SECONDS)
+            found = graphs.ratios(self._gate(items), parts, rounds=GATE_ROUNDS, seconds=2 * SECONDS)
             return [round(ratio, 3) for ratio in found]
 
         try:
             costs = self._table.get(names, measure)
         except ModelError as error:
             logger.info("no cost in ONNX Runtime: %s", error)
-            self._served = None
+            self._onnxruntime = None
             return {}
         return {len(x): costs[name] for x, name in zip(self._batches, names, strict=True)}
 
-    def _folded(self, items: tuple[Item, ...]) -> float:
-        name = f"folded {self._named(items)}"
+    def _over_folded(self, items: tuple[Item, ...]) -> float:
+        """Cost of a whole gate over the model as the gate runs it, its norms folded, on the largest batch."""
 
-        def measure(_: list[str]) -> list[float]:
-            against = self._classifier.logits
-            parts = self._parts(self._batches[-1])
-            return [round(self._ratios([self._gate(items)], parts, rounds=41, against=against)[0], 3)]
+        def measure() -> float:
+            parts, against = self._parts(self._batches[-1]), self._classifier.logits
+            return round(self._ratios([self._gate(items)], parts, rounds=GATE_ROUNDS, against=against)[0], 3)
 
-        return self._table.get([name], measure)[name]
+        return self._known(f"folded {self._named(items)}", measure)
+
+    def _known(self, name: str, measure: Callable[[], float]) -> float:
+        return self._table.get([name], lambda _: [measure()])[name]
 
     def _named(self, items: tuple[Item, ...]) -> str:
         cascade = "" if self._cleared is None else f" behind {self._cleared:g} of {len(self._all)} cleared"
         return f"{self._head}{cascade}: " + "; ".join(item.name for item in items)
 
     def _gate(self, items: tuple[Item, ...]) -> GateModule:
-        signature = self.signature(list(items))
+        signature = self.signature(items)
         if self._cleared is None:
-            head = heads.for_timing(signature, self._head)
+            head = untrained.for_timing(signature, self._head)
         else:
-            head = heads.cascade_for_timing(signature, self._head, self._all, self._cleared)
+            head = untrained.cascade_for_timing(signature, self._head, self._all, self._cleared)
         gate = GateModule(signature, head, clean_scores=torch.zeros(1000), threshold=0.0, prevalence=0.5)
-        return gate.eval().to(self._x.device)
-
-    def signature(self, items: list[Item]) -> Signature:
-        """The signature of these items, run in the chunk that is fastest here."""
-        return signature_of(self._classifier, items, self.chunk)
+        return gate.eval().to(self._all.device)
 
     def _largest(self, module: nn.Module) -> float:
         """Largest of the ratios to the bare model over the batch sizes."""
-        return round(max(self._ratios([module], self._parts(x), rounds=41)[0] for x in self._batches), 3)
+        return round(max(self._ratios([module], self._parts(x), rounds=GATE_ROUNDS)[0] for x in self._batches), 3)
 
     def _parts(self, x: Tensor) -> Sequence[Tensor]:
         """Batches of the size of one on which to time: in a cascade all there are, for not all take as long."""
         return [x] if self._cleared is None else self._all.split(len(x))
 
     def _ratios(
-        self, modules: list[nn.Module], parts: Sequence[Tensor], rounds: int = 7,
+        self, modules: Sequence[nn.Module], parts: Sequence[Tensor], *, rounds: int,
         against: Callable[[Tensor], Any] | None = None,
     ) -> list[float]:  # fmt: skip
-        limit, bare = _SECONDS * (len(modules) + 1), against or self._bare
-        runs = [m.judge if isinstance(m, GateModule) else Compiled(m) for m in modules]
+        """Times of modules over that of the bare model, or of another function."""
+        runs = [Inference(m).judge if isinstance(m, GateModule) else Compiled(m) for m in modules]
+        bare, seconds = on_each(against or self._bare, parts), SECONDS * (len(modules) + 1)
         with torch.inference_mode():
-            return ratios(on_each(bare, parts), [on_each(run, parts) for run in runs], rounds=rounds, seconds=limit)
-
-    def _best_chunk(self) -> int | None:
-        if self._x.device.type != "cpu":
-            return None
-
-        sizes = [size for size in _CHUNKS if size <= max(_VALUES // self._x[0].numel(), min(_CHUNKS))]
-
-        def measure(_: list[str]) -> list[float]:
-            rows = self._x.repeat(-(-max(sizes) // len(self._x)), 1, 1, 1)[: max(sizes)]
-
-            def in_chunks(size: int) -> None:
-                for part in rows.split(size):
-                    self._classifier.logits(part)
-
-            limit = _SECONDS * len(sizes)
-            with torch.inference_mode():
-                tried = [partial(in_chunks, size) for size in sizes]
-                found = ratios(lambda: self._bare(rows), tried, rounds=11, seconds=limit)
-            return [round(cost, 3) for cost in found]
-
-        costs = self._table.get([f"chunk {size}" for size in sizes], measure)
-        return min(sizes, key=lambda size: costs[f"chunk {size}"])
+            return ratios(bare, [on_each(run, parts) for run in runs], rounds=rounds, seconds=seconds)

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import platform
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.version import VERSION
-from ce_detect.storage import atomic
-
-logger = logging.getLogger("ce_detect")
-
+from ce_detect.storage.cache import Cache, digest
 
 _FORMAT = 8
+
+_SHAPES: dict[str, tuple[int | None, ...]] = {"cost": ()}
 
 
 class CostTable:
     """Measured costs that are kept on disk, so that the same calibration makes the same choices again.
 
     One table holds the costs of one model in one environment: machine, number of threads, torch version, batch sizes.
+    Each cost is a file of its own, so that two calibrations at a time do not write over each other.
     """
 
     def __init__(self, folder: Path, classifier: Classifier, *, batches: tuple[int, ...]) -> None:
-        machine = [platform.node(), platform.processor(), torch.get_num_threads(), torch.__version__]
         cut = [type(classifier).__name__, classifier.input_shape, classifier.sites, str(classifier.device)]
-        described = [_FORMAT, VERSION, classifier.fingerprint(), cut, batches, *machine]
-        key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:32]
-        self._path = folder / "costs" / f"{key}.json"
-        self._known = _read(self._path) if self._path.is_file() else {}
+        machine = [platform.node(), platform.processor(), torch.get_num_threads(), torch.__version__]
+        self._measured_on = [_FORMAT, VERSION, classifier.fingerprint(), cut, batches, machine]
+        self._cache = Cache(folder, "costs", content="measured costs")
+        self._known: dict[str, float] = {}
 
     def get(self, names: list[str], measure: Callable[[list[str]], list[float]]) -> dict[str, float]:
         """Return a cost for each name, measuring those that are not known yet.
@@ -41,18 +38,21 @@ class CostTable:
         Args:
             names: what to look up.
             measure: takes the names that are not known and returns their costs.
+
+        Raises:
+            CalibrationError: a cost cannot be kept.
         """
+        for name in names:
+            if name not in self._known and (found := self._cache.read(self._key(name), _SHAPES)) is not None:
+                self._known[name] = float(found["cost"])
         missing = [name for name in names if name not in self._known]
         if missing:
-            self._known.update(zip(missing, measure(missing), strict=True))
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write(self._path, json.dumps(self._known, sort_keys=True, indent=1).encode())
+            measured = dict(zip(missing, measure(missing), strict=True))
+            with self._cache.keeping():
+                for name, cost in measured.items():
+                    self._cache.write(self._key(name), {"cost": np.array(cost, np.float64)})
+            self._known |= measured
         return {name: self._known[name] for name in names}
 
-
-def _read(path: Path) -> dict[str, float]:
-    try:
-        return {str(name): float(cost) for name, cost in json.loads(path.read_bytes()).items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        logger.warning("measured costs in %s cannot be read (%s); measuring again", path, error)
-        return {}
+    def _key(self, name: str) -> str:
+        return digest(environment=self._measured_on, name=name)

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ce_detect.core.types import Index
 from ce_detect.evaluate.metrics import auroc
-from ce_detect.fitting.heads import Table
+from ce_detect.fitting.feature_tables import Table
 from ce_detect.heads.base import Head, squashing
 
 import torch  # isort: skip
-
-Columns = NDArray[np.int64]
 
 RIDGE = 0.05
 """Ridge penalty on squashed features, relative to the mean diagonal of their second moments."""
@@ -41,7 +40,7 @@ class Objective:
         self._moments = {name: rows.T @ rows / len(rows) for name, rows in groups.items()}
         self._means = {name: rows.mean(0) for name, rows in groups.items()}
 
-    def __call__(self, columns: Columns) -> float:
+    def __call__(self, columns: Index) -> float:
         """Value of the features at ``columns``, in [0, 1]; larger is better."""
         used = np.append(columns, -1)  # the constant
         seen = self._aurocs(used, self._attacks, self._attacks)
@@ -52,7 +51,7 @@ class Objective:
         ]
         return float((np.mean(seen) + np.mean(unseen)) / 2)
 
-    def _aurocs(self, used: Columns, learned: list[str], scored: list[str]) -> list[float]:
+    def _aurocs(self, used: Index, learned: list[str], scored: list[str]) -> list[float]:
         grid = np.ix_(used, used)
         second = self._moments[""][grid] + sum(self._moments[name][grid] for name in learned) / len(learned)
         target = -self._means[""][used] + sum(self._means[name][used] for name in learned) / len(learned)

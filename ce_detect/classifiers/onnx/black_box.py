@@ -14,7 +14,8 @@ from ce_detect.classifiers import sites as _sites
 from ce_detect.classifiers.base import INPUT, PENULTIMATE, Do, Trace
 from ce_detect.classifiers.interface import Interface, ModuleClassifier, agree
 from ce_detect.classifiers.onnx import placeholder, session
-from ce_detect.classifiers.onnx.convert.module import FOLLOWING, site_name
+from ce_detect.classifiers.onnx.convert.module import site_name
+from ce_detect.classifiers.onnx.convert.rewriting import FOLLOWING
 from ce_detect.classifiers.onnx.file import FLOATS, OnnxFile
 from ce_detect.classifiers.onnx.session import RuntimeModule
 from ce_detect.core.errors import ModelError
@@ -93,6 +94,10 @@ class OnnxClassifier(ModuleClassifier):
         if after is not None:
             return session.after(self.model.file, *self._tensors[after])
         return session.showing(self.model.file, dict(self._tensors[site] for site in sites))
+
+    def filled(self, model: ModelProto) -> ModelProto:
+        """Put the graph where an exported model has runs of this classifier; see `placeholder.filled`."""
+        return placeholder.filled(model, self.model.file, self.graph)
 
     def _run(self, fed: Tensor, sites: tuple[str, ...], *, after: str | None = None) -> list[Tensor]:
         """Run that graph, which is opened once; gives the output of the model and the latents."""

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ce_detect.core.errors import MissingExtraError, ModelError
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx.inliner import inline_local_functions
 
-try:
-    import onnx
-    from google.protobuf.message import DecodeError
-    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
-    from onnx.inliner import inline_local_functions
-except ImportError as error:
-    raise MissingExtraError("onnx", "onnx", "Reading an ONNX model") from error
+from ce_detect.core.errors import ModelError
 
 logger = logging.getLogger("ce_detect")
 

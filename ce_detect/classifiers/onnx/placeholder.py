@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
 
 import onnx
 import torch
 from onnx import ModelProto, NodeProto, TensorProto
 from torch import Tensor
 
+from ce_detect.classifiers.onnx.file import OnnxFile
 from ce_detect.core.errors import ModelError
 
-if TYPE_CHECKING:
-    from ce_detect.classifiers.onnx.black_box import OnnxClassifier
+DOMAIN = "ce_detect.placeholder"
+"""Of the nodes that stand for runs."""
 
-DOMAIN = "ce_detect.standin"
+Graph = Callable[[tuple[str, ...], str | None], ModelProto]
+"""Gives the graph of a run, from the sites that are shown and the site where it starts, see `run`."""
 
 
 def run(fed: Tensor, expected: Sequence[Tensor], sites: tuple[str, ...], after: str | None) -> list[Tensor]:
@@ -35,24 +36,26 @@ def run(fed: Tensor, expected: Sequence[Tensor], sites: tuple[str, ...], after: 
     return list(found)
 
 
-def filled(model: ModelProto, classifier: OnnxClassifier) -> ModelProto:
+def filled(model: ModelProto, file: OnnxFile, graph: Graph) -> ModelProto:
     """Replace the nodes that stand for runs of a classifier by its graph; its weights are stored once.
 
     Args:
         model: what was exported with the classifier in it; changed in place.
-        classifier: the black box.
+        file: of the classifier.
+        graph: gives what each of the nodes stands for.
 
     Raises:
         ModelError: the classifier takes one image at a time, or its operator set cannot be brought to the model's.
     """
-    name, batch = classifier.model.file.name, classifier.model.file.batch
-    if batch is not None:
-        raise ModelError(f"{name} was exported for batches of {batch} and cannot become part of a gate for any batch")
+    if file.batch is not None:
+        raise ModelError(
+            f"{file.name} was exported for batches of {file.batch} and cannot become part of a gate for any batch"
+        )
     opset = next(o.version for o in model.opset_import if o.domain == "")
     weights: dict[str, TensorProto] = {}
     nodes: list[NodeProto] = []
     for number, node in enumerate(model.graph.node):
-        own = _graph(node, classifier, opset) if node.domain == DOMAIN else None
+        own = _inside(node, file, graph, opset) if node.domain == DOMAIN else None
         nodes.extend([node] if own is None else _copied(own, node, f"classifier/{number}/", weights))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -61,25 +64,23 @@ def filled(model: ModelProto, classifier: OnnxClassifier) -> ModelProto:
         if imported.domain == DOMAIN:
             del model.opset_import[i]
     known = {o.domain for o in model.opset_import}
-    model.opset_import.extend(
-        o for o in classifier.model.file.proto.opset_import if o.domain not in {*known, "ai.onnx"}
-    )
+    model.opset_import.extend(o for o in file.proto.opset_import if o.domain not in {*known, "ai.onnx"})
     return model
 
 
-def _graph(node: NodeProto, classifier: OnnxClassifier, opset: int) -> ModelProto:
+def _inside(node: NodeProto, file: OnnxFile, graph: Graph, opset: int) -> ModelProto:
     """What a node stands for, in the operator set of the graph around it."""
     asked = {attribute.name: attribute.s.decode() for attribute in node.attribute}
     sites, after = asked.get("sites", ""), asked.get("after", "")
-    graph = classifier.graph(tuple(sites.split("\n")) if sites else (), after or None)
-    if classifier.model.file.opset == opset:
-        return graph
+    own = graph(tuple(sites.split("\n")) if sites else (), after or None)
+    if file.opset == opset:
+        return own
     try:
-        return onnx.version_converter.convert_version(graph, opset)
+        return onnx.version_converter.convert_version(own, opset)
     except RuntimeError as error:
         raise ModelError(
-            f"{classifier.model.file.name} is of operator set {classifier.model.file.opset} and cannot be brought to "
-            f"{opset}: {str(error).splitlines()[0]}. Export it again with opset_version={opset}"
+            f"{file.name} is of operator set {file.opset} and cannot be brought to {opset}: "
+            f"{str(error).splitlines()[0]}. Export it again with opset_version={opset}"
         ) from error
 
 

@@ -11,15 +11,13 @@ from onnx import ModelProto
 from onnx.utils import Extractor
 from torch import Tensor
 
-from ce_detect.classifiers.base import Classifier
-from ce_detect.classifiers.interface import BlackBoxModule, Interface
+from ce_detect.classifiers.interface import BlackBoxModule
 from ce_detect.classifiers.onnx.file import OnnxFile
-from ce_detect.core.errors import MissingExtraError, ModelError
+from ce_detect.core.errors import ModelError
+from ce_detect.core.extras import needed_for
 
-try:
+with needed_for("Running an ONNX model", extra="onnx"):
     import onnxruntime
-except ImportError as error:
-    raise MissingExtraError("onnxruntime", "onnx", "Running an ONNX model") from error
 
 _FAILURES = (
     onnxruntime.capi.onnxruntime_pybind11_state.Fail,
@@ -64,12 +62,6 @@ class RuntimeModule(BlackBoxModule):
         """Pixels in the type and the order of axes that the graph takes."""
         x = x.detach().to(getattr(torch, self.file.dtype))
         return x.permute(0, 2, 3, 1) if self.file.channels_last else x
-
-    def wrapped(self, interface: Interface, sites: tuple[str, ...] | None) -> Classifier:
-        """The graph as a classifier."""
-        from ce_detect.classifiers.onnx.black_box import OnnxClassifier
-
-        return OnnxClassifier(self, interface, sites=sites)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the session, which each process opens for itself."""

@@ -1,16 +1,12 @@
-"""Relative costs, on a clock that the tests move, and the table that keeps them."""
+"""Relative costs, on a clock that the tests move."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from ce_detect.calibrate.cost.table import CostTable
 from ce_detect.calibrate.cost.timing import LEAST_ROUNDS, ratios
 
 
@@ -36,14 +32,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     fake = Clock()
     monkeypatch.setattr(time, "perf_counter", lambda: fake.now)
     return fake
-
-
-def table(folder: Path, **changes: object) -> CostTable:
-    """A table of one model on one machine."""
-    described = {"fingerprint": "abc", "input_shape": (3, 32, 32), "sites": ("a",), "device": "cpu", **changes}
-    batches = described.pop("batches", (1, 32))
-    digest = described.pop("fingerprint")
-    return CostTable(folder, SimpleNamespace(fingerprint=lambda: digest, **described), batches=batches)
 
 
 def test_costs_are_relative_to_the_bare_model(clock: Clock) -> None:
@@ -83,40 +71,3 @@ def test_slow_functions_are_timed_less_often(clock: Clock) -> None:
     bare, slow = clock.taking(1.0), clock.taking(10.0)
     assert ratios(bare, [slow], rounds=50, warm_up=0, seconds=5.0) == pytest.approx([10.0])
     assert clock.now == pytest.approx(LEAST_ROUNDS * 11.0)
-
-
-def test_known_costs_are_not_measured_again(tmp_path: Path) -> None:
-    """Only what is not known is measured, also by a later table in the same folder."""
-    asked: list[list[str]] = []
-
-    def measure(names: list[str]) -> list[float]:
-        asked.append(names)
-        return [float(len(name)) for name in names]
-
-    assert table(tmp_path).get(["a", "bb"], measure) == {"a": 1.0, "bb": 2.0}
-    assert table(tmp_path).get(["bb", "ccc"], measure) == {"bb": 2.0, "ccc": 3.0}
-    assert table(tmp_path).get(["ccc", "a"], measure) == {"ccc": 3.0, "a": 1.0}
-    assert asked == [["a", "bb"], ["ccc"]]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"fingerprint": "abd"}, {"batches": (1,)}, {"device": "cuda"}, {"input_shape": (3, 64, 64)}, {"sites": ()}],
-)
-def test_another_model_batch_or_device_is_measured_anew(tmp_path: Path, change: dict[str, object]) -> None:
-    """Costs of one environment say nothing about another."""
-    table(tmp_path).get(["a"], lambda _: [1.0])
-    assert table(tmp_path, **change).get(["a"], lambda _: [2.0]) == {"a": 2.0}
-    assert table(tmp_path).get(["a"], lambda _: [3.0]) == {"a": 1.0}
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b'{"a": "fast"}'])
-def test_damaged_table_is_measured_anew(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """A table that cannot be read is only a cache: it is made again, and the log says so."""
-    table(tmp_path).get(["a"], lambda _: [1.0])
-    (path,) = (tmp_path / "costs").iterdir()
-    path.write_bytes(content)
-    with caplog.at_level(logging.WARNING):
-        assert table(tmp_path).get(["a"], lambda _: [2.0]) == {"a": 2.0}
-    assert path.name in caplog.text
-    assert table(tmp_path).get(["a"], lambda _: [3.0]) == {"a": 2.0}

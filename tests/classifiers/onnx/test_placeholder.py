@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -11,8 +12,10 @@ import pytest
 import torch
 from support.gates import black_box
 from support.models import tiny_images
+from support.onnx_files import tiny_file
 from torch import Tensor, nn
 
+from ce_detect.classifiers import onnx as onnx_models
 from ce_detect.classifiers.onnx import placeholder
 from ce_detect.classifiers.onnx.black_box import OnnxClassifier
 from ce_detect.classifiers.onnx.session import outputs, session
@@ -50,7 +53,7 @@ def test_the_exported_graph_has_the_classifier_in_it(name: str, opset: int, tmp_
     """One graph for any batch gives the same logits and holds each weight once."""
     classifier = black_box(name, tmp_path)
     module = Intervened(classifier).eval()
-    proto = placeholder.filled(exported(module, tiny_images(name, 3), opset), classifier)
+    proto = classifier.filled(exported(module, tiny_images(name, 3), opset))
     x = tiny_images(name, 5)
     got = outputs(session(proto.SerializeToString(), "fused"), x)
     for z, expected in zip(got, module(x), strict=True):
@@ -67,4 +70,11 @@ def test_an_operator_set_that_cannot_be_reached_is_refused(tmp_path: Path) -> No
     classifier = black_box("transformer", tmp_path)
     proto = exported(Intervened(classifier).eval(), tiny_images("transformer", 3), 18)
     with pytest.raises(ModelError, match=r"is of operator set 20 and cannot be brought to 18.*opset_version=18"):
-        placeholder.filled(proto, classifier)
+        classifier.filled(proto)
+
+
+def test_a_graph_for_one_image_is_refused() -> None:
+    """A gate takes any batch."""
+    file = replace(onnx_models.read(tiny_file("plain")), shape=(1, 3, 16, 16))
+    with pytest.raises(ModelError, match="exported for batches of 1 and cannot become part of a gate for any batch"):
+        placeholder.filled(onnx.ModelProto(), file, lambda sites, after: file.proto)

@@ -1,0 +1,100 @@
+"""The one internal face: what the benchmarks use of `ce_detect` beyond its public names.
+
+``from benchmarks.face import AttackedSet`` imports one name from where it lives. No other file here imports internals
+(``tests/benchmarks/test_face.py`` holds it), so whoever moves or renames something in the package edits this list
+alone. Public are the names of ``ce_detect`` itself, `ce_detect.runtime` and `ce_detect.adapters`.
+
+Names load when they are first used: `cost.memory` and `serving.scan_memory` measure processes that must not import more
+than they run.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import Any
+
+HOMES = {
+    # Images and their splits
+    "Images": "ce_detect.data:Images",  # images and labels in one form
+    "Pixels": "ce_detect.data:Pixels",  # images that may be on disk
+    "Mapped": "ce_detect.data:Mapped",  # images under a corruption, made when they are read
+    "Concatenated": "ce_detect.data:Concatenated",  # fit and select as one
+    "rows": "ce_detect.data:rows",  # some images, read when they are needed
+    "tensors": "ce_detect.data.tensors",  # batches on the classifier's device
+    "split_by_identity": "ce_detect.data.splits:split_by_identity",  # the splits that a calibration makes
+    "MILD": "ce_detect.data.corruptions:MILD",  # the corruptions that a report counts as clean
+    # Attacks
+    "AttackedSet": "ce_detect.attacks.generation:AttackedSet",  # attacked twins of some images
+    "attack_all": "ce_detect.attacks.generation:attack_all",  # every program judges the same cached attacks
+    "CHUNK": "ce_detect.attacks.chunks:CHUNK",  # images in a piece of work, to time attacks by full pieces
+    # Classifiers
+    "Classifier": "ce_detect.classifiers.base:Classifier",  # what a peer is given
+    "wrap": "ce_detect.classifiers.wrapping:wrap",  # trace and resume are timed without a gate
+    "PENULTIMATE": "ce_detect.classifiers.base:PENULTIMATE",  # the site before a linear last layer
+    "site_shapes": "ce_detect.classifiers.base:site_shapes",  # which sites are feature maps
+    "log_odds": "ce_detect.classifiers.log_odds:log_odds",  # peers that look at confidence
+    "FashionCNN": "ce_detect.demo.model:FashionCNN",  # the demo's classifier is a subject, and is trained here
+    "fashion_cnn": "ce_detect.demo.model:fashion_cnn",  # the same with its weights
+    # The gate and its parts
+    "Compiled": "ce_detect.detector.compiled:Compiled",  # parts of a gate run as the gate itself does
+    "Inference": "ce_detect.detector.inference:Inference",  # judges as a gate in production does
+    "GateModule": "ce_detect.detector.gate:GateModule",  # members of an ensemble
+    "Signature": "ce_detect.features.signature:Signature",  # the free statistics alone are timed
+    "conformal": "ce_detect.verdict.conformal",  # peers get their thresholds as gates do
+    # Learning and calibration
+    "Table": "ce_detect.fitting.feature_tables:Table",  # statistics of clean and attacked images
+    "Sets": "ce_detect.fitting.feature_tables:Sets",  # images of a split with their attacked twins
+    "features": "ce_detect.fitting.feature_tables:features",  # signatures of many images, for the train x test matrix
+    "stacked": "ce_detect.fitting.feature_tables:stacked",  # the weights that our own heads learn with, for peers
+    "feature_tables": "ce_detect.fitting.feature_tables",  # the memory of its tables is measured
+    "prepare": "ce_detect.calibrate.dataset:prepare",  # splits and attacks of a calibration, for adaptive rows
+    "CalibrationData": "ce_detect.calibrate.dataset:CalibrationData",  # what it returns
+    "WORTH": "ce_detect.calibrate.search.greedy:WORTH",  # gain below which the search counts none
+    "by_family": "ce_detect.calibrate.search.ledger:by_family",  # the best candidate of each family
+    "cleared": "ce_detect.calibrate.cascade:cleared",  # share that a cascade clears
+    # What a kept hardened gate depends on
+    "FORMAT": "ce_detect.artifacts.file:FORMAT",  # another format of artifacts, another gate
+    "LARGEST": "ce_detect.artifacts.int8:LARGEST",  # rounding of the copy's weights
+    "adversarial_rounds": "ce_detect.calibrate.adversarial_rounds",  # images, reaches and steps of the rounds
+    "robust_copy": "ce_detect.fitting.robust_copy",  # how the copy is trained
+    "SOFTNESS": "ce_detect.heads.disagreement:SOFTNESS",  # how its doubt enters the score
+    "STEEPNESS": "ce_detect.heads.disagreement:STEEPNESS",  # the same
+    # Figures
+    "evaluate": "ce_detect.evaluate.report:evaluate",  # a whole report on images and attacks of ours
+    "judge": "ce_detect.evaluate.report:judge",  # labels and scores of many images
+    "auroc": "ce_detect.evaluate.metrics:auroc",  # peers are measured as gates are
+    "tpr_at": "ce_detect.evaluate.metrics:tpr_at",  # the same
+    "share_above": "ce_detect.evaluate.metrics:share_above",  # the same, of false alarms
+    "Scores": "ce_detect.evaluate.intervals:Scores",  # what is drawn again for an interval
+    "intervals": "ce_detect.evaluate.intervals:intervals",  # bootstrap intervals of whatever is measured
+    "matrix": "ce_detect.evaluate.matrix:matrix",  # train x test over attacks
+    "ALL": "ce_detect.evaluate.matrix:ALL",  # its row of what learned from every attack
+    "ratios": "ce_detect.calibrate.cost.timing:ratios",  # times taken in turns, as calibration takes them
+    "on_each": "ce_detect.calibrate.cost.timing:on_each",  # the same, over a stream of batches
+    # Adaptive attacks
+    "RedTeam": "ce_detect.redteam.red_team:RedTeam",  # its report
+    "redteam": "ce_detect.redteam.red_team:redteam",  # peers and ensembles are attacked as gates are
+    "Plan": "ce_detect.redteam.settings:Plan",  # what the attacker may do
+    "Case": "ce_detect.redteam.radii:Case",  # radii of the classifier alone, found once for all rows
+    "radii": "ce_detect.redteam.radii:radii",  # the search for them
+    "Alone": "ce_detect.redteam.target:Alone",  # the classifier as a target
+    "Gated": "ce_detect.redteam.target:Gated",  # a gate as a target
+    "Joint": "ce_detect.redteam.target:Joint",  # what a target answers, for targets of our own
+    "Target": "ce_detect.redteam.target:Target",  # what all of them are
+    "Expectation": "ce_detect.redteam.expectation:Expectation",  # an attacker who averages over secret seeds
+    # Graphs and files
+    "fused": "ce_detect.export.fused_graph:fused",  # the graph in memory, to time and to profile
+    "parity": "ce_detect.export.parity",  # differences from PyTorch on more inputs than `verify` takes
+    "scan": "ce_detect.scan.scan",  # a scan in this process, whose memory is measured
+    "sources": "ce_detect.scan.sources",  # what it reads
+    "atomic": "ce_detect.storage.atomic",  # weights and scores are written whole or not at all
+    "cache_folder": "ce_detect.storage.folders:cache_folder",  # where gates and scores are left for other programs
+}
+"""Where each name is, as ``module:name`` or a whole module, and why a public name would not do."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = pkgutil.resolve_name(HOMES[name])
+    return value

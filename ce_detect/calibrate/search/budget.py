@@ -1,0 +1,63 @@
+"""How a choice is fitted into a budget: costs do not simply add up, so the gate is measured whole, again and again."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+from ce_detect.calibrate.cost.pytorch import Meter
+from ce_detect.calibrate.search.ledger import Chosen
+
+logger = logging.getLogger("ce_detect")
+
+MARGIN = 0.06
+"""Share of the budget that a choice leaves for costs that do not simply add up."""
+
+KEPT = 1 - MARGIN / 2
+"""Share of the budget that a gate may be measured to cost; the rest is for scatter in timing."""
+
+ROUNDS = 8
+"""Rounds of choosing items and measuring the whole gate."""
+
+
+def room(meter: Meter, budget: float) -> float:
+    """What a budget leaves for items, in forward passes of an input that pays for them."""
+    return (budget * (1 - MARGIN) - meter.free()) / meter.paying
+
+
+def within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> Chosen:
+    """Repeat a choice with more or less room, as the whole gate was measured to cost; keep the best that fits.
+
+    Args:
+        choose: takes the room for items, in forward passes.
+        meter: what measures costs.
+        budget: largest cost of a gated forward; may be infinite.
+    """
+    given = room(meter, budget)
+    enough, too_much = 0.0, math.inf
+    fitting: list[tuple[Chosen, float]] = []
+    for _ in range(1 if math.isinf(budget) else ROUNDS):
+        chosen = choose(given)
+        cost = meter.cost(chosen.items, budget)
+        if cost <= budget * KEPT:
+            fitting.append((chosen, cost))
+            enough = max(enough, given)
+        else:
+            too_much = min(too_much, given)
+        corrected = given + (budget * (1 - MARGIN) - cost) / meter.paying
+        between = (enough + too_much) / 2 if math.isfinite(too_much) else corrected
+        given = corrected if enough < corrected < too_much else between
+    if fitting:
+        return max(fitting, key=lambda found: (found[0].ledger.get("objective", 0.0), found[1]))[0]
+    return shortened(chosen, meter, budget, share=KEPT)
+
+
+def shortened(chosen: Chosen, meter: Meter, budget: float, *, share: float = 1.0) -> Chosen:
+    """Leave out the last items until the whole gate keeps so much of the budget."""
+    while (cost := meter.cost(chosen.items, budget)) > budget * share and chosen.items:
+        logger.info("measured cost %.2f is too much for the budget; leaving out %s", cost, chosen.items[-1].name)
+        chosen = chosen.shortened()
+    if cost > budget:
+        logger.warning("the free statistics alone cost %.2f, more than the budget of %.2f", cost, budget)
+    return chosen

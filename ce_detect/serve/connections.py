@@ -1,0 +1,136 @@
+"""Connections: what uvicorn leaves open about slow clients, too many clients, and the end of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import h11
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ce_detect.serve import protocol
+from ce_detect.serve.access import OPEN
+from ce_detect.serve.errors import RequestError
+from ce_detect.serve.responses import refused
+from ce_detect.serve.service import Service
+from ce_detect.serve.settings import Limits
+
+logger = logging.getLogger("ce_detect.serve")
+
+
+class ClosingApp:
+    """Ends connections after an answer: all of them while the server drains, and those whose body was not read."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, with a header that ends the connection where it must end."""
+        whole = scope.get("method") in ("GET", "HEAD")
+
+        async def receiving() -> Message:
+            nonlocal whole
+            message = await receive()
+            whole = whole or not message.get("more_body", False)
+            return message
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and (self._service.draining or not whole):
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receiving if scope["type"] == "http" else receive, sending)
+
+
+class Connection(H11Protocol):
+    """A connection that is cut off where the head of a request does not come, or the answer is not taken, in time.
+
+    Attributes:
+        limits: of the server.
+    """
+
+    limits: Limits
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the clock, and refuse requests where there are too many connections."""
+        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
+        if len(self.connections) > self.limits.connections:
+            self.app = _Overloaded(self.app)
+        self._start_clock()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, for a while."""
+        self._start_clock()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP in the protocol's form."""
+        body = protocol.error(msg)
+        length = str(len(body)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"connection", b"close")]
+        try:
+            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        except h11.LocalProtocolError:  # an answer was on its way already
+            logger.debug("a connection broke in the middle of an answer")
+        self.transport.close()
+
+    def _start_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(self.limits.receive_seconds, self._too_late)
+
+    def _too_late(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+
+
+class _Joining:
+    """A transport that hands on at once what is written to it in one go: uvicorn writes head and body separately."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Keep until the event loop goes on."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Close, once what was kept is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            data, self._parts = b"".join(self._parts), []
+            self._transport.write(data)
+
+
+class _Overloaded:
+    """Refuses all but health where there are too many connections."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(OPEN):
+            await self._app(scope, receive, send)
+            return
+        answer = refused(RequestError("too many connections; ask again later", status=503, retry_after=1))
+        answer.headers["connection"] = "close"
+        await answer(scope, receive, send)

@@ -1,0 +1,66 @@
+"""How a choice is fitted into a budget when costs do not add up."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from support.comparisons import items
+
+from ce_detect.calibrate.cost.pytorch import Meter
+from ce_detect.calibrate.search import budget
+from ce_detect.calibrate.search.ledger import Chosen
+
+
+def meter(cost: Callable[[int], float], paying: float = 1.0) -> Meter:
+    """What says that a gate of so many items costs so much."""
+    made = SimpleNamespace(free=lambda: cost(0), cost=lambda chosen, _: cost(len(chosen)), paying=paying)
+    return cast(Meter, made)
+
+
+def choose(room: float) -> Chosen:
+    """As many items of cost 0.1 as there is room for."""
+    found = tuple(items(max(0, int(room / 0.1 + 1e-9))))
+    entries = [{"name": item.name} for item in found]
+    return Chosen(found, {"objective": 0.5 + 0.01 * len(found), "chosen": entries})
+
+
+@pytest.mark.parametrize("each", [0.05, 0.1, 0.2])
+def test_room_is_corrected_by_what_the_whole_gate_costs(each: float) -> None:
+    """Cheaper or dearer together than alone: the budget is used up as far as it goes, and kept."""
+    measured = meter(lambda count: 1.1 + each * count)
+    chosen = budget.within(choose, measured, 2.0)
+    cost = 1.1 + each * len(chosen.items)
+    assert cost <= 2.0 * budget.KEPT
+    assert cost > 2.0 * budget.KEPT - 2 * each
+
+
+def test_what_some_inputs_pay_leaves_more_room() -> None:
+    """In a cascade only the inputs that are left pay for items."""
+    assert budget.room(meter(lambda _: 1.2, paying=0.25), 2.0) == pytest.approx(
+        (2.0 * (1 - budget.MARGIN) - 1.2) / 0.25
+    )
+
+
+def test_without_a_budget_one_round_is_enough() -> None:
+    """There is nothing to correct."""
+    rooms: list[float] = []
+    budget.within(lambda room: rooms.append(room) or choose(0.3), meter(lambda _: 9.0), math.inf)  # type: ignore[func-returns-value]
+    assert rooms == [math.inf]
+
+
+def test_where_nothing_fits_the_last_items_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Down to the free statistics, and a warning where even they cost too much."""
+    two = Chosen(tuple(items(2)), {"chosen": [{"name": "0"}, {"name": "1"}]})
+    with caplog.at_level(logging.INFO, "ce_detect"):
+        kept = budget.shortened(two, meter(lambda count: 1.4 + 0.4 * count), 2.0)
+    assert [item.name for item in kept.items] == ["0"]
+    assert "leaving out 1" in caplog.text
+    assert "free statistics alone" not in caplog.text
+    with caplog.at_level(logging.WARNING, "ce_detect"):
+        assert budget.within(lambda _: two, meter(lambda count: 2.4 + count), 2.0).items == ()
+    assert "the free statistics alone cost 2.40, more than the budget of 2.00" in caplog.text

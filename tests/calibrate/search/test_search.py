@@ -1,0 +1,119 @@
+"""A search: what it takes at its word, what it weighs, and what its ledger says."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ce_detect.calibrate.items import Item
+from ce_detect.calibrate.recipe import Recipe
+from ce_detect.calibrate.search import search
+from ce_detect.calibrate.search.candidates import candidates
+from ce_detect.calibrate.search.ledger import by_family
+from ce_detect.core.errors import CalibrationError
+from ce_detect.data import Images, load_data
+from ce_detect.demo.model import fashion_cnn
+from ce_detect.fitting import interventions
+from ce_detect.guard.detected_model import DetectedModel
+
+SITE = "stage2.8"
+RECIPE: dict[str, Any] = {
+    "splits": {"fit": 0.4, "select": 0.2, "calibrate": 0.3, "test": 0.1},
+    "attack": [{"kind": "fgsm"}, {"kind": "pgd", "eps": "6/255", "eps_step": "2/255", "max_iter": 5}],
+}
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    """Real test images of the embedded data."""
+    return load_data("demo").subset(np.arange(700))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that the tests of this file share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it does not matter how well something is learned."""
+    monkeypatch.setattr(interventions, "STEPS", interventions.LEAST_STEPS)
+    monkeypatch.setattr(search, "COMPARED_IMAGES", {"fit": (100, 40), "select": (60, 30)})
+
+
+@pytest.fixture
+def one_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that considers the first candidate of each kind."""
+
+    def few(classifier: Any, seed: int) -> list[Item]:
+        found = {(item.family, type(item.intervention)): item for item in reversed(candidates(classifier, seed))}
+        return list(found.values())
+
+    monkeypatch.setattr(search, "candidates", few)
+
+
+def test_a_recipe_may_name_learned_interventions_without_their_shapes(
+    images: Images, cache: Path, tmp_path: Path, few_steps: None
+) -> None:
+    """They are learned, saved and loaded; the loaded gate gives the same scores, bit for bit, and the same file."""
+    named = [
+        {"kind": "LearnedMask", "site": SITE},
+        {"kind": "AblateConcept", "site": SITE, "concepts": 4},
+        {"kind": "UniversalPerturbation"},
+        {"kind": "GradientStep", "site": SITE},
+    ]
+    recipe = Recipe.parse("learned", {**RECIPE, "intervention": named})
+    first = images.subset(np.arange(500))
+    guard = DetectedModel(fashion_cnn()).calibrate(
+        first.x, first.y, recipe=recipe, fpr=0.1, budget=math.inf, cache=cache, jobs=1
+    )
+    (figures,) = guard.manifest["search"]["learned"]
+    assert figures["name"].startswith("AblateConcept")
+    assert figures["accuracy_inserted"] <= 1
+    masks = guard.gate.signature.interventions[0]
+    assert float(masks.mask.std()) > 0.01  # type: ignore[operator, union-attr]
+    guard.save(tmp_path / "a.safetensors")
+    again = DetectedModel.load(tmp_path / "a.safetensors", fashion_cnn())
+    np.testing.assert_array_equal(again(images.x[500:600]).score, guard(images.x[500:600]).score)
+    again.save(tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_the_search_weighs_every_family(images: Images, cache: Path, few_steps: None, one_of_each_kind: None) -> None:
+    """The ledger has cost and gain of all, those too dear among them; nothing is chosen that cannot be exported."""
+    seen: list[tuple[str, float, float]] = []
+    first = images.subset(np.arange(500))
+    guard = DetectedModel(fashion_cnn()).calibrate(
+        first.x, first.y, recipe=Recipe.parse("search", RECIPE), fpr=0.1, budget=1.6, cache=cache, jobs=1,
+        progress=lambda *state: seen.append(state),
+    )  # fmt: skip
+    ledger = guard.manifest["search"]
+    best = by_family(ledger["considered"])
+    assert set(best) >= {
+        "moments", "recovery", "masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent",
+        "concept",
+    }  # fmt: skip
+    assert all(entry["cost"] >= 0 and math.isfinite(entry["gain"] + entry["adds"]) for entry in ledger["considered"])
+    dear = [entry for entry in ledger["considered"] if not entry["affordable"]]
+    assert any(entry["cost"] > 0.6 for entry in dear)
+    assert not any(entry["chosen"] for entry in dear)
+    assert {e["name"] for e in ledger["considered"] if e["chosen"]} == {e["name"] for e in ledger["chosen"]}
+    assert not any(entry["chosen"] and not entry["exportable"] for entry in ledger["considered"])
+    assert any(entry["name"].startswith("GradientStep") and not entry["exportable"] for entry in ledger["considered"])
+    assert [what for what, *_ in seen if what.startswith("search")] == [
+        "search: learning interventions", "search: timing interventions", "search: trying them on fit",
+        "search: trying them on select", "search: choosing",
+    ]  # fmt: skip
+    assert ledger["learned"][0]["accuracy_inserted"] <= 1
+
+
+def test_recipe_does_not_name_the_copy(images: Images, cache: Path) -> None:
+    """A copy that nobody trains would be worth nothing."""
+    recipe = Recipe.parse("named", {**RECIPE, "intervention": [{"kind": "RobustCopy", "site": "x"}]})
+    with pytest.raises(CalibrationError, match="harden = 1"):
+        DetectedModel(fashion_cnn()).calibrate(images.x[:300], recipe=recipe, fpr=0.1, cache=cache, jobs=1)

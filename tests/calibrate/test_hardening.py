@@ -1,0 +1,82 @@
+"""The hardened copy of a calibration: what it is trained on, and whether the budget has room for it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.calibrated import QUICK, cache, images
+from torch import Tensor
+
+from ce_detect import CalibrationError, DetectedModel
+from ce_detect.calibrate import adversarial_rounds
+from ce_detect.data.splits import identities
+from ce_detect.demo.model import fashion_cnn
+from ce_detect.fitting import robust_copy
+from ce_detect.interventions import RobustCopy
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robust_copy, "BATCH", 32)
+    monkeypatch.setattr(robust_copy, "IMAGES", 90 * 32)
+    monkeypatch.setattr(adversarial_rounds, "IMAGES", {"fit": 20, "select": 10})
+    monkeypatch.setattr(adversarial_rounds, "STEPS", 4)
+    monkeypatch.setattr(adversarial_rounds, "RADIUS_IMAGES", 16)
+
+
+def fresh() -> Tensor:
+    """Images that nothing here was trained on."""
+    from ce_detect import load_data
+
+    return torch.from_numpy(np.asarray(load_data("demo", limit=500).x[300:]))
+
+
+def test_images_of_the_calibration_are_left_out_of_those_given(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is tested, or sets the threshold, is not trained on even when it is given to harden with.
+
+    What was trained on is known: figures on it come with a warning.
+    """
+    shown: list[Any] = []
+    monkeypatch.setattr(robust_copy, "trained", lambda _, copy, x, *args, **more: shown.append(np.asarray(x[:])))
+    guard = DetectedModel(fashion_cnn())
+    everything = np.concatenate([images().x, fresh().numpy()])
+    guard.calibrate(
+        images().x, recipe=QUICK, fpr=0.1, budget=math.inf, jobs=1, cache=cache(), harden=1, harden_with=everything
+    )
+    (x,) = shown
+    fitted = len(x) - len(fresh())
+    assert 0 < fitted < len(images())
+    assert np.isin(identities(fresh().numpy()), identities(x)).all()
+    assert np.isin(identities(images().x), identities(x)).sum() == fitted
+    with caplog.at_level(logging.WARNING, "ce_detect"):
+        guard.evaluate(fresh().numpy(), attacks=())
+    assert "200 of these 200 images were used in calibration" in caplog.text
+
+
+def test_copy_that_does_not_fit_is_said_before_it_is_trained(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A whole forward pass more is above a budget of 1.5; the detector is then made without, and says what would do."""
+
+    def never(*args: Any, **more: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(robust_copy, "trained", never)
+    settings: dict[str, Any] = {"recipe": QUICK, "fpr": 0.1, "budget": 1.5, "jobs": 1, "cache": cache()}
+    with caplog.at_level(logging.WARNING, "ce_detect"):
+        guard = DetectedModel(fashion_cnn()).calibrate(images().x, harden=1, **settings)
+    assert "too much for a budget of 1.50" in caplog.text
+    assert not any(isinstance(module, RobustCopy) for module in guard.gate.signature.interventions)
+
+
+def test_images_to_harden_with_need_hardening() -> None:
+    """Images that nothing would be done with are an error."""
+    with pytest.raises(CalibrationError, match="harden = 0"):
+        DetectedModel(fashion_cnn()).calibrate(images().x, recipe=QUICK, harden_with=images().x)

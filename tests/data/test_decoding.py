@@ -1,0 +1,64 @@
+"""Image files and their bytes, in one size and one number of channels."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.pictures import COLOUR, GREY, picture
+from support.tables import Examples, X, same
+
+from ce_detect.core.errors import InputError, MissingExtraError
+from ce_detect.data import as_images, load_data
+
+
+def test_folder_of_mixed_modes_is_read_as_colour(tmp_path: Path) -> None:
+    """Grey images among colour ones get three channels, and transparency is dropped."""
+    picture(tmp_path / "a" / "0.jpg", GREY[0])
+    picture(tmp_path / "a" / "1.png", COLOUR[0])
+    picture(tmp_path / "a" / "2.png", COLOUR[0], mode="RGBA")
+    images = load_data(tmp_path)
+    assert images.x.shape == (3, 3, 4, 5)
+    np.testing.assert_array_equal(images.x[1], images.x[2])
+
+
+def test_images_of_two_sizes_are_refused(tmp_path: Path) -> None:
+    """The error names both files and both sizes, width first."""
+    picture(tmp_path / "a" / "0.png", GREY[0])
+    picture(tmp_path / "b" / "0.png", GREY[0, :3])
+    with pytest.raises(InputError, match=r"a/0\.png is 5x4 pixels but .*b/0\.png is 5x3"):
+        load_data(tmp_path)
+
+
+@pytest.mark.parametrize("truncate", [0, 40])
+def test_unreadable_image_is_refused(tmp_path: Path, truncate: int) -> None:
+    """An image that is empty or cut short is refused by its name."""
+    picture(tmp_path / "a" / "0.png", np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
+    whole = (tmp_path / "a" / "0.png").read_bytes()
+    (tmp_path / "a" / "0.png").write_bytes(whole[:truncate])
+    with pytest.raises(InputError, match=r"0\.png cannot be read as an image"):
+        load_data(tmp_path)
+
+
+def test_deep_images_are_refused(tmp_path: Path) -> None:
+    """Sixteen bits a channel would be clipped, so they are refused."""
+    picture(tmp_path / "a" / "0.png", GREY[0].astype(np.uint16))
+    with pytest.raises(InputError, match="more than 8 bits"):
+        load_data(tmp_path)
+
+
+def test_missing_pillow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pillow, reading a folder says which extra brings it."""
+    picture(tmp_path / "a" / "0.png", GREY[0])
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(MissingExtraError, match=r"ce-detect\[calibrate\]"):
+        load_data(tmp_path)
+
+
+def test_grey_among_colour_becomes_colour() -> None:
+    """As soon as one image is in colour all are, in whatever order they come."""
+    grey = X[:, :, :, :1]
+    expected = np.concatenate([np.repeat(grey[:2], 3, axis=3), X[2:3], np.repeat(grey[3:], 3, axis=3)])
+    same(as_images(Examples([grey[0], grey[1], X[2], *grey[3:]])), expected, None)

@@ -1,0 +1,55 @@
+"""Which images are the same, and splits that keep equal images on one side."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from support.strategies import images_with_twins
+
+from ce_detect.core.types import Floats
+from ce_detect.data import Mapped
+from ce_detect.data.splits import distinct, fingerprint, identities, split_by_identity
+
+FLOATS = np.random.default_rng(0).uniform(size=(23, 3, 4, 5)).astype(np.float32)
+
+FRACTIONS = {"fit": 0.4, "select": 0.15, "calibrate": 0.3, "test": 0.15}
+
+
+@given(images_with_twins(), st.integers(0, 5), st.sampled_from([FRACTIONS, {"a": 0.5, "b": 0.5}, {"all": 1.0}]))
+def test_splits_keep_equal_images_together(x: Floats, seed: int, fractions: dict[str, float]) -> None:
+    """Every image is in exactly one split, equal images are in the same one, and the seed decides which."""
+    parts = split_by_identity(x, fractions, seed)
+    assert list(parts) == list(fractions)
+    everyone = np.concatenate(list(parts.values()))
+    assert sorted(everyone) == list(range(len(x)))
+    where = np.empty(len(x), dtype=object)
+    for name, index in parts.items():
+        assert (np.diff(index) > 0).all()
+        where[index] = name
+    for i in range(len(x)):
+        for j in range(i):
+            if (x[i] == x[j]).all():
+                assert where[i] == where[j]
+    again = split_by_identity(x.copy(), fractions, seed)
+    assert all(np.array_equal(parts[name], again[name]) for name in parts)
+
+
+def test_splits_have_the_shares_they_should() -> None:
+    """Shares are of distinct images, in no order, and another seed gives others."""
+    x = np.random.default_rng(0).uniform(size=(200, 1, 2, 2)).astype(np.float32)
+    parts = split_by_identity(x, FRACTIONS, 0)
+    assert [len(part) for part in parts.values()] == [80, 30, 60, 30]
+    assert parts["fit"].max() > 150
+    assert not np.array_equal(parts["fit"], split_by_identity(x, FRACTIONS, 1)["fit"])
+
+
+def test_identity_does_not_depend_on_where_images_are() -> None:
+    """Identities, splits, copies and the fingerprint are those of the array, and plain zero equals minus zero."""
+    x = np.concatenate([FLOATS, FLOATS[5:9], np.zeros((1, 3, 4, 5), np.float32), -np.zeros((1, 3, 4, 5), np.float32)])
+    lazy = Mapped(x, lambda part: part)
+    assert np.array_equal(identities(x), identities(lazy))
+    assert distinct(lazy).tolist() == [*range(23), 27]
+    assert fingerprint(lazy) == fingerprint(x)
+    parts, again = (split_by_identity(y, {"a": 0.5, "b": 0.5}, 3) for y in (x, lazy))
+    assert all(np.array_equal(parts[name], again[name]) for name in parts)

@@ -1,0 +1,30 @@
+"""What the red team may do."""
+
+from __future__ import annotations
+
+import pytest
+
+from ce_detect.core.errors import UsageError
+from ce_detect.redteam.settings import RESOLUTION, Plan, fraction
+
+
+def test_levels_are_no_further_apart_than_they_claim() -> None:
+    """Levels go from the smallest to the largest bound in equal ratios."""
+    levels = Plan().levels
+    assert levels[0] == pytest.approx(0.25 / 255)
+    assert levels[-1] == pytest.approx(16 / 255)
+    assert (levels[1:] / levels[:-1]).max() <= RESOLUTION
+
+
+@pytest.mark.parametrize(("least", "most"), [(0.1, 0.1), (0.0, 0.1), (0.1, 1.5)])
+def test_senseless_bounds_are_refused(least: float, most: float) -> None:
+    """A plan needs a smaller and a larger bound within the pixel range."""
+    with pytest.raises(UsageError, match="pixel range"):
+        Plan(least=least, most=most)
+
+
+def test_fractions() -> None:
+    """Lengths are read as in recipes."""
+    assert fraction("8/255") == pytest.approx(8 / 255)
+    with pytest.raises(UsageError, match="positive"):
+        fraction("-1/255")

@@ -1,0 +1,85 @@
+"""The file of a fused graph: which are refused, and how one runs on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from support import fused
+from support.fused import SHAPE, images, metadata, write_graph
+
+from ce_detect.core.errors import ArtifactError
+from ce_detect.runtime import Gate
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.2, 0.5, 0.9, 0.99, 0.999])
+def test_truncated_files_are_refused(path: Path, tmp_path: Path, share: float) -> None:
+    """Wherever a file ends too early, it is an error of the artifact."""
+    whole = path.read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ArtifactError, match=r"cut\.onnx"):
+        Gate(tmp_path / "cut.onnx")
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    """No file, no ONNX, ONNX of others, and a graph that is no gate."""
+    with pytest.raises(ArtifactError, match=r"no exported gate at .*ce-detect export"):
+        Gate(tmp_path / "nothing.onnx")
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(ArtifactError, match="not a whole ONNX file"):
+        Gate(tmp_path / "text.onnx")
+    with pytest.raises(ArtifactError, match="not a gate that ce-detect exported"):
+        Gate(write_graph(tmp_path, said={"author": "somebody"}))
+    with pytest.raises(ArtifactError, match="gives logits, score, which no gate does"):
+        Gate(write_graph(tmp_path, outputs=("logits", "score")))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (metadata(format="2", version="9.9"), r"has format '2', .* reads format '1'; it was written by ce-detect 9\.9"),
+        (metadata(manifest="{"), "manifest of .* cannot be read"),
+        (metadata({}), "manifest of .* cannot be read"),
+        (metadata(threshold="high"), "manifest of .* cannot be read"),
+        (metadata({**fused.MANIFEST, "model": {"input_shape": [3, 4, 5], "bounds": [1, 0]}}), "makes no sense"),
+        (metadata({**fused.MANIFEST, "model": {"input_shape": [3, 4], "bounds": [0, 1]}}), "cannot be read"),
+    ],
+)
+def test_other_formats_are_refused(tmp_path: Path, said: dict[str, str], message: str) -> None:
+    """What a graph says of itself must be what this version reads."""
+    with pytest.raises(ArtifactError, match=message):
+        Gate(write_graph(tmp_path, said=said))
+
+
+def test_bound_outputs_are_the_same(gate: Gate) -> None:
+    """The path that a CUDA device takes, with inputs and outputs bound to a device: here the CPU."""
+    x, graph = images(5), gate._graph
+    feed = {"input": x, "threshold": np.array(0.4, np.float32)}
+    for bound, plain in zip(graph._run_bound(feed), graph.run(x, 0.4), strict=True):
+        np.testing.assert_array_equal(bound, plain)
+
+
+def test_cuda_binds_its_device(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA every input is placed on the device of the provider, and every output stays there until all are done."""
+    calls: list[tuple[Any, ...]] = []
+    binding = SimpleNamespace(
+        bind_ortvalue_input=lambda *bound: calls.append(("input", *bound)),
+        bind_output=lambda *bound: calls.append(("output", *bound)),
+        copy_outputs_to_cpu=lambda: [np.zeros(1)] * 6,
+    )
+    session = SimpleNamespace(io_binding=lambda: binding, run_with_iobinding=lambda bound: calls.append(("run",)))
+    graph = gate._graph
+    monkeypatch.setattr(graph, "_session", session)
+    monkeypatch.setattr(graph, "_device", "cuda")
+    monkeypatch.setattr(graph, "_device_id", 1)
+    monkeypatch.setattr(graph, "_placed", lambda value, device, number: (value.shape, device, number))
+    assert len(graph.run(images(2), 0.5)) == 6
+    assert calls == [
+        ("input", "input", ((2, *SHAPE), "cuda", 1)),
+        ("input", "threshold", ((), "cuda", 1)),
+        *(("output", name, "cuda", 1) for name in fused.KINDS),
+        ("run",),
+    ]
