@@ -110,7 +110,7 @@ class Bench:
         """Splits and attacked images, as a calibration takes them."""
         settings = CalibrationSettings(
             recipe=Recipe.load(self.subject.recipe), fpr=FPR, budget=BUDGET, guarantee="pac", confidence=0.95,
-            seed=SEED, attack_seconds=None, cache=None, jobs=None, progress=progress,
+            seed=SEED, progress=progress,
         )  # fmt: skip
         return prepare(self.guard.classifier, self.first, settings)
 

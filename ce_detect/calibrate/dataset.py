@@ -184,7 +184,7 @@ def _attacked(
     sizes = {split: len(parts[split]) for split in ("fit", "select", "test")}
     attacked = {}
     for split, size in sizes.items():
-        seconds = None if settings.attack_seconds is None else settings.attack_seconds * size / sum(sizes.values())
+        seconds = None if settings.attack_time is None else settings.attack_time * size / sum(sizes.values())
         clean = rows(images.pixels, parts[split])
         attacked[split] = {} if not size else attack_all(
             classifier, clean, settings.recipe.attacks, seed=settings.seed, cache=settings.cache,

@@ -119,11 +119,6 @@ class CalibrationSettings:
         return self.seed if self.secret_seed is None else self.secret_seed
 
     @property
-    def attack_seconds(self) -> float | None:
-        """The same as ``attack_time``."""
-        return self.attack_time
-
-    @property
     def harden_images(self) -> Pixels | None:
         """Pixels of ``harden_with``."""
         return None if self.harden_with is None else self.harden_with.pixels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,14 +31,11 @@ class Head(nn.Module):
     ``asinh``: effects have heavy tails, and a linear scale would let one of them decide alone.
 
     Attributes:
-        kind: what an artifact calls it.
         center: ``(features,)``.
         scale: ``(features,)``.
         slope: scalar ``a`` of the log-likelihood ratio ``a * score + b`` (Platt scaling); NaN where no attack was seen.
         offset: scalar ``b``.
     """
-
-    kind: ClassVar[str]
 
     center: Tensor
     scale: Tensor

@@ -23,8 +23,6 @@ class CascadedHead(Head):
         level: scalar, score of the first head down to which an input is cleared.
     """
 
-    kind = "cascade"
-
     level: Tensor
 
     def __init__(self, first: Head, second: Head, *, level: float = 0.0) -> None:

@@ -32,8 +32,6 @@ class DisagreementHead(Head):
         meeting: score down to which it counts so; what is lower falls `STEEPNESS` times as fast.
     """
 
-    kind = "disagreement"
-
     effect: Tensor
     odds: Tensor
     middle: Tensor

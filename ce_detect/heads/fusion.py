@@ -25,8 +25,6 @@ class FusedHead(Head):
         middle, width: median and interquartile range of the mean on clean inputs; 0 and 1 until `standardise`.
     """
 
-    kind = "fused"
-
     location: Tensor
     spread: Tensor
     middle: Tensor

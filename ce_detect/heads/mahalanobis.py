@@ -24,8 +24,6 @@ class DistanceHead(Head):
         signs: ``(features + k, 1)``, of the squares; not stored.
     """
 
-    kind = "mahalanobis"
-
     mean: Tensor
     precision: Tensor
     directions: Tensor

@@ -30,8 +30,6 @@ class NetworkHead(Head):
         each: ``(members + 1, 1)``, what each network and the linear model count; not stored.
     """
 
-    kind = "network"
-
     weight: Tensor
     bias: Tensor
     each: Tensor

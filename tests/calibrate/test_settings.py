@@ -51,7 +51,7 @@ def test_settings_can_be_changed_by_name_and_are_left_as_they_were() -> None:
     """Changes go before the settings they are made from."""
     first = CalibrationSettings.of(recipe="quick", fpr=0.05, cache="somewhere")
     second = CalibrationSettings.of(first, fpr=0.1, attack_time=3.0)
-    assert (first.fpr, second.fpr, second.attack_seconds) == (0.05, 0.1, 3.0)
+    assert (first.fpr, second.fpr, second.attack_time) == (0.05, 0.1, 3.0)
     assert second.recipe is first.recipe
     assert second.cache == Path("somewhere")
     with pytest.raises(FrozenInstanceError):
