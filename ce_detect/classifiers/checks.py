@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from ce_detect.core.errors import ModelError
 
 
-def unwrapped(model: object) -> nn.Module:
+def unwrapped(model: Any) -> nn.Module:
     """Take a module out of ``torch.compile``, ``DataParallel`` or an exported program, and check that it can be used.
 
     Raises:
@@ -24,25 +24,26 @@ def unwrapped(model: object) -> nn.Module:
     while isinstance(model, nn.DataParallel) or hasattr(model, "_orig_mod"):  # the latter by torch.compile
         inner: Any = model
         model = inner.module if isinstance(model, nn.DataParallel) else inner._orig_mod
-    name = type(model).__name__
-    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+    bare: nn.Module = model
+    name = type(bare).__name__
+    if any(tensor.is_meta for tensor in (*bare.parameters(), *bare.buffers())):
         raise ModelError(
             f"{name} has no values, only shapes (device 'meta'). Load its weights first: model.to_empty(device='cpu'), "
             "then model.load_state_dict(...)"
         )
-    quantised = next((type(part) for part in model.modules() if _is_quantised(part)), None)
+    quantised = next((type(part) for part in bare.modules() if _is_quantised(part)), None)
     if quantised is not None:
         raise ModelError(
             f"{name} is quantised by PyTorch ({quantised.__module__}.{quantised.__name__}), which has no gradients and "
             "cannot be cut. Wrap the model before it was quantised, or an .onnx file of the quantised one"
         )
-    training = [path or "the model itself" for path, part in model.named_modules() if getattr(part, "training", False)]
-    if training and not is_exported(model):
+    training = [path or "the model itself" for path, part in bare.named_modules() if getattr(part, "training", False)]
+    if training and not is_exported(bare):
         raise ModelError(
             f"{name} is in training mode ({training[0]}): dropout and batch statistics would change its "
             "answers. Call model.eval() before wrapping it"
         )
-    return model
+    return bare
 
 
 def _is_quantised(part: nn.Module) -> bool:

@@ -15,7 +15,7 @@ def fold_constants(graph_module: fx.GraphModule) -> None:
 
     Later steps look for weights that are stored, and each segment would compute its own again.
     """
-    known: dict[fx.Node, object] = {}
+    known: dict[fx.Node, Any] = {}
     for node in list(graph_module.graph.nodes):
         if node.op == "get_attr" and isinstance(_attribute(graph_module, node), Tensor):
             known[node] = constant(graph_module, node)
@@ -38,7 +38,7 @@ def _attribute(graph_module: fx.GraphModule, node: fx.Node) -> object:
     return found
 
 
-def _is_constant(node: fx.Node, known: dict[fx.Node, object]) -> bool:
+def _is_constant(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     """Whether an operation gives the same whenever it runs, and only depends on what is known."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
@@ -48,7 +48,7 @@ def _is_constant(node: fx.Node, known: dict[fx.Node, object]) -> bool:
     return not random and not writes and all(source in known for source in node.all_input_nodes)
 
 
-def _values(arguments: Any, known: dict[fx.Node, object]) -> Any:
+def _values(arguments: Any, known: dict[fx.Node, Any]) -> Any:
     return fx.node.map_arg(arguments, lambda node: known[node])
 
 

@@ -119,11 +119,13 @@ def rounding(signature: Signature, x: Pixels) -> Floats:
 
     Args:
         signature: what makes the features.
-        x: clean images ``(n, channels, height, width)``; the first few are looked at.
+        x: clean images ``(n, channels, height, width)``; the first few are looked at. Zero where there are none.
     """
+    if not len(x):
+        return np.zeros(len(signature.names), np.float32)
     classifier = signature.classifier
     low, high = classifier.bounds
-    images = torch.from_numpy(rows(x, slice(ALONE))).to(classifier.device)
+    images = torch.from_numpy(np.asarray(rows(x, slice(ALONE)))).to(classifier.device)
     noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device) * 2 - 1
     with torch.inference_mode():
         together = signature(images)[1]

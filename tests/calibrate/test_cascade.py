@@ -17,6 +17,7 @@ from support.models import TINY, tiny_images
 from support.onnx_files import quantized, tiny_file
 
 from ce_detect import CalibrationError, DetectedModel
+from ce_detect.artifacts.manifest import Manifest
 from ce_detect.calibrate.cascade import check_budget
 from ce_detect.calibrate.cost.pytorch import Meter
 from ce_detect.calibrate.dataset import CalibrationData
@@ -45,11 +46,10 @@ def test_calibrated_cascade_clears_most_clean_inputs_and_still_detects() -> None
     assert found["served_cost_of_others"] == {}  # there is no budget that a cost there would be held against
     assert guard().manifest["cascade"]
     assert found["cleared_attacked"] == {}
-    assert "are cleared early; others cost" in cost(guard().manifest)
+    assert "are cleared early; others cost" in cost(Manifest.of(guard().manifest))
     beside = {**found, "cleared_attacked": {"pgd": 0.01, "fgsm": 0.03}}
-    assert "(and 2.0 % of attacked ones)" in cost(
-        {**guard().manifest, "figures": {"cost": 1.2, "served_cost": {}, "cascade": beside}}
-    )
+    figures = {**guard().manifest["figures"], "cascade": beside}
+    assert "(and 2.0 % of attacked ones)" in cost(Manifest.of({**guard().manifest, "figures": figures}))
 
 
 def test_level_does_not_depend_on_the_images_that_set_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:

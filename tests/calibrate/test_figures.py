@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support import calibrated
 
+from ce_detect.artifacts.manifest import Manifest
 from ce_detect.calibrate.cost.pytorch import BATCHES, Meter
 from ce_detect.cli._figures import cost as described
 from ce_detect.demo.model import fashion_cnn
@@ -29,8 +30,8 @@ def test_the_manifest_says_what_serving_costs(
     guard = DetectedModel(fashion_cnn()).calibrate(calibrated.images().x, budget=2.0, **settings)
     assert guard.manifest["figures"]["served_cost"] == {"1": 3.1, "8": 1.2, "32": 1.3}
     keys_sorted = json.loads(json.dumps(guard.manifest, sort_keys=True))
-    assert "in ONNX Runtime 3.10 / 1.20 / 1.30 in batches of 1 / 8 / 32" in described(keys_sorted)
+    assert "in ONNX Runtime 3.10 / 1.20 / 1.30 in batches of 1 / 8 / 32" in described(Manifest.of(keys_sorted))
     assert "take 1.90 times the model in batches of 1: there the budget of 2.00 does not bind" in caplog.text
     free = DetectedModel(fashion_cnn()).calibrate(calibrated.images().x, budget=math.inf, **settings)
     assert free.manifest["figures"]["served_cost"] == {}
-    assert "ONNX" not in described(free.manifest)
+    assert "ONNX" not in described(Manifest.of(free.manifest))

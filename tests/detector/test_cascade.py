@@ -14,6 +14,7 @@ from support.models import tiny_images
 from ce_detect import DetectedModel
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.detector.cascade import First, Staged, cascaded
+from ce_detect.detector.inference import Inference
 from ce_detect.features.signature import Signature
 
 Tensor = torch.Tensor
@@ -29,7 +30,7 @@ def test_gate_judges_in_stages_as_it_does_whole(name: str, monkeypatch: pytest.M
     assert 0 < left.sum() < len(x)
     met: list[int] = []
     calls: list[int] = []
-    second = Signature.second
+    second, judge = Signature.second, Inference(made).judge
     monkeypatch.setattr(
         Signature, "second", lambda self, x, *rest, **more: met.append(len(x)) or second(self, x, *rest, **more)
     )
@@ -42,7 +43,7 @@ def test_gate_judges_in_stages_as_it_does_whole(name: str, monkeypatch: pytest.M
     ):
         met.clear()
         for _ in range(3):
-            found = made.judge(x[rows])
+            found = judge(x[rows])
             for field in ("logits", "label", "score", "probability"):
                 ours, theirs = getattr(found, field), getattr(expected, field)[rows]
                 torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
@@ -56,6 +57,6 @@ def test_an_artifact_brings_it_back(tmp_path: Path) -> None:
     """Every score is the same, and it is run in stages again."""
     guard().save(tmp_path / "guard.safetensors")
     loaded = DetectedModel.load(tmp_path / "guard.safetensors", fashion_cnn())
-    assert isinstance(loaded.gate._run, Staged)
+    assert isinstance(Inference(loaded.gate)._runner(), Staged)
     clean, _ = fresh()
     assert np.array_equal(loaded(clean).score, guard()(clean).score)

@@ -200,7 +200,7 @@ def test_the_command_line_watches_one_label(tmp_path: Path, capsys: pytest.Captu
     """``--multi-label --label`` are what the constructor takes; the artifact knows them and needs no telling."""
     save_file(labeller_of_pairs().state_dict(), tmp_path / "weights.safetensors")
     np.savez(tmp_path / "pairs.npz", x=pairs(CALIBRATION))
-    model = ["--model", "digits:DigitCNN", "--weights", str(tmp_path / "weights.safetensors")]
+    model = ["--model", "support.digits:DigitCNN", "--weights", str(tmp_path / "weights.safetensors")]
     settings = ["--recipe", "clean-only", "--fpr", "0.1", "--budget", "3", "--bounds", "0", "1", "--jobs", "1"]
     files = ["--data", str(tmp_path / "pairs.npz"), "--output", str(tmp_path / "guard.safetensors")]
     assert cli.run(["calibrate", *model, *files, *settings, "--multi-label", "--label", "3"]) == 0

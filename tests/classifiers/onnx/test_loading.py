@@ -84,9 +84,9 @@ def test_a_converted_graph_that_disagrees_is_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A table entry that is wrong for a graph costs the gradients, not the correctness."""
-    from ce_detect.classifiers.onnx.convert import module
+    from ce_detect.classifiers.onnx.convert import operations
 
-    monkeypatch.setitem(module.OPERATIONS, "Relu", lambda _, x: x)
+    monkeypatch.setitem(operations.OPERATIONS, "Relu", lambda _, x: x)
     loaded = onnx_models.load(tiny_file("plain"))
     assert isinstance(loaded, RuntimeModule)
     assert "computes something else" in caplog.text
