@@ -22,6 +22,7 @@ from ce_detect.classifiers import onnx as onnx_models
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.interface import fingerprint
 from ce_detect.classifiers.onnx import OnnxModule, RuntimeModule
+from ce_detect.classifiers.onnx.convert.operations import OPERATIONS
 from ce_detect.classifiers.segmented import TorchClassifier
 
 
@@ -84,9 +85,7 @@ def test_a_converted_graph_that_disagrees_is_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A table entry that is wrong for a graph costs the gradients, not the correctness."""
-    from ce_detect.classifiers.onnx.convert import operations
-
-    monkeypatch.setitem(operations.OPERATIONS, "Relu", lambda _, x: x)
+    monkeypatch.setitem(OPERATIONS, "Relu", lambda _, x: x)
     loaded = onnx_models.load(tiny_file("plain"))
     assert isinstance(loaded, RuntimeModule)
     assert "computes something else" in caplog.text
