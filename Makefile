@@ -5,14 +5,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types clean
+.PHONY: demo test test-slow lint types clean
 
 demo: $(VENV)/.installed
 	$(BIN)/ce-detect demo
 
 # Two processes of one thread: the models of the tests are so small that several would mostly wait for each other.
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# Whole calibrations and exports of every kind: before a release, and after a change of what they run.
+test-slow: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ def test_detect_reports_as_art_does() -> None:
     assert report["threshold"] == expected.threshold
 
 
+@pytest.mark.slow
 def test_fit_calibrates_an_art_classifier_with_its_preprocessing() -> None:
     """Mean and standard deviation that ART keeps outside the model are gated with it; one-hot classes are read."""
     model = fashion_cnn()

@@ -72,6 +72,7 @@ def test_other_weights_are_not_packed(weights: NDArray[Any]) -> None:
         assert int8.packed(weights.astype(np.float32)) is None
 
 
+@pytest.mark.slow
 def test_graph_holds_a_hardened_copy_in_a_quarter_and_judges_alike() -> None:
     """Beside the graph without a copy it takes a little over a byte a weight, and ONNX Runtime multiplies out."""
     untrained = robust_copy.untrained(demo())
@@ -89,6 +90,7 @@ def test_graph_holds_a_hardened_copy_in_a_quarter_and_judges_alike() -> None:
     assert parity.differences(_gate([copy]), opened, x).agree
 
 
+@pytest.mark.slow
 def test_graphs_without_one_have_nothing_packed() -> None:
     """The weights of an ordinary classifier and head are no whole multiples of anything, but tables of 0 and 1 are."""
     graph = fused(gate("plain", "mlp"), MANIFEST).graph

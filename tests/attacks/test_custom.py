@@ -194,6 +194,7 @@ def test_function_travels_by_name_or_not_at_all(
     assert len(sets["step"]) == 8
 
 
+@pytest.mark.slow
 def test_calibration_and_evaluation_with_a_function(source: Path, demo_images: Images, tmp_path: Path) -> None:
     """A recipe names it, the detector learns from it, and evaluation takes it from the caller."""
     recipe = Recipe.parse(

@@ -43,6 +43,7 @@ def hardened() -> DetectedModel:
     return calibrated()
 
 
+@pytest.mark.slow
 def test_rounds_are_in_the_manifest() -> None:
     """Each round says what was found, how much of it passed before, and how much passes after it was learned.
 
@@ -66,6 +67,7 @@ def test_copy_comes_first_and_the_rest_stays() -> None:
     assert isinstance(hard.head, DisagreementHead)
 
 
+@pytest.mark.slow
 def test_same_seed_same_detector_with_and_without_the_cache(caplog: pytest.LogCaptureFixture) -> None:
     """Adaptive examples from the cache are those that would be made; damaged ones are made again."""
     first = hardened()

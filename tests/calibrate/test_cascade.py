@@ -99,6 +99,7 @@ def test_what_has_no_cascade_is_refused(settings: dict[str, Any], said: str) -> 
         DetectedModel(fashion_cnn()).calibrate(images().x, jobs=1, cache=cache(), cascade=True, **given)
 
 
+@pytest.mark.slow
 def test_red_team_attacks_both_heads() -> None:
     """Its verdicts are those of the gate, and with large perturbations it gets through."""
     clean, attacked = fresh()

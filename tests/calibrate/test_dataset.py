@@ -90,6 +90,7 @@ def test_images_of_the_calibration_are_known_again(
     assert len(guard.calibrated.seen) == 450
 
 
+@pytest.mark.slow
 def test_grey_levels_are_scaled_to_the_bounds_of_the_model(cache: Path, tmp_path: Path) -> None:
     """A model of 0 to 255 gets what its bounds say from files, whose pixels would be in [0, 1] by default."""
     images = load_data("demo", limit=250)

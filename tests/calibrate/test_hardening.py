@@ -36,6 +36,7 @@ def fresh() -> Tensor:
     return torch.from_numpy(np.asarray(load_data("demo", limit=500).x[300:]))
 
 
+@pytest.mark.slow
 def test_images_of_the_calibration_are_left_out_of_those_given(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -60,6 +61,7 @@ def test_images_of_the_calibration_are_left_out_of_those_given(
     assert "200 of these 200 images were used in calibration" in caplog.text
 
 
+@pytest.mark.slow
 def test_copy_that_does_not_fit_is_said_before_it_is_trained(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

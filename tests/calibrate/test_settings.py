@@ -115,6 +115,7 @@ def seeds(guard: DetectedModel) -> list[Any]:
     return [spec["seed"] for spec in guard.manifest["signature"]["interventions"]]
 
 
+@pytest.mark.slow
 def test_named_seed_gives_the_same_detector_again() -> None:
     """A seed that the user names is what is drawn from, and nothing else changes."""
     first, again, public = calibrated(secret_seed=77), calibrated(secret_seed=77), calibrated()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from support.command_line import Calibrated, call
 
 
+@pytest.mark.slow
 def test_a_cascade_says_whom_it_clears_and_what_others_cost(calibrated: Calibrated) -> None:
     """When it is calibrated, and whenever the artifact is looked at."""
     guard, recipe = calibrated.folder / "cascade.safetensors", calibrated.folder / "tiny.toml"

@@ -49,6 +49,7 @@ def test_exits_with_1_below_the_bar(attack: tuple[object, ...]) -> None:
     assert "check radius ratio of 1000 or more: FAILED" in out
 
 
+@pytest.mark.slow
 def test_same_command_same_card(attack: tuple[object, ...]) -> None:
     """Two runs give the same bytes."""
     assert call(*attack, "--json")[1] == call(*attack, "--json")[1]

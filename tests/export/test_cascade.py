@@ -48,6 +48,7 @@ def test_graph_judges_as_the_gate_does(name: str, kind: str, uint8: bool) -> Non
             assert (opened.run(["is_adversarial"], feed)[0] == flagged).all()
 
 
+@pytest.mark.slow
 def test_black_box_is_in_both_parts_of_the_graph(tmp_path: Path) -> None:
     """An ONNX model that cannot be converted is cut where the interventions resume it."""
     classifier = black_box("transformer", tmp_path)
@@ -67,6 +68,7 @@ def test_runtime_gives_the_same_results(tmp_path: Path) -> None:
         np.testing.assert_allclose(served(rows).score, guard()(rows).score, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_are_in_the_graph_once_and_no_branch_is() -> None:
     """Both parts read the same ones; ONNX Runtime lays out no convolution in a branch. Twice gives the same bytes."""
     made = cascade("residual", "logistic")
@@ -79,6 +81,7 @@ def test_weights_are_in_the_graph_once_and_no_branch_is() -> None:
     assert kinds.count("Compress") == 3 + len(made.signature.changed)
 
 
+@pytest.mark.slow
 def test_a_calibrated_cascade_exports(tmp_path: Path) -> None:
     """Export checks it on the images of the calibration, clean and attacked."""
     found = guard().export(tmp_path / "guard.onnx")
@@ -89,6 +92,7 @@ def test_a_calibrated_cascade_exports(tmp_path: Path) -> None:
         assert parity.differences(guard().gate, opened, x).agree
 
 
+@pytest.mark.slow
 def test_inputs_at_the_level_may_take_either_way() -> None:
     """Rounding decides there; the check says how many there were and compares the verdicts of these alone."""
     made, x = cascade("plain", "mlp"), tiny_images("plain", 40, seed=3)
@@ -108,6 +112,7 @@ def test_inputs_at_the_level_may_take_either_way() -> None:
     assert not parity.differences(made, parity.session(model.SerializeToString()), x[[at]].numpy()).agree
 
 
+@pytest.mark.slow
 def test_a_graph_that_fails_when_all_is_cleared_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Export tries that, whatever the images it was given."""
 

@@ -52,6 +52,7 @@ def test_graph_judges_as_the_gate_does(name: str, kind: str, one_pass: bool) -> 
     assert np.isnan(got[4]).all() == (kind == "distance")
 
 
+@pytest.mark.slow
 def test_what_is_learned_exports() -> None:
     """A universal perturbation, learned masks and a concept autoencoder judge in the graph as they do in PyTorch."""
     classifier, tiny = tiny_classifier("plain"), TINY["plain"]
@@ -76,6 +77,7 @@ def test_what_is_learned_exports() -> None:
     assert parity.differences(made, opened, tiny_images("plain", 40, seed=3).numpy()).agree
 
 
+@pytest.mark.slow
 def test_multi_label_gates_export() -> None:
     """A model with several labels keeps the label that its gate decides on."""
     made = gate("plain", "logistic", multi_label=True)
@@ -83,6 +85,7 @@ def test_multi_label_gates_export() -> None:
     assert parity.differences(made, opened, tiny_images("plain", 16).numpy()).agree
 
 
+@pytest.mark.slow
 def test_threshold_can_be_given_or_left_out() -> None:
     """The calibrated threshold is the default; another moves verdicts alone."""
     made, content = graph()
@@ -99,12 +102,14 @@ def test_threshold_can_be_given_or_left_out() -> None:
     assert onnx.numpy_helper.to_array(default) == made.threshold.numpy()
 
 
+@pytest.mark.slow
 def test_the_same_gate_gives_the_same_bytes() -> None:
     """Exporting twice makes one file."""
     made, content = graph()
     assert fused(made, MANIFEST).SerializeToString(deterministic=True) == content
 
 
+@pytest.mark.slow
 def test_grey_levels_are_scaled_inside() -> None:
     """A graph for uint8 images, channels last, says of grey levels what the gate says of the pixels they stand for."""
     made = gate("residual", "logistic", interventions=[Flip()])

@@ -25,6 +25,7 @@ def test_metadata_hold_the_manifest_and_nothing_of_this_machine() -> None:
     assert batch == "batch"
 
 
+@pytest.mark.slow
 def test_every_tensor_is_stored_once() -> None:
     """However often a segment runs, its weights are there once, and nothing that no node reads."""
     for name in ("plain", "transformer"):

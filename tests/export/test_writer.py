@@ -63,6 +63,7 @@ def test_a_calibrated_detector_exports(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["guard.onnx"]
 
 
+@pytest.mark.slow
 def test_a_loaded_detector_exports_on_what_calibration_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

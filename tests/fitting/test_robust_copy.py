@@ -88,6 +88,7 @@ def test_untrained_copy_changes_nothing() -> None:
     assert effect.abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_trained_copy_holds_out_where_the_classifier_falls() -> None:
     """PGD within the radius fools the classifier nearly always, and a copy that it attacks just as directly less."""
     x, copy = fresh(), once()
@@ -111,6 +112,7 @@ def test_training_leaves_the_classifier_alone_and_nothing_to_train() -> None:
     assert any(not torch.equal(a, b) for a, b in zip(weights.parameters(), copy.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_from_the_cache_or_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Training twice, and training once and reading, give the same bytes; a damaged file is trained again."""
     first, read = trained(tmp_path), trained(tmp_path)
@@ -179,6 +181,7 @@ def test_several_labels_are_kept_by_their_signs() -> None:
     assert (signs == (many.logits(x) > 0)).float().mean() > 0.8
 
 
+@pytest.mark.slow
 def test_hardened_guard_exports_and_loads(tmp_path: Path) -> None:
     """The copy goes into the artifact and into the graph, which judges as the guard does."""
     settings: dict[str, Any] = {"recipe": QUICK, "fpr": 0.1, "budget": math.inf, "jobs": 1, "cache": cache()}

@@ -265,6 +265,7 @@ def test_a_budget_below_one_is_refused(images: Images, tmp_path: Path) -> None:
         calibrated(images, tmp_path, budget=0.9)
 
 
+@pytest.mark.slow
 def test_a_tight_budget_leaves_interventions_out(images: Images, cache: Path) -> None:
     """When the measured cost is above the budget, interventions go until it is not or none are left."""
     recipe = Recipe.parse(
@@ -276,6 +277,7 @@ def test_a_tight_budget_leaves_interventions_out(images: Images, cache: Path) ->
     assert guard.manifest["figures"]["cost"] <= 3.0
 
 
+@pytest.mark.slow
 def test_the_search_finds_interventions_within_the_budget(images: Images, cache: Path) -> None:
     """A searched signature beats the free statistics on its own objective and keeps its measured cost."""
     plain = {key: value for key, value in SMALL.items() if key != "intervention"}
@@ -286,6 +288,7 @@ def test_the_search_finds_interventions_within_the_budget(images: Images, cache:
     assert guard.manifest["figures"]["cost"] <= 6.0
 
 
+@pytest.mark.slow
 def test_clean_only_calibration_needs_no_attack(images: Images, cache: Path) -> None:
     """The distance head detects something, promises the same rate, and reports no probability."""
     guard = DetectedModel(fashion_cnn()).calibrate(
@@ -310,6 +313,7 @@ def test_training_mode_is_refused() -> None:
         DetectedModel(fashion_cnn().train())
 
 
+@pytest.mark.slow
 def test_one_logit_is_read_as_log_odds(images: Images, cache: Path) -> None:
     """A binary classifier with one output is calibrated and gated as two classes."""
     binary = nn.Sequential(fashion_cnn(), nn.Linear(10, 1)).eval()
@@ -348,6 +352,7 @@ def test_splits_that_cannot_teach_are_refused(images: Images, tmp_path: Path) ->
         Recipe.parse("s", {**SMALL, "splits": {"fit": 0.0, "select": 0.6, "calibrate": 0.3, "test": 0.1}})
 
 
+@pytest.mark.slow
 def test_attack_time_limits_all_splits_together(images: Images, tmp_path: Path) -> None:
     """With no time at all, every split still gets the first chunk of each attack, and no more."""
     calibrated(images, tmp_path, attack_time=0.0)
@@ -355,6 +360,7 @@ def test_attack_time_limits_all_splits_together(images: Images, tmp_path: Path) 
     assert chunks == 2 * 3  # attacks, splits
 
 
+@pytest.mark.slow
 def test_an_unbounded_search_uses_more_than_a_tight_one(images: Images, cache: Path) -> None:
     """Budgets order what the search may choose: 1.1 keeps to cheap statistics, no limit takes all that is worth it."""
     plain = Recipe.parse("search", {key: value for key, value in SMALL.items() if key != "intervention"})
@@ -366,6 +372,7 @@ def test_an_unbounded_search_uses_more_than_a_tight_one(images: Images, cache: P
     assert free["figures"]["cost"] > tight["figures"]["cost"]
 
 
+@pytest.mark.slow
 def test_recalibration_follows_new_weights(images: Images, cache: Path) -> None:
     """Weights that changed after wrapping are the ones that are calibrated and fingerprinted."""
     guard = calibrated(images, cache)

@@ -21,6 +21,7 @@ from ce_detect.demo.model import fashion_cnn
 from ce_detect.runtime import Gate
 
 
+@pytest.mark.slow
 def test_a_black_box_is_calibrated_by_queries_alone(tmp_path: Path) -> None:
     """Gradient attacks are refused with the recipe that does without them; Square teaches a detector."""
     images = load_data("demo", limit=300)
@@ -48,6 +49,7 @@ def _same_in_one_graph(guard: DetectedModel, x: Any, path: Path) -> None:
     np.testing.assert_allclose(Gate(path)(x).score, guard(x).score, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_an_onnx_file(tmp_path: Path) -> None:
     """``--model classifier.onnx`` from calibration with gradient attacks to verdicts; the artifact knows its file."""
     recipe, guard = tmp_path / "quick.toml", tmp_path / "guard.safetensors"

@@ -67,6 +67,7 @@ def test_the_arena_keeps_what_is_learned_from_judged_and_calibrated_with_apart(s
     assert set(ground.attempts) - set(ground.seen) == {"fgsm 12/255"}
 
 
+@pytest.mark.slow
 def test_a_comparison_is_written_and_not_done_again(subject: Subject, capsys: pytest.CaptureFixture[str]) -> None:
     """Figures of ours and of peers stand side by side, and a second run only reads them."""
     first, _ = subject.split()

@@ -47,6 +47,7 @@ def fashion() -> Any:
     return wrap(fashion_cnn(), input_shape=(1, 28, 28), bounds=(0.0, 1.0))
 
 
+@pytest.mark.slow
 def test_a_gate_in_onnx_runtime_costs_what_it_runs(tmp_path: Path) -> None:
     """Nine more forward passes take at least three times as long as the free statistics, which are not for nothing."""
     costs = meter(tmp_path, fashion())
@@ -56,6 +57,7 @@ def test_a_gate_in_onnx_runtime_costs_what_it_runs(tmp_path: Path) -> None:
     assert whole[max(BATCHES)] > 3 * free[max(BATCHES)]
 
 
+@pytest.mark.slow
 def test_a_hardened_copy_costs_a_forward_pass_there_too(tmp_path: Path) -> None:
     """Its weights are not the classifier's yet: ONNX Runtime would compute what is equal only once."""
     classifier = fashion()
@@ -66,6 +68,7 @@ def test_a_hardened_copy_costs_a_forward_pass_there_too(tmp_path: Path) -> None:
     assert whole[max(BATCHES)] > free[max(BATCHES)] + 0.5
 
 
+@pytest.mark.slow
 def test_timed_gate_clears_its_share_and_costs_less_than_without(tmp_path: Path) -> None:
     """What is timed clears a share of the images it is timed on; the rest pay, here for nine forward passes."""
     classifier = wrap(fashion_cnn(), input_shape=(1, 28, 28), bounds=(0.0, 1.0))

@@ -57,6 +57,7 @@ def one_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "candidates", few)
 
 
+@pytest.mark.slow
 def test_a_recipe_may_name_learned_interventions_without_their_shapes(
     images: Images, cache: Path, tmp_path: Path, few_steps: None
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_recipe_may_name_learned_interventions_without_their_shapes(
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_search_weighs_every_family(images: Images, cache: Path, few_steps: None, one_of_each_kind: None) -> None:
     """The ledger has cost and gain of all, those too dear among them; nothing is chosen that cannot be exported."""
     seen: list[tuple[str, float, float]] = []

@@ -34,6 +34,7 @@ def converted(name: str, *, dynamo: bool) -> Classifier:
     return wrapped(loaded, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "legacy"])
 @pytest.mark.parametrize("name", EXPORTED)
 def test_a_converted_model_is_the_model(name: str, dynamo: bool) -> None:
