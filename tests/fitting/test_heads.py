@@ -1,15 +1,26 @@
-"""Fitting the two heads of a cascade: the level between them, and what each has learned from."""
+"""What heads learn from, and what they leave out; the level between the two of a cascade."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from support.cascades import guard
+from support.models import subject, tiny_images
 
+from ce_detect.attacks import Attack
+from ce_detect.attacks.generation import AttackedSet
+from ce_detect.detector.gate import GateModule
+from ce_detect.export import parity
+from ce_detect.export.fused_graph import fused
+from ce_detect.features.signature import Signature, feature_names
+from ce_detect.fitting import feature_tables
 from ce_detect.fitting import heads as learn
+from ce_detect.heads.base import LEFT_OUT
 from ce_detect.heads.cascade import CLEARED, CascadedHead
+from ce_detect.interventions import Scale, Shift
 
 Tensor = torch.Tensor
 
@@ -57,3 +68,32 @@ def test_without_interventions_there_is_nothing_to_spare() -> None:
     rows = np.random.default_rng(0).normal(size=(300, len(alone.names))).astype(np.float32)
     table = learn.Table(rows[:200], {"some": rows[200:] + 1})
     assert not isinstance(learn.fitted(alone, table, table, kind="logistic", seed=0, cascade=True), CascadedHead)
+
+
+@pytest.mark.parametrize(("name", "site", "undone"), [("transformer", "block2", True), ("plain", "stage3.2", False)])
+@torch.inference_mode()
+def test_what_rounding_moves_is_no_evidence(name: str, site: str, undone: bool) -> None:
+    """A layer norm undoes a scale before it: its effects are rounding, and no head looks at them.
+
+    Scores are the same alone, in a batch, in ONNX Runtime, and under pixel noise that nobody can see.
+    """
+    part, scale = subject(name), Scale(factor=0.5, site=site)
+    signature = Signature(part.classifier, [scale, Shift(dx=1, dy=1)])
+    x, twins = tiny_images(name, 300, seed=1).numpy(), tiny_images(name, 100, seed=2).numpy() * np.float32(0.7)
+    sets = feature_tables.Sets(x[:236], {"darker": AttackedSet(Attack.of("fgsm"), twins, np.arange(100))})
+    table = feature_tables.table(signature, sets)
+    head = learn.fitted(signature, table, table, kind="mlp", seed=0)
+    left_out = {column for column, one in zip(signature.names, head.network.scale, strict=True) if one == LEFT_OUT}  # type: ignore[union-attr, arg-type]
+    assert bool(left_out) == undone
+    assert left_out <= set(feature_names(scale))
+    gate = GateModule(signature, head, clean_scores=torch.zeros(100), threshold=0.0, prevalence=0.1).eval()
+    fresh, (low, high) = torch.from_numpy(x[236:]), part.tiny.bounds
+    noise = torch.rand(fresh.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    together = gate(fresh).score
+    alone = torch.cat([gate(image).score for image in fresh.split(1)])
+    noisy = gate((fresh + 1e-6 * (high - low) * noise).clamp(low, high)).score
+    torch.testing.assert_close(alone, together, rtol=0, atol=1e-4)
+    torch.testing.assert_close(noisy, together, rtol=0, atol=1e-3)
+    opened = parity.session(fused(gate, {}).SerializeToString())
+    served = opened.run(["score"], {"input": fresh.numpy()})[0]
+    np.testing.assert_allclose(served, together, rtol=0, atol=parity.SCORE_TOLERANCE)

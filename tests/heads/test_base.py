@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from support.heads import CENTER, SCALE, data, fitted, mlp, network_head
 
-from ce_detect.heads.base import Head, squashing
+from ce_detect.heads.base import LEFT_OUT, Head, squashing
 from ce_detect.heads.cascade import CascadedHead
 from ce_detect.heads.disagreement import DisagreementHead
 from ce_detect.heads.fusion import FusedHead
@@ -56,6 +56,15 @@ def test_squashing_centres_and_scales_by_quantiles() -> None:
     assert float(scale[0]) == pytest.approx(2 * 1.349, rel=0.1)
     assert (scale > 0).all()
     assert torch.isfinite((torch.from_numpy(clean) - center) / scale).all()
+
+
+def test_features_within_their_rounding_are_left_out() -> None:
+    """They are zero once squashed, whatever they are; others are as without it."""
+    clean = np.random.default_rng(0).normal(size=(500, 2)) * [1.0, 1e-6]
+    center, scale = squashing(clean, np.array([1e-6, 1e-6]))
+    assert float(scale[0]) == float(squashing(clean)[1][0])
+    assert float(scale[1]) == LEFT_OUT
+    assert abs(float(Head(center, scale).squash(torch.tensor([[0.0, 5.0]]))[0, 1])) < 1e-20
 
 
 def test_log_likelihood_ratio_is_a_line() -> None:
