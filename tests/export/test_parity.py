@@ -7,14 +7,13 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from support import calibrated
-from support.gates import gate
+from support.gates import gate, graph
+from support.models import tiny_images
 
 from ce_detect.attacks import Attack
 from ce_detect.core.errors import ArtifactError
 from ce_detect.data import Images
 from ce_detect.export import parity
-from ce_detect.export.fused_graph import fused
 
 
 def test_a_flip_or_a_score_that_is_off_is_no_agreement() -> None:
@@ -46,16 +45,15 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         parity.manifest_of(parity.session(tmp_path / "other.onnx"))
 
 
-def test_clean_and_attacked_images_are_judged_by_both() -> None:
+def test_clean_and_attacked_images_are_judged_by_both(tmp_path: Path) -> None:
     """Without attacks of one's own, those of the recipe; each set has its own figures."""
-    guard, x = calibrated.guard(), calibrated.fresh()[0][:6]
-    opened = parity.session(fused(guard.gate, guard.manifest).SerializeToString())
-    cache = {"cache": calibrated.cache(), "jobs": 1}
-    found = parity.verify(guard.gate, guard.manifest, opened, Images(x), **cache)
-    assert set(found) == {"clean", Attack.of(**calibrated.PGD).name}
-    other = parity.verify(guard.gate, guard.manifest, opened, Images(x), attacks=(Attack.of("fgsm"),), **cache)
-    assert set(other) == {"clean", "fgsm 8/255"}
-    assert all(one.agree and one.inputs == 6 for one in (*found.values(), *other.values()))
+    made, content = graph()
+    opened, images = parity.session(content), Images(tiny_images("plain", 6).numpy())
+    manifest = {"recipe": {"attacks": [{"kind": "fgsm", "eps": "8/255"}]}}
+    for attacks, names in ((None, ["clean", "fgsm 8/255"]), ((Attack.of("bim"),), ["clean", Attack.of("bim").name])):
+        found = parity.verify(made, manifest, opened, images, attacks=attacks, cache=tmp_path, jobs=1)
+        assert list(found) == names
+        assert all(one.agree and one.inputs == 6 for one in found.values())
 
 
 @pytest.mark.parametrize("name", ["plain", "residual"])
