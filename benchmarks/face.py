@@ -83,6 +83,7 @@ HOMES = {
     "Target": "ce_detect.redteam.target:Target",  # what all of them are
     "Expectation": "ce_detect.redteam.expectation:Expectation",  # an attacker who averages over secret seeds
     # Graphs and files
+    "bare_graph": "ce_detect.export.fused_graph:bare",  # architectures are exported without a gate
     "fused": "ce_detect.export.fused_graph:fused",  # the graph in memory, to time and to profile
     "parity": "ce_detect.export.parity",  # differences from PyTorch on more inputs than `verify` takes
     "scan": "ce_detect.scan.scan",  # a scan in this process, whose memory is measured
