@@ -82,7 +82,7 @@ class InputPart(Struct, frozen=True, kw_only=True):
     bounds: Bounds
 
 
-class ModelPart(InputPart, frozen=True, kw_only=True):
+class ModelPart(InputPart, frozen=True, kw_only=True, omit_defaults=True):
     """The classifier that the detector belongs to.
 
     Attributes:
