@@ -20,12 +20,13 @@ from benchmarks.natural import table as natural
 from benchmarks.peers import table as peers
 from benchmarks.program import markdown, parser
 from benchmarks.serving import table as serving
+from benchmarks.zoo import table as zoo
 
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
-    name: rows for room in (detection, natural, serving, peers, adaptive) for name, rows in room.TABLES.items()
+    name: rows for room in (detection, natural, serving, peers, adaptive, zoo) for name, rows in room.TABLES.items()
 }
 """Every table by name."""
 
