@@ -57,6 +57,7 @@ def test_rounds_are_in_the_manifest() -> None:
     assert guard().manifest["figures"]["hardening"] == []
 
 
+@pytest.mark.slow
 def test_copy_comes_first_and_the_rest_stays() -> None:
     """A hardened copy is added to what is done to the inputs; the head is fitted again."""
     plain, hard = guard().gate, hardened().gate

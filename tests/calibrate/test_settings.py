@@ -142,6 +142,7 @@ def test_random_seed_comes_from_the_system(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == [48]
 
 
+@pytest.mark.slow
 def test_report_card_keeps_the_secret() -> None:
     """A card names what is random, and not what it draws from."""
     guard = calibrated(secret_seed=987654)

@@ -38,6 +38,7 @@ def test_hooks_are_removed_even_after_an_error() -> None:
     assert torch.equal(part.classifier.logits(part.x), before)
 
 
+@pytest.mark.slow
 def test_hooks_reach_into_compiled_parts() -> None:
     """Compiled code does not see hooks that come after it, so a hooked model is run as it was written."""
     model = seeded(DigitWary).eval()

@@ -34,6 +34,7 @@ def verified(paths: dict[str, Path], graph: Path, *more: str) -> int:
     return run(["verify", str(graph), *against, "--attack", "fgsm", "--jobs", "1", *more])
 
 
+@pytest.mark.slow
 def test_a_graph_lies_beside_its_artifact_and_verifies(exported: dict[str, Path], capsys: Any) -> None:
     """Without --output the graph takes the artifact's name; it agrees on clean and on attacked images."""
     assert exported["guard.onnx"].is_file()

@@ -53,6 +53,7 @@ def test_gate_judges_in_stages_as_it_does_whole(name: str, monkeypatch: pytest.M
     assert int(left.sum()) in calls
 
 
+@pytest.mark.slow
 def test_an_artifact_brings_it_back(tmp_path: Path) -> None:
     """Every score is the same, and it is run in stages again."""
     guard().save(tmp_path / "guard.safetensors")

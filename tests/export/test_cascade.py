@@ -26,6 +26,7 @@ from ce_detect.interventions import GaussianNoise, Scale
 Tensor = torch.Tensor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "uint8"),
     [("plain", "mlp", False), ("transformer", "logistic", False), ("residual", "mlp", True)],
@@ -59,6 +60,7 @@ def test_black_box_is_in_both_parts_of_the_graph(tmp_path: Path) -> None:
     assert parity.differences(made, opened, tiny_images("transformer", 40, seed=3).numpy()).agree
 
 
+@pytest.mark.slow
 def test_runtime_gives_the_same_results(tmp_path: Path) -> None:
     """The gate that needs no torch opens the graph of a cascade as any other, for single inputs and batches."""
     guard().export(tmp_path / "guard.onnx")

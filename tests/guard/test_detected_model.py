@@ -61,6 +61,7 @@ def calibrated(images: Images, cache: Path, **changes: Any) -> DetectedModel:
     return DetectedModel(fashion_cnn()).calibrate(first.x, first.y, recipe=recipe, **settings)
 
 
+@pytest.mark.slow
 def test_strong_attacks_score_above_clean_images(guard: DetectedModel, images: Images, cache: Path) -> None:
     """Attacks that fool the classifier are told from clean images far better than by chance."""
     fresh = images.subset(np.arange(600, 800))
@@ -125,6 +126,7 @@ def test_save_load_save_gives_the_same_bytes_and_verdicts(guard: DetectedModel, 
     np.testing.assert_array_equal(again(images.x[:50]).score, guard(images.x[:50]).score)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(guard: DetectedModel, images: Images, cache: Path, tmp_path: Path) -> None:
     """Calibrating again, attacks included, changes nothing."""
     guard.save(tmp_path / "a.safetensors")
@@ -236,7 +238,7 @@ def test_images_of_one_class_are_taken(images: Images, tmp_path: Path, caplog: p
     labels = fashion_cnn()(torch.from_numpy(images.x)).argmax(1).numpy()
     one = np.repeat(images.x[labels == labels[0]], 8, axis=0)[:600]
     one = np.clip(one + np.linspace(0, 1e-3, len(one), dtype=np.float32)[:, None, None, None], 0, 1)
-    guard = DetectedModel(fashion_cnn()).calibrate(one, recipe="clean-only", fpr=0.1, cache=tmp_path)
+    guard = DetectedModel(fashion_cnn()).calibrate(one, recipe="clean-only", fpr=0.1, budget=math.inf, cache=tmp_path)
     assert "gives 100 % of the images the label" in caplog.text
     assert guard(one).is_adversarial.mean() < 0.2
 
@@ -248,6 +250,7 @@ def test_attacks_that_never_succeed_are_refused(images: Images, tmp_path: Path) 
         calibrated(images, tmp_path, recipe=weak)
 
 
+@pytest.mark.slow
 def test_one_attack_that_never_succeeds_is_left_out(
     images: Images, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -36,6 +36,8 @@ from ce_detect.classifiers.hooked import HookClassifier
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.guard.detected_model import DetectedModel
 
+pytestmark = pytest.mark.slow  # whole calibrations of eight kinds of model
+
 CALIBRATION, FRESH = 400, 240
 
 
