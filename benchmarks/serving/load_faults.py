@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import socket
 import sys
@@ -127,38 +125,6 @@ def termination(load: Load) -> dict[str, Any]:
         )  # fmt: skip
 
 
-def death(load: Load) -> dict[str, Any]:
-    """SIGKILL of the worker under load, twice: the same address answers on, and what was answered was written down.
-
-    Nothing here starts anything anew. wrk goes on: what the dead worker held are its read errors, and what came while
-    the next one was loading is 503.
-    """
-    audit = load.folder / "death"
-    with load.server("--supervised", "--audit", audit, "--audit-size", 1024) as server:
-        workers = [server.worker()]
-        driving, found = driven(load, server, max(12, load.options.seconds))  # longer than two starts take
-        for _ in range(2):
-            time.sleep(1)
-            os.kill(workers[-1], signal.SIGKILL)
-            server.wait_until_ready()
-            workers.append(server.worker())
-        ready = server.counted().get("200", 0)
-        driving.join()
-        server.settle()
-        went_on = server.counted()["200"] - ready
-        answered = int(found[0]["requests"] - found[0]["refused"]) * load.options.images
-        judged = len([json.loads(line) for line in audit.read_bytes().splitlines()])
-        failed = {name: found[0][name] for name in ("refused", "connect", "read", "write", "timeout")}
-        sound = (
-            judged >= answered > 0 and went_on > 0 and len(set(workers)) == 3
-            and failed["connect"] == failed["timeout"] == 0 and failed["read"] <= 2 * load.options.connections
-        )  # fmt: skip
-        return fault(
-            "kill -9 of the worker under load", server, load, sound, judged=judged, answered=answered,
-            answered_by_the_last=went_on, **failed,
-        )  # fmt: skip
-
-
 def reloads(load: Load) -> dict[str, Any]:
     """SIGHUP under load: no request is lost."""
     with load.server() as server:
@@ -172,4 +138,4 @@ def reloads(load: Load) -> dict[str, Any]:
         return fault("reload under load", server, load, lost == 0 and done >= 1, reloads=int(done), lost=lost)
 
 
-FAULTS = (slow_clients, hostile, full_disk, full_queue, reloads, termination, death)
+FAULTS = (slow_clients, hostile, full_disk, full_queue, reloads, termination)

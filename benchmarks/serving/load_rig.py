@@ -127,11 +127,6 @@ class Server:
                 connection.sendall(head.encode() + bytes(size))
             return int(connection.makefile("rb").readline().split()[1])
 
-    def worker(self) -> int:
-        """The process behind a supervised server."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
-
     def counted(self) -> dict[str, int]:
         """Requests by status."""
         found = re.findall(r'ce_detect_requests_total\{status="(\d+)"\} (\S+)', self.get("/metrics"))

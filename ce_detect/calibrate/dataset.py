@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,9 +31,6 @@ LEAST_SUCCESSES = {"fit": 16, "select": 4}
 
 LEAST_CLEAN = 50
 """Clean images in *fit* below which no detector is learned."""
-
-BETTER = 10
-"""So many times the clean scores that the rate needs on average make a threshold that is no longer cautious."""
 
 BATCH = 128
 """Images that the classifier decides on at a time."""
@@ -157,12 +156,11 @@ def _check_sizes(parts: dict[str, Index], images: Images, settings: CalibrationS
             given=len(images),
         ) from None
     if place == clean:
-        better = math.ceil(BETTER * conformal.needed_samples(settings.fpr, guarantee="marginal") / shares["calibrate"])
         logger.warning(
-            "the threshold will be the largest of %d clean scores: few images make a cautious threshold, and attacks "
-            "must score above every clean image. About %d images in all would let it flag most of the %.3g %% that "
-            "you allow; guarantee = 'marginal' promises the rate on average only, and flags %.3g %% with these images",
-            clean, better, 100 * settings.fpr, 100 * _marginal(clean, settings.fpr),
+            "the threshold will be the largest of %d clean scores, so an attack must score above every one of them. "
+            "With %d images in all it would flag half of the %.3g %% that you allow%s",
+            clean, math.ceil(_flagging_half(settings) / shares["calibrate"]), 100 * settings.fpr,
+            _instead(clean, settings.fpr) if settings.guarantee == "pac" else "",
         )  # fmt: skip
     if len(parts["fit"]) < LEAST_CLEAN:
         raise TooFewSamplesError(
@@ -172,9 +170,16 @@ def _check_sizes(parts: dict[str, Index], images: Images, settings: CalibrationS
         )
 
 
-def _marginal(clean: int, fpr: float) -> float:
-    """Share of these clean images that a threshold of the marginal guarantee flags."""
-    return 1 - conformal.rank(clean, fpr, guarantee="marginal") / clean
+def _flagging_half(settings: CalibrationSettings) -> int:
+    """Clean scores with which the threshold flags half of the rate that is allowed."""
+    promise: dict[str, Any] = {"guarantee": settings.guarantee, "confidence": settings.confidence}
+    sizes = (conformal.needed_samples(settings.fpr, **promise) * k for k in itertools.count(1))
+    return next(n for n in sizes if 1 - conformal.rank(n, settings.fpr, **promise) / n >= settings.fpr / 2)
+
+
+def _instead(clean: int, fpr: float) -> str:
+    flagged = 1 - conformal.rank(clean, fpr, guarantee="marginal") / clean
+    return f". guarantee = 'marginal', which promises the rate on average only, flags {100 * flagged:.3g} % with these"
 
 
 def _attacked(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ce_detect.classifiers.fx_nodes import ATEN, CONVOLUTIONS, constant
+from ce_detect.classifiers.fx_nodes import ATEN, CONVOLUTIONS, constant, is_stored
 
 _BATCH_NORM = ATEN._native_batch_norm_legit_no_training.default
 
@@ -26,6 +26,8 @@ def fold_captured(graph_module: fx.GraphModule) -> None:
         if conv.target not in CONVOLUTIONS or len(conv.users) > 1 or any(u.args[1] != 0 for u in uses):
             continue
         weight, bias = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
+        if not all(node is None or is_stored(node) for node in (weight, bias, *statistics)):
+            continue  # computed from the pixels, as by a network that makes the weights of another
         tensors = [None if n is None else constant(graph_module, n) for n in (weight, bias, *statistics)]
         w, b, scale, shift, mean, var = [None if t is None else _at_least_float32(t) for t in tensors]
         folded = fuse_conv_bn_weights(w, b, mean, var, norm.args[6], scale, shift)  # type: ignore[arg-type]

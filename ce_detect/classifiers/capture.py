@@ -16,7 +16,7 @@ from ce_detect.classifiers import elasticity
 from ce_detect.classifiers.batchnorm import fold_captured
 from ce_detect.classifiers.checks import is_script
 from ce_detect.classifiers.constants import fold_constants
-from ce_detect.classifiers.fx_nodes import ATEN, CONVOLUTIONS, constant
+from ce_detect.classifiers.fx_nodes import ATEN, CONVOLUTIONS, constant, is_stored
 from ce_detect.classifiers.interface import agree, run
 
 
@@ -99,7 +99,7 @@ def _check_batch_size(graph_module: fx.GraphModule, example: Tensor) -> None:
 
 def _lay_channels_last(graph_module: fx.GraphModule) -> None:
     """Lay the weights of convolutions on a CPU out channels-last; activations follow the weights."""
-    for conv in [n for n in graph_module.graph.nodes if n.target in CONVOLUTIONS and n.args[1].op == "get_attr"]:
+    for conv in [n for n in graph_module.graph.nodes if n.target in CONVOLUTIONS and is_stored(n.args[1])]:
         weight = constant(graph_module, conv.args[1])
         if weight.device.type == "cpu" and weight.shape[2:] != (1, 1):
             name = f"{conv.name}_channels_last_weight"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ce_detect.classifiers.fx_nodes import constant
+from ce_detect.classifiers.fx_nodes import is_stored, stored
 
 
 def fold_constants(graph_module: fx.GraphModule) -> None:
@@ -17,35 +17,26 @@ def fold_constants(graph_module: fx.GraphModule) -> None:
     """
     known: dict[fx.Node, Any] = {}
     for node in list(graph_module.graph.nodes):
-        if node.op == "get_attr" and isinstance(_attribute(graph_module, node), Tensor):
-            known[node] = constant(graph_module, node)
+        if is_stored(node) and isinstance(tensor := stored(graph_module, node), Tensor):
+            known[node] = tensor
         elif node.op == "call_function" and _is_constant(node, known):
             with torch.no_grad():
                 known[node] = node.target(*_values(node.args, known), **_values(node.kwargs, known))
-    for node in [n for n in known if n.op == "call_function"]:
-        value = known[node]
-        needed = any(user not in known for user in node.users)
+    for node, value in known.items():
+        needed = not is_stored(node) and any(user not in known for user in node.users)
         if needed and isinstance(value, Tensor):
             _store(graph_module, node, value)
     graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
 
 
-def _attribute(graph_module: fx.GraphModule, node: fx.Node) -> object:
-    found: object = graph_module
-    for name in str(node.target).split("."):
-        found = getattr(found, name, None)
-    return found
-
-
 def _is_constant(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     """Whether an operation gives the same whenever it runs, and only depends on what is known."""
-    target = node.target
-    if not isinstance(target, torch._ops.OpOverload):
-        return bool(node.all_input_nodes) and all(source in known for source in node.all_input_nodes)
-    random = torch.Tag.nondeterministic_seeded in target.tags
-    writes = target._schema.is_mutable
-    return not random and not writes and all(source in known for source in node.all_input_nodes)
+    if not all(source in known for source in node.all_input_nodes):
+        return False
+    if not isinstance(node.target, torch._ops.OpOverload):  # Python's own, such as one of several results
+        return bool(node.all_input_nodes)
+    return torch.Tag.nondeterministic_seeded not in node.target.tags and not node.target._schema.is_mutable
 
 
 def _values(arguments: Any, known: dict[fx.Node, Any]) -> Any:
@@ -60,6 +51,6 @@ def _store(graph_module: fx.GraphModule, node: fx.Node, value: Tensor) -> None:
     else:
         graph_module.register_buffer(name, own)
     with graph_module.graph.inserting_before(node):
-        stored = graph_module.graph.get_attr(name)
-    stored.meta = dict(node.meta)
-    node.replace_all_uses_with(stored)
+        taken = graph_module.graph.get_attr(name)
+    taken.meta = dict(node.meta)
+    node.replace_all_uses_with(taken)

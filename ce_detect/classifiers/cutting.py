@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from torch import Tensor, fx
 
 from ce_detect.classifiers.adapted import PREFIX
-from ce_detect.classifiers.fx_nodes import ATEN, CONVOLUTIONS, constant, is_batch_size, operation, output, pixels
+from ce_detect.classifiers.fx_nodes import (
+    ATEN,
+    CONVOLUTIONS,
+    constant,
+    is_batch_size,
+    is_stored,
+    operation,
+    output,
+    pixels,
+)
 
 _PARAMETRIC = (*CONVOLUTIONS, ATEN.convolution.default, ATEN.linear.default, ATEN.addmm.default)
 _REARRANGEMENTS = frozenset({
@@ -173,6 +182,6 @@ def linear_head(graph_module: fx.GraphModule) -> tuple[fx.Node, Tensor] | None:
     if last.target is not ATEN.linear.default:
         return None
     fed, weight = last.args[:2]
-    if not isinstance(fed, fx.Node) or not isinstance(weight, fx.Node) or weight.op != "get_attr":
+    if not isinstance(fed, fx.Node) or not isinstance(weight, fx.Node) or not is_stored(weight):
         return None
     return fed, constant(graph_module, weight)

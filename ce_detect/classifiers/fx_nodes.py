@@ -42,8 +42,19 @@ def operation(node: fx.Node) -> object:
     return getattr(node.target, "overloadpacket", node.target)
 
 
+def is_stored(node: object) -> bool:
+    """Whether a node takes something from the module, such as a weight, in place of computing it."""
+    return isinstance(node, fx.Node) and node.op == "get_attr"
+
+
+def stored(graph_module: fx.GraphModule, node: fx.Node) -> object:
+    """What a node takes from the module: a tensor, or a graph within the graph."""
+    found: object = operator.attrgetter(str(node.target))(graph_module)
+    return found
+
+
 def constant(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:
     """The weight or other constant that a node takes from the module."""
-    value = operator.attrgetter(str(node.target))(graph_module)
+    value = stored(graph_module, node)
     assert isinstance(value, Tensor)
     return value

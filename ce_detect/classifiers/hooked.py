@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ce_detect.classifiers import sites as _sites
-from ce_detect.classifiers.base import INPUT, Do, Trace
+from ce_detect.classifiers.base import INPUT, Trace
 from ce_detect.classifiers.checks import is_script
 from ce_detect.classifiers.interface import Interface, ModuleClassifier, eagerly, run
 
@@ -72,14 +72,6 @@ class HookClassifier(ModuleClassifier):
         with self._hooked({self._paths[site]: recorder(site) for site in wanted}):
             z = self.logits(x)
         return Trace(z, latents)
-
-    def trace_and_resume(
-        self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]
-    ) -> tuple[Trace, dict[str, Tensor]]:
-        """Trace and resume, for whole forwards; see `ce_detect.classifiers.base.Classifier.trace_and_resume`."""
-        wanted = tuple(site for site in self.sites if site in sites or site in do)
-        trace = self.trace(x, wanted)
-        return trace, {site: self.resume(site, make(trace.latents.get(site, x)), x) for site, make in do.items()}
 
     def resume(self, site: str, latent: Tensor, x: Tensor) -> Tensor:
         """Return the logits ``(draws * batch, classes)`` that follow from ``latent``, for a whole forward."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ce_detect.classifiers.adapted import PREFIX, Output
+from ce_detect.classifiers.base import Do, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,22 @@ class ModuleClassifier(nn.Module):
     def tolerance(self) -> float:
         """Relative difference of logits that is rounding, in the type of the model's weights."""
         return tolerance(self.dtype)
+
+    def trace(self, x: Tensor, sites: tuple[str, ...] | None = None) -> Trace:
+        """Return logits and latents; see `ce_detect.classifiers.base.Classifier.trace`."""
+        raise NotImplementedError
+
+    def resume(self, site: str, latent: Tensor, x: Tensor) -> Tensor:
+        """Return the logits that follow from a latent; see `ce_detect.classifiers.base.Classifier.resume`."""
+        raise NotImplementedError
+
+    def trace_and_resume(
+        self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]
+    ) -> tuple[Trace, dict[str, Tensor]]:
+        """Trace, then resume one by one; see `ce_detect.classifiers.base.Classifier.trace_and_resume`."""
+        wanted = tuple(site for site in self.sites if site in sites or site in do)
+        trace = self.trace(x, wanted)
+        return trace, {site: self.resume(site, make(trace.latents.get(site, x)), x) for site, make in do.items()}
 
     def copied(self, site: str) -> nn.Module | None:
         """A copy of what leads to a site, where it can be cut out: here it cannot."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ce_detect.storage.cache import Arrays, Cache, digest
 _FORMAT = 4
 _CLEAN, _ROUNDING = "clean", "rounding"
 
-ALONE = 32
+ALONE = 16
 """Images whose signatures are also taken alone and under noise."""
 
 NOISE = 1e-6
@@ -56,7 +56,7 @@ class Table:
         attacked: ``(m, features)`` by name of the attack.
         images: number of clean images: row ``i`` of ``clean`` is of image ``i % images``; None for one a row.
         twins: images ``(m,)`` that the rows of ``attacked`` are made of, by name of the attack, where that is known.
-        rounding: how far each feature ``(features,)`` moves without a reason, see `rounding`; None where not known.
+        rounding: how far each feature ``(features,)`` moves without a reason, see `rounded`; None where not known.
     """
 
     clean: Floats
@@ -65,22 +65,23 @@ class Table:
     twins: dict[str, Index] = field(default_factory=dict)
     rounding: Floats | None = None
 
-    def fold(self, number: int, *, others: bool, columns: slice) -> Table:
-        """Some columns of the rows of one of `FOLDS` folds of the images, or of all other rows."""
+    def fold(self, number: int, *, others: bool) -> Table:
+        """The rows of one of `FOLDS` folds of the images, or all other rows."""
         own = np.arange(len(self.clean)) % (self.images or max(1, len(self.clean)))
         of = {name: self.twins.get(name, np.arange(len(rows))) for name, rows in self.attacked.items()}
         kept = {name: (image % FOLDS == number) != others for name, image in of.items()}
         return Table(
-            self.clean[(own % FOLDS == number) != others, columns],
-            {name: rows[kept[name], columns] for name, rows in self.attacked.items()},
-            rounding=None if self.rounding is None else self.rounding[columns],
+            self.clean[(own % FOLDS == number) != others],
+            {name: rows[kept[name]] for name, rows in self.attacked.items()},
+            rounding=self.rounding,
         )
 
     def columns(self, columns: slice) -> Table:
-        """Some columns of all rows."""
-        return Table(
-            self.clean[:, columns],
-            {name: rows[:, columns] for name, rows in self.attacked.items()},
+        """Some features of all rows."""
+        return replace(
+            self,
+            clean=self.clean[:, columns],
+            attacked={name: rows[:, columns] for name, rows in self.attacked.items()},
             rounding=None if self.rounding is None else self.rounding[columns],
         )
 
@@ -100,6 +101,12 @@ def stacked(*tables: Table) -> tuple[Floats, Index, NDArray[np.float64]]:
     return np.concatenate([part for group in groups for part in group]), target, weights / weights.mean()
 
 
+def rounding(*tables: Table) -> Floats | None:
+    """The larger rounding of several splits; None where it is known of none."""
+    known = [table.rounding for table in tables if table.rounding is not None]
+    return np.max(known, axis=0) if known else None
+
+
 def features(signature: Signature, x: Pixels) -> Floats:
     """Signatures ``(n, features)`` of many images, which are read and judged in batches."""
     matrix = np.empty((len(x), len(signature.names)), np.float32)
@@ -111,7 +118,7 @@ def features(signature: Signature, x: Pixels) -> Floats:
     return matrix
 
 
-def rounding(signature: Signature, x: Pixels) -> Floats:
+def rounded(signature: Signature, x: Pixels) -> Floats:
     """How far each feature moves ``(features,)`` for reasons that are no evidence.
 
     The signature of an image changes by as much with the batch around it, and under pixel noise of `NOISE` of the
@@ -167,7 +174,7 @@ def _computed(signature: Signature, sets: Sets) -> Table:
     clean = sets.clean if sets.corrupted is None else Concatenated([sets.clean, sets.corrupted])
     attacked = {name: features(signature, twins.pixels) for name, twins in sets.attacked.items()}
     twins = {name: twins.index for name, twins in sets.attacked.items()}
-    return Table(features(signature, clean), attacked, len(sets.clean), twins, rounding(signature, sets.clean))
+    return Table(features(signature, clean), attacked, len(sets.clean), twins, rounded(signature, sets.clean))
 
 
 def _key(signature: Signature, sets: Sets) -> str:

@@ -15,6 +15,7 @@ from ce_detect.core.types import Floats
 from ce_detect.features.activations import LOG_ODDS
 from ce_detect.features.effects import EFFECTS
 from ce_detect.features.signature import Signature
+from ce_detect.fitting import feature_tables
 from ce_detect.fitting.feature_tables import FOLDS, Table, stacked
 from ce_detect.fitting.mahalanobis import MOST_VALUES, distance_head
 from ce_detect.heads.base import ROWS, Head, HeadKind, by_rows, squashing
@@ -114,8 +115,8 @@ def _cascaded(
     first, before = _fused(alone, tuple(free), kind, seed, FIRST), _fused(alone, (free[0],), kind, seed, FIRST)
     scores = []
     for fold in range(FOLDS):
-        others = tuple(table.fold(fold, others=True, columns=columns) for table in tables)
-        left = np.concatenate([table.fold(fold, others=False, columns=columns).clean for table in tables])
+        others = tuple(table.fold(fold, others=True) for table in free)
+        left = np.concatenate([table.fold(fold, others=False).clean for table in free])
         with torch.inference_mode():
             scores.append(by_rows(_fused(alone, others, kind, seed, FIRST), torch.from_numpy(left)))
     level = float(torch.cat(scores).quantile(CLEARED))
@@ -136,8 +137,9 @@ def without_interventions(signature: Signature) -> Signature:
 
 def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed: int, size: Size) -> FusedHead:
     rows = np.concatenate([table.clean for table in tables])
-    center, scale = squashing(rows, tables[0].rounding)
-    clean = distance_head(signature, rows, tables[0].rounding, most=size.values)
+    rounding = feature_tables.rounding(*tables)
+    center, scale = squashing(rows, rounding)
+    clean = distance_head(signature, rows, rounding, most=size.values)
     with torch.inference_mode():
         distances = by_rows(clean, torch.from_numpy(rows))
     del rows  # the matrix may fill half the memory
@@ -150,7 +152,8 @@ def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed
 
 def clean_only(signature: Signature, fit: Table, select: Table) -> DistanceHead:
     """Fit the head that needs no attack, on the clean images of *fit* and *select*."""
-    return distance_head(signature, np.concatenate([fit.clean, select.clean]), fit.rounding)
+    rounding = feature_tables.rounding(fit, select)
+    return distance_head(signature, np.concatenate([fit.clean, select.clean]), rounding)
 
 
 def _network(

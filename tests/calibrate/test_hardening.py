@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from support.calibrated import QUICK, cache, images
+from support.hardening import harden_quickly
 from torch import Tensor
 
 from ce_detect import CalibrationError, DetectedModel
-from ce_detect.calibrate import adversarial_rounds
 from ce_detect.data.splits import identities
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.fitting import robust_copy
@@ -22,11 +22,7 @@ from ce_detect.interventions import RobustCopy
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robust_copy, "BATCH", 32)
-    monkeypatch.setattr(robust_copy, "IMAGES", 90 * 32)
-    monkeypatch.setattr(adversarial_rounds, "IMAGES", {"fit": 20, "select": 10})
-    monkeypatch.setattr(adversarial_rounds, "STEPS", 4)
-    monkeypatch.setattr(adversarial_rounds, "RADIUS_IMAGES", 16)
+    harden_quickly(monkeypatch)
 
 
 def fresh() -> Tensor:

@@ -52,7 +52,7 @@ def test_folds_keep_an_image_and_what_was_made_of_it_together() -> None:
     table = learn.Table(clean, {"some": twins.astype(np.float32)[:, None]}, 10, {"some": twins})
     seen: list[int] = []
     for number in range(learn.FOLDS):
-        own, others = (table.fold(number, others=others, columns=slice(1)) for others in (False, True))
+        own, others = (table.fold(number, others=others) for others in (False, True))
         assert not {*own.clean[:, 0], *own.attacked["some"][:, 0]} & {
             *others.clean[:, 0],
             *others.attacked["some"][:, 0],

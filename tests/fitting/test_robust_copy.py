@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from support.calibrated import QUICK, cache, images
 from support.gates import demo
+from support.hardening import harden_quickly
 from torch import Tensor, nn
 
 from ce_detect import CalibrationError, DetectedModel
-from ce_detect.calibrate import adversarial_rounds
 from ce_detect.classifiers import batchnorm
 from ce_detect.classifiers.wrapping import wrap
 from ce_detect.demo.model import fashion_cnn
@@ -48,11 +48,7 @@ def once() -> RobustCopy:
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robust_copy, "BATCH", 32)
-    monkeypatch.setattr(robust_copy, "IMAGES", 90 * 32)
-    monkeypatch.setattr(adversarial_rounds, "IMAGES", {"fit": 20, "select": 10})
-    monkeypatch.setattr(adversarial_rounds, "STEPS", 4)
-    monkeypatch.setattr(adversarial_rounds, "RADIUS_IMAGES", 16)
+    harden_quickly(monkeypatch)
 
 
 def seen_by(copy: RobustCopy, x: Tensor) -> Tensor:

@@ -124,6 +124,21 @@ def halves(net: nn.Sequential, x: Tensor) -> Tensor:
     return z.float()
 
 
+class WeightsOfPixels(nn.Module):
+    """A convolution whose weight is computed from the pixels, before a batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = cnn()
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits; the part that the pixels have in the weight is nothing."""
+        first = self.net[0]
+        z: Tensor = self.net[1:](F.conv2d(x, first.weight + 0 * x.mean(), first.bias, padding=1))
+        return z
+
+
 CUT: dict[str, Callable[[], nn.Module]] = {
     "weight norm": lambda: normed(parametrizations.weight_norm),
     "weight norm by hooks": lambda: normed(utils.weight_norm),
@@ -131,6 +146,7 @@ CUT: dict[str, Callable[[], nn.Module]] = {
     "spectral norm by hooks": lambda: normed(utils.spectral_norm),
     "pruned": pruned,
     "weight standardisation": standardised,
+    "weights of pixels": WeightsOfPixels,
     "autocast": lambda: Forward(halves),
     "pools by size": lambda: Forward(pooled_by_size),
     "pools by number": lambda: Forward(pooled_by_number),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -11,7 +10,7 @@ from onnx import ModelProto, NodeProto
 from torch import Tensor
 
 from ce_detect.classifiers import sites as _sites
-from ce_detect.classifiers.base import INPUT, PENULTIMATE, Do, Trace
+from ce_detect.classifiers.base import INPUT, PENULTIMATE, Trace
 from ce_detect.classifiers.interface import Interface, ModuleClassifier, agree
 from ce_detect.classifiers.onnx import placeholder, session
 from ce_detect.classifiers.onnx.convert.module import site_name
@@ -72,14 +71,6 @@ class OnnxClassifier(ModuleClassifier):
         z, *latents = self._run(self.model.as_fed(x), wanted)
         named = {site: h.float().to(x.device) for site, h in zip(wanted, latents, strict=True)}
         return Trace(self.interface.logits(z.to(x.device)), named)
-
-    def trace_and_resume(
-        self, x: Tensor, sites: tuple[str, ...], do: Mapping[str, Do]
-    ) -> tuple[Trace, dict[str, Tensor]]:
-        """Trace and resume; see `ce_detect.classifiers.base.Classifier.trace_and_resume`."""
-        wanted = tuple(site for site in self.sites if site in sites or site in do)
-        trace = self.trace(x, wanted)
-        return trace, {site: self.resume(site, make(trace.latents.get(site, x)), x) for site, make in do.items()}
 
     def resume(self, site: str, latent: Tensor, x: Tensor) -> Tensor:
         """Return the logits ``(draws * batch, classes)`` that follow from ``latent``; ``x`` is not looked at."""
