@@ -1,4 +1,4 @@
-"""The README: its figures are those of the results that are kept, and the programs and files that it names exist."""
+"""README and docs: their figures are those of the results that are kept; programs and files that they name exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 from benchmarks import tables
 
-README = (tables.ROOT / "README.md").read_text()
+DOCS = "\n".join(path.read_text() for path in tables.documents())
 
 
 def test_tables_say_what_the_results_say() -> None:
@@ -19,8 +19,16 @@ def test_tables_say_what_the_results_say() -> None:
 
 def test_programs_and_results_that_are_named_exist() -> None:
     """A command can be copied, and a picture is shown."""
-    programs = re.findall(r"python -m (benchmarks[\w.]+)", README)
+    programs = re.findall(r"python -m (benchmarks[\w.]+)", DOCS)
     assert len(programs) > 10
     assert [name for name in programs if importlib.util.find_spec(name) is None] == []
-    files = re.findall(r"benchmarks/[\w./*-]+", README)
+    files = re.findall(r"benchmarks/[\w./*-]+", DOCS)
     assert [name for name in files if not any(tables.ROOT.glob(name.rstrip("/")))] == []
+    for path in tables.documents():
+        links = re.findall(r"\]\(([\w./-]+)\)", path.read_text())
+        assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_readme_is_short() -> None:
+    """A newcomer reads it to the end; what was measured stands in the docs."""
+    assert len((tables.ROOT / "README.md").read_bytes()) < 8000
