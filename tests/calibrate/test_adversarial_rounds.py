@@ -84,6 +84,7 @@ def test_same_seed_same_detector_with_and_without_the_cache(caplog: pytest.LogCa
         assert other.threshold == first.threshold
 
 
+@pytest.mark.slow
 def test_only_fit_and_select_are_attacked(monkeypatch: pytest.MonkeyPatch) -> None:
     """No image that sets the threshold or is kept for testing is ever attacked by hardening."""
     shown: list[Any] = []

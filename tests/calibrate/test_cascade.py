@@ -29,6 +29,7 @@ from ce_detect.redteam.settings import Plan
 from ce_detect.redteam.target import Gated
 
 
+@pytest.mark.slow
 def test_calibrated_cascade_clears_most_clean_inputs_and_still_detects() -> None:
     """About `CLEARED` of fresh clean images, few of those under attack, and nothing that is cleared is flagged."""
     clean, attacked = (torch.from_numpy(x) for x in fresh())

@@ -25,6 +25,7 @@ from ce_detect.interventions import Scale, Shift
 Tensor = torch.Tensor
 
 
+@pytest.mark.slow
 def test_level_is_set_on_images_that_the_heads_have_not_learned_from() -> None:
     """So it clears its share of fresh ones too, however well the first head knows its own."""
     made, generator = guard().gate, np.random.default_rng(0)

@@ -168,6 +168,7 @@ def test_model_that_cannot_be_cut_has_no_copy(caplog: pytest.LogCaptureFixture) 
         RobustCopy(site=uncut.sites[-1]).attach(uncut)
 
 
+@pytest.mark.slow
 def test_several_labels_are_kept_by_their_signs() -> None:
     """Where each logit is a decision of its own, the copy is trained towards all of them."""
     many = wrap(fashion_cnn(), input_shape=(1, 28, 28), bounds=(0.0, 1.0), multi_label=True)

@@ -238,7 +238,8 @@ def test_images_of_one_class_are_taken(images: Images, tmp_path: Path, caplog: p
     labels = fashion_cnn()(torch.from_numpy(images.x)).argmax(1).numpy()
     one = np.repeat(images.x[labels == labels[0]], 8, axis=0)[:600]
     one = np.clip(one + np.linspace(0, 1e-3, len(one), dtype=np.float32)[:, None, None, None], 0, 1)
-    guard = DetectedModel(fashion_cnn()).calibrate(one, recipe="clean-only", fpr=0.1, budget=math.inf, cache=tmp_path)
+    recipe = Recipe.parse("clean", {"head": "distance", "intervention": [{"kind": "Flip"}]})
+    guard = DetectedModel(fashion_cnn()).calibrate(one, recipe=recipe, fpr=0.1, budget=math.inf, cache=tmp_path)
     assert "gives 100 % of the images the label" in caplog.text
     assert guard(one).is_adversarial.mean() < 0.2
 
