@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for type checkers alone: importing the package imports none
     from ce_detect.calibrate.settings import CalibrationSettings
     from ce_detect.classifiers.loading import load_model
     from ce_detect.classifiers.normalization import Normalized
+    from ce_detect.core.resizing import Resizing
     from ce_detect.data import load_data
     from ce_detect.guard.detected_model import DetectedModel
     from ce_detect.verdict.policies import Abstain, FallBack, Flag
@@ -58,6 +59,7 @@ __all__ = [
     "Normalized",
     "NotCalibratedError",
     "Recipe",
+    "Resizing",
     "TooFewSamplesError",
     "UsageError",
     "__version__",
@@ -76,6 +78,7 @@ _HOMES = {
     "GateResult": "verdict.result",
     "Normalized": "classifiers.normalization",
     "Recipe": "calibrate.recipe",
+    "Resizing": "core.resizing",
     "load_data": "data",
     "load_model": "classifiers.loading",
 }

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from ce_detect.artifacts.heads import HeadsPart
 from ce_detect.core.errors import ArtifactError
+from ce_detect.core.resizing import Resizing
 from ce_detect.core.types import Bounds
 
 Spec = dict[str, Any]
@@ -70,16 +71,18 @@ class RecipePart(Struct, frozen=True, kw_only=True):
     corrupted: float
 
 
-class InputPart(Struct, frozen=True, kw_only=True):
+class InputPart(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a classifier takes.
 
     Attributes:
         input_shape: ``(channels, height, width)``.
         bounds: smallest and largest valid pixel value.
+        resizing: how image files come to that size; None where they have it.
     """
 
     input_shape: tuple[int, int, int]
     bounds: Bounds
+    resizing: Resizing | None = None
 
 
 class ModelPart(InputPart, frozen=True, kw_only=True, omit_defaults=True):

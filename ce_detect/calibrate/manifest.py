@@ -21,6 +21,7 @@ from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.search.ledger import Chosen
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
+from ce_detect.core.resizing import Resizing
 from ce_detect.core.version import VERSION
 from ce_detect.data import splits
 from ce_detect.detector.gate import GateModule
@@ -57,7 +58,7 @@ def manifest(
         seed=settings.seed,
         secret_seed=settings.secret_seed is not None,
         recipe=_recipe(settings.recipe, tuple(data.sets["fit"].attacked)),
-        model=_model(classifier),
+        model=_model(classifier, data.images.resizing),
         signature=_signature(chosen, gate),
         heads=kinds_of(gate),
         data=_data(data),
@@ -80,7 +81,7 @@ def _recipe(recipe: Recipe, learned_from: tuple[str, ...]) -> RecipePart:
     )
 
 
-def _model(classifier: Classifier) -> ModelPart:
+def _model(classifier: Classifier, resizing: Resizing | None) -> ModelPart:
     channels, height, width = classifier.input_shape
     return ModelPart(
         fingerprint=classifier.fingerprint(),
@@ -91,6 +92,7 @@ def _model(classifier: Classifier) -> ModelPart:
         multi_label=classifier.multi_label,
         label=classifier.label,
         output=classifier.output,
+        resizing=resizing,
         sites=classifier.sites,
     )
 

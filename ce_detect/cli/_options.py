@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ce_detect.core.errors import UsageError
+from ce_detect.core.resizing import INTERPOLATIONS
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]
@@ -92,6 +93,39 @@ def decision_options() -> Decorator:
     )
 
 
+class Size(click.ParamType[Any]):
+    """Pixels such as ``256``, or height and width such as ``224x320``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, int]:
+        """Return one number or two."""
+        match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a size such as 256 or 224x320", param, ctx)
+        return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def resizing_options() -> Decorator:
+    """``--resize``, ``--crop`` and ``--interpolation``."""
+    return _stacked(
+        click.option(
+            "--resize",
+            type=Size(),
+            metavar="SIZE",
+            help="Resize image files: 256 brings the shorter side to it, 224x320 both (height and width).",
+        ),
+        click.option("--crop", type=Size(), metavar="SIZE", help="Then cut this out of the middle: 224, or 224x320."),
+        click.option(
+            "--interpolation",
+            type=click.Choice(INTERPOLATIONS),
+            default="bilinear",
+            show_default=True,
+            help="Filter of --resize; take what the model was trained with.",
+        ),
+    )
+
+
 def data_options(*, required: bool = True) -> Decorator:
     """``--data``, ``--split`` and ``--limit``."""
     return _stacked(
@@ -99,8 +133,8 @@ def data_options(*, required: bool = True) -> Decorator:
             "--data",
             required=required,
             metavar="SPEC",
-            help="Folder of class folders, .npz, .npy, .parquet, 'package.module:factory', 'path/to/file.py:factory' "
-            "or 'demo'.",
+            help="Folder of images or of class folders, .npz, .npy, .parquet, 'package.module:factory', "
+            "'path/to/file.py:factory' or 'demo'.",
         ),
         click.option("--split", help="Which split of an .npz file or of parquet files to take, such as 'train'."),
         click.option("--limit", type=COUNT, help="Take only the first so many images."),

@@ -12,6 +12,7 @@ from ce_detect.cli._figures import print_gate, print_report
 from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import print_json
 from ce_detect.cli._progress import shown_progress
+from ce_detect.core.resizing import Interpolation, Resizing, Size
 
 
 class _Seed(click.ParamType[int | str]):
@@ -31,6 +32,7 @@ SEED = _Seed()
 @options.model_options()
 @options.decision_options()
 @options.data_options()
+@options.resizing_options()
 @click.option("--recipe", default="default", show_default=True, help="Name of a shipped recipe, or a .toml file.")
 @click.option(
     "--fpr",
@@ -109,6 +111,9 @@ def command(
     as_json: bool,
     harden_with: str | None,
     harden_split: str | None,
+    resize: Size | None,
+    crop: Size | None,
+    interpolation: Interpolation,
     **settings: Any,
 ) -> None:
     """Make a detector for a model from clean images.
@@ -121,10 +126,13 @@ def command(
         raise click.UsageError("--harden-split names a split of --harden-with, which is not given")
     from ce_detect import CalibrationSettings, DetectedModel, load_data, load_model
 
-    further = None if harden_with is None else load_data(harden_with, split=harden_split)
+    resizing = Resizing.of(resize, crop, interpolation)
+    further = None if harden_with is None else load_data(harden_with, split=harden_split, resizing=resizing)
     asked = CalibrationSettings.of(harden_with=further, **settings)
-    images = load_data(data, split=split, limit=limit)
-    guard = DetectedModel(load_model(model, weights), bounds=bounds, multi_label=multi_label, label=label)
+    images = load_data(data, split=split, limit=limit, resizing=resizing)
+    guard = DetectedModel(
+        load_model(model, weights), bounds=bounds, multi_label=multi_label, label=label, resizing=resizing
+    )
     with shown_progress() as progress:
         guard.calibrate(images, settings=asked, progress=progress)
     guard.save(output)

@@ -66,7 +66,7 @@ def command(
     from ce_detect.data.corruptions import MILD
 
     loaded = DetectedModel.load(guard, load_model(model, weights))
-    images = load_data(data, split=split, limit=limit)
+    images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
     with shown_progress() as progress:
         report = loaded.evaluate(
             images, attacks=attacks, corruptions=MILD if corruptions else (), progress=progress, **settings

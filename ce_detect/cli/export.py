@@ -51,8 +51,9 @@ def command(
     from ce_detect import DetectedModel, load_data, load_model
     from ce_detect.guard import exporting
 
-    images = None if data is None else load_data(data, split=split, limit=limit)
     loaded = DetectedModel.load(guard, load_model(model, weights))
+    resizing = loaded.wrapped.resizing
+    images = None if data is None else load_data(data, split=split, limit=limit, resizing=resizing)
     try:
         if triton is None:
             found = loaded.export(path, data=images, uint8=uint8)

@@ -79,7 +79,9 @@ def command(
 
     plan = Plan(fraction(eps[0]), fraction(eps[1]), **budget)
     loaded = DetectedModel.load(guard, load_model(model, weights))
-    some = load_data(data, split=split, limit=images if limit is None else min(limit, images))
+    some = load_data(
+        data, split=split, limit=images if limit is None else min(limit, images), resizing=loaded.wrapped.resizing
+    )
     with shown_progress() as progress:
         report = loaded.redteam(some, plan=plan, secret_seeds=secret_seeds, progress=progress)
     card = cards.card(report, loaded.manifest, artifact=str(guard), bar=bar, secret_seeds=secret_seeds)

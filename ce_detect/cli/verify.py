@@ -54,7 +54,7 @@ def command(
     manifest = loaded.manifest
     if upgrade.manifest(parity.manifest_of(opened), manifest["heads"]) != manifest:
         raise UsageError(f"{graph} was not exported from {guard}: their manifests differ; export it again")
-    images = load_data(data, split=split, limit=limit)
+    images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
     attacks = tuple(Attack.of(name) for name in dict.fromkeys(names)) or None
     with shown_progress() as progress:
         found = parity.verify(

@@ -52,7 +52,7 @@ DEPENDENCIES: Mapping[str, Dependency] = MappingProxyType(
             Dependency("sklearn", "scikit-learn", ("calibrate",)),
             Dependency("scipy", "scipy", ("calibrate",)),
             Dependency("joblib", "joblib", ("calibrate",)),
-            Dependency("PIL", "pillow", ("calibrate", "scan")),
+            Dependency("PIL", "pillow", ("calibrate", "scan", "serve")),
             Dependency("matplotlib", "matplotlib", ("report",)),
             Dependency("jinja2", "jinja2", ("report",)),
             Dependency("onnx", "onnx", ("onnx",)),

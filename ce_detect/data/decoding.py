@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from ce_detect.core.errors import InputError
 from ce_detect.core.extras import module
+from ce_detect.core.resizing import Resizing
 from ce_detect.data.images import Images, array, gathered
 from ce_detect.data.lazy import chunks
+from ce_detect.data.resizing import resized
 from ce_detect.data.spool import Spool
 
 _GREY_MODES = frozenset({"1", "L", "LA"})
@@ -22,9 +25,14 @@ _DEEP_MODES = ("I", "F")  # Pillow's modes of more than 8 bits a channel: I, I;1
 
 
 class Stack:
-    """Gathers single images of one size; grey ones get three channels as soon as there is one in colour."""
+    """Gathers single images of one size; grey ones get three channels as soon as there is one in colour.
 
-    def __init__(self) -> None:
+    Args:
+        resizing: what brings images of 8 bits to that size; None where they have it.
+    """
+
+    def __init__(self, resizing: Resizing | None = None) -> None:
+        self._resizing = resizing
         self._spool = Spool()
         self._first: tuple[str, NDArray[Any]] | None = None
         self._labels: list[Any] = []
@@ -43,6 +51,8 @@ class Stack:
             InputError: it cannot be read as an image, or differs in size or type from the first.
         """
         image = decoded(value, name)
+        if self._resizing is not None and image.dtype == np.uint8:
+            image = resized(image, self._resizing, name)
         if self._first is not None:
             image = self._alike(image, name)
         self._first = self._first or (name, image)
@@ -65,7 +75,8 @@ class Stack:
                 f"{len(self._labels)} of {self._count} images of {origin} have labels, expected all or none"
             )
         known = any(label != -1 for label in self._labels)  # Hugging Face hides the labels of a test split as -1
-        return gathered(rows, np.array(self._labels) if known else None, origin)
+        images = gathered(rows, np.array(self._labels) if known else None, origin)
+        return replace(images, resizing=self._resizing)
 
     def _alike(self, image: NDArray[Any], name: str) -> NDArray[Any]:
         assert self._first is not None
@@ -81,7 +92,8 @@ class Stack:
         if image.shape[:2] != first.shape[:2]:
             sizes = [f"{width}x{height}" for height, width, _ in (first.shape, image.shape)]
             raise InputError(
-                f"{first_name} is {sizes[0]} pixels but {name} is {sizes[1]}; resize all images to one size"
+                f"{first_name} is {sizes[0]} pixels but {name} is {sizes[1]}; say how they "
+                "come to one size: --resize and --crop, or resizing=ce_detect.Resizing(256, 224)"
             )
         if image.shape[2] > first.shape[2]:
             self._colour()
@@ -114,17 +126,22 @@ def _class_number(label: Any, name: str) -> Any:
     )
 
 
-def decoded(value: Any, name: str) -> NDArray[Any]:
+def decoded(value: Any, name: str, *, most_pixels: int | None = None) -> NDArray[Any]:
     """Return one image as uint8 ``(H, W, 1 or 3)``, or floats ``(C, H, W)``; see `Stack.append`.
 
+    Args:
+        value: see `Stack.append`.
+        name: what errors call it.
+        most_pixels: of an image file, which says so before it is unpacked; by default what Pillow allows.
+
     Raises:
-        InputError: it cannot be read as an image.
+        InputError: it cannot be read as an image, or has too many pixels.
         MissingExtraError: it is a file, and Pillow is not installed.
     """
     if isinstance(value, Mapping) and "bytes" in value:
         value = value["bytes"] if value["bytes"] is not None else Path(str(value.get("path")))
     if isinstance(value, bytes | Path):
-        return _opened(value, name)
+        return _opened(value, name, most_pixels)
     if hasattr(value, "convert") and hasattr(value, "mode"):
         with _decoding(name):
             return _from_pillow(value, name)
@@ -144,9 +161,11 @@ def decoded(value: Any, name: str) -> NDArray[Any]:
     )
 
 
-def _opened(source: bytes | Path, name: str) -> NDArray[np.uint8]:
+def _opened(source: bytes | Path, name: str, most_pixels: int | None) -> NDArray[np.uint8]:
     pillow = module("PIL.Image", "Reading image files")
     with _decoding(name), pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        if most_pixels is not None and image.width * image.height > most_pixels:
+            raise InputError(f"{name} is {image.width}x{image.height}, more than {most_pixels} pixels; send it smaller")
         return _from_pillow(image, name)
 
 

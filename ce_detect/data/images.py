@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ce_detect.core.errors import InputError
+from ce_detect.core.resizing import Resizing
 from ce_detect.core.types import Bounds, Floats
 from ce_detect.data.lazy import Mapped, Pixels, rows
 from ce_detect.data.spool import fits
@@ -27,11 +28,13 @@ class Images:
         pixels: ``(n, C, H, W)``, float32: an array, or what reads rows from a file when they are asked for.
         y: ``(n,)`` class numbers, or None where there are no labels.
         bounds: smallest and largest valid pixel value; None where the source does not tell.
+        resizing: how image files came to this size; None where they had it.
     """
 
     pixels: Pixels
     y: NDArray[np.int64] | None = None
     bounds: Bounds | None = None
+    resizing: Resizing | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from ce_detect.core.errors import InputError, UsageError
+from ce_detect.core.resizing import Resizing
 from ce_detect.data import files
 from ce_detect.data.datasets import from_batches, from_dataset, is_dataset
 from ce_detect.data.images import Images, array, check_floats, gathered, labels
 from ce_detect.storage.importing import call_factory
 
 
-def load_data(spec: str | Path, *, split: str | None = None, limit: int | None = None) -> Images:
+def load_data(
+    spec: str | Path, *, split: str | None = None, limit: int | None = None, resizing: Resizing | None = None
+) -> Images:
     """Load the images that ``spec`` names.
 
     Pixels of type uint8 are scaled to [0, 1] and turned from ``(n, H, W)`` or ``(n, H, W, C)`` into ``(n, C, H, W)``.
@@ -37,6 +40,7 @@ def load_data(spec: str | Path, *, split: str | None = None, limit: int | None =
         split: which split of an ``.npz`` or of a folder of parquet files to take, such as ``train``; by default the
             plain ``x`` or else ``test``.
         limit: keep only the first so many images.
+        resizing: how image files come to one size, as their classifier takes it. Arrays are taken as they are.
 
     Raises:
         UsageError: ``spec`` names nothing that can be loaded, or ``split`` or ``limit`` make no sense for it.
@@ -57,29 +61,29 @@ def load_data(spec: str | Path, *, split: str | None = None, limit: int | None =
     if path.suffix in {".npz", ".npy", ".parquet"} and not path.exists():
         raise UsageError(f"there is no data file {name!r}; check the path")
     if in_tables:
-        return files.from_parquet(path, split, limit)
+        return files.from_parquet(path, split, limit, resizing)
     if path.is_dir():
-        return files.from_folder(path, limit)
+        return files.from_folder(path, limit, resizing)
     if path.suffix == ".npz":
         return files.from_npz(path, split, limit)
     if path.suffix == ".npy":
         return files.from_npy(path, limit)
     if ":" in name:
-        return _from_factory(name, limit)
+        return _from_factory(name, limit, resizing)
     raise UsageError(
         f"{name!r} is no data that can be loaded; expected a folder of class folders or of parquet files that exists, "
         "a .npz, .npy or .parquet file, 'package.module:factory', 'file.py:factory' or 'demo'"
     )
 
 
-def _from_factory(spec: str, limit: int | None) -> Images:
+def _from_factory(spec: str, limit: int | None, resizing: Resizing | None) -> Images:
     result = call_factory(spec)
     x, y = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     found = array(x)
-    return gathered(found, y, spec, limit) if found is not None else as_images(x, y, limit=limit)
+    return gathered(found, y, spec, limit) if found is not None else as_images(x, y, limit=limit, resizing=resizing)
 
 
-def as_images(x: object, y: object = None, *, limit: int | None = None) -> Images:
+def as_images(x: object, y: object = None, *, limit: int | None = None, resizing: Resizing | None = None) -> Images:
     """Gather images that are already in Python, or named.
 
     Shapes, types and lengths are checked; the range of the pixels is not. What is too large for memory goes to a
@@ -96,6 +100,7 @@ def as_images(x: object, y: object = None, *, limit: int | None = None) -> Image
             - `Images`, or what `load_data` takes.
         y: ``(n,)`` or ``(n, 1)`` integers, unless ``x`` brings them.
         limit: keep only the first so many.
+        resizing: how image files and Pillow images come to one size. Arrays are taken as they are.
 
     Raises:
         InputError: anything else, with what was passed and how to mend it.
@@ -110,9 +115,9 @@ def as_images(x: object, y: object = None, *, limit: int | None = None) -> Image
     if not isinstance(x, str | Path | Images) and not is_dataset(x):
         return from_batches(x, y, limit)
     if isinstance(x, str | Path):
-        images = load_data(x, limit=limit)
+        images = load_data(x, limit=limit, resizing=resizing)
     else:
-        images = x.subset(slice(limit)) if isinstance(x, Images) else from_dataset(x, limit)
+        images = x.subset(slice(limit)) if isinstance(x, Images) else from_dataset(x, limit, resizing)
     if y is None:
         return images
     if images.y is not None:

@@ -106,6 +106,7 @@ def reading(artifact: Artifact) -> dict[str, Any]:
         "multi_label": described.multi_label or described.label is not None,
         "label": described.label,
         "output": described.output,
+        "resizing": described.resizing,
     }
 
 

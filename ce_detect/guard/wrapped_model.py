@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,7 +14,8 @@ from ce_detect.classifiers import checks, wrapping
 from ce_detect.classifiers.adapted import Output
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.loading import from_onnx
-from ce_detect.core.errors import CalibrationError, NotCalibratedError
+from ce_detect.core.errors import CalibrationError, InputError, NotCalibratedError
+from ce_detect.core.resizing import Resizing
 from ce_detect.core.types import Bounds
 from ce_detect.data import Images, as_images, validation
 
@@ -30,6 +32,7 @@ class Reading(TypedDict, total=False):
         label: watch this label of a multi-label model alone: the decision is 1 where its logit is above 0, else 0.
         output: which part of what the model returns are the logits, a key, an attribute or a position; found when not
             given: ``logits``, or the first tensor.
+        resizing: how image files come to the size of an input; none where they have it.
     """
 
     input_shape: tuple[int, int, int] | None
@@ -38,6 +41,7 @@ class Reading(TypedDict, total=False):
     multi_label: bool
     label: int | None
     output: Output | None
+    resizing: Resizing | None
 
 
 class WrappedModel:
@@ -45,6 +49,7 @@ class WrappedModel:
 
     Attributes:
         model: in eval mode.
+        resizing: how image files come to the size of its input; None where they have it.
 
     Args:
         model: a module, or the path of an ``.onnx`` file.
@@ -54,6 +59,7 @@ class WrappedModel:
         multi_label: whether several labels may hold at once.
         label: watch this one.
         output: what holds the logits.
+        resizing: how image files come to the size of an input.
 
     Raises:
         ModelError: the model cannot be wrapped as it is.
@@ -69,8 +75,10 @@ class WrappedModel:
         multi_label: bool = False,
         label: int | None = None,
         output: Output | None = None,
+        resizing: Resizing | None = None,
     ) -> None:
         self.model = module(model)
+        self.resizing = resizing
         self._shape, self._bounds = input_shape, bounds
         self._reading: dict[str, Any] = {"sites": sites, "multi_label": multi_label, "label": label, "output": output}
         self._classifier: Classifier | None = None
@@ -102,11 +110,24 @@ class WrappedModel:
         Raises:
             CalibrationError: bounds that are none.
         """
-        images = as_images(x, y)
+        images = self._read(x, y)
         bounds = self._bounds or images.bounds or validation.found_bounds(images.pixels)
         shape = self._shape or validation.found_shape(images.pixels.shape)
         self._classifier = self._wrapped(shape, bounds)
+        self.resizing = images.resizing
         return images.within(bounds)
+
+    def _read(self, x: Any, y: Any) -> Images:
+        """Images of any source, which say how they were resized, or would be as files."""
+        images = as_images(x, y, resizing=self.resizing)
+        resizing, found = images.resizing or self.resizing, images.pixels.shape[2:]
+        size = None if resizing is None else resizing.size
+        if size is not None and size != found:
+            raise InputError(
+                f"the images are {found[1]}x{found[0]} pixels, but {resizing} gives {size[1]}x{size[0]}; "
+                "pass image files, or arrays of that size"
+            )
+        return replace(images, resizing=resizing)
 
     def images(self, x: Any, y: Any = None) -> Images:
         """Read images for the classifier, within its bounds.
@@ -114,7 +135,7 @@ class WrappedModel:
         Raises:
             InputError: they cannot be judged.
         """
-        images = as_images(x, y).within(self.classifier.bounds)
+        images = self._read(x, y).within(self.classifier.bounds)
         validation.check_all(images.pixels, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
         return images
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from ce_detect.artifacts.graph_format import OUTPUTS
 from ce_detect.core.errors import InputError, UsageError
 from ce_detect.data import validation
+from ce_detect.data.decoding import decoded
 from ce_detect.data.lazy import batch_size
 from ce_detect.runtime.graph import Graph
+from ce_detect.runtime.images import one_input
 from ce_detect.runtime.providers import Provider
 from ce_detect.verdict.policies import Policy, as_policy
 from ce_detect.verdict.result import GateResult
@@ -86,6 +88,33 @@ class Gate:
     def takes_uint8(self) -> bool:
         """Whether inputs are grey levels ``(batch, height, width, channels)`` of uint8, which the graph scales."""
         return self._graph.pixels == "UINT8"
+
+    def one_input(self, image: NDArray[Any], name: str) -> NDArray[Any]:
+        """Return a decoded image as one input, see `ce_detect.runtime.images.one_input`."""
+        return one_input(image, name, self._graph.described, uint8=self.takes_uint8)
+
+    def read(self, files: Iterable[str | Path | bytes], *, most_pixels: int | None = None) -> NDArray[Any]:
+        """Read image files as inputs.
+
+        Args:
+            files: paths, or what is in the files; of any size where the gate knows how to resize them.
+            most_pixels: of one file; by default what Pillow allows.
+
+        Returns:
+            What the gate judges: ``gate(gate.read(["one.jpg", "two.jpg"]))``.
+
+        Raises:
+            InputError: one cannot be read, or is no input of this gate; or there is none.
+            MissingExtraError: Pillow is not installed.
+        """
+        named = [(f"file {i}" if isinstance(file, bytes) else str(file), file) for i, file in enumerate(files)]
+        inputs = []
+        for name, file in named:
+            image = decoded(file if isinstance(file, bytes) else Path(file), name, most_pixels=most_pixels)
+            inputs.append(self.one_input(image, name))
+        if not inputs:
+            raise InputError("there are no files, expected at least one")
+        return np.stack(inputs)
 
     @property
     def together(self) -> int:

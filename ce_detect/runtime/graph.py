@@ -25,6 +25,7 @@ from ce_detect.artifacts.graph_format import (
 )
 from ce_detect.artifacts.manifest import Runnable
 from ce_detect.core.errors import ArtifactError
+from ce_detect.core.resizing import Resizing
 from ce_detect.runtime import providers as execution
 from ce_detect.runtime.providers import Provider
 
@@ -41,6 +42,7 @@ class Described:
         input_shape: ``(channels, height, width)``.
         bounds: smallest and largest valid pixel value of the classifier.
         chunk: how many inputs are judged at a time in PyTorch; None for any number.
+        resizing: how image files come to that size; None where they have it.
     """
 
     manifest: dict[str, Any]
@@ -48,6 +50,7 @@ class Described:
     input_shape: tuple[int, int, int]
     bounds: tuple[float, float]
     chunk: int | None
+    resizing: Resizing | None
 
 
 class Graph:
@@ -140,7 +143,7 @@ def _described(path: Path, metadata: Mapping[str, str]) -> Described:
     (low, high), chunk = told.model.bounds, told.signature.chunk
     if min(*told.model.input_shape, chunk or 1) < 1 or not -math.inf < low < high < math.inf:
         raise ArtifactError(f"the manifest of {path} makes no sense: {manifest['model']}{_REMEDY}")
-    return Described(manifest, threshold, told.model.input_shape, told.model.bounds, chunk)
+    return Described(manifest, threshold, told.model.input_shape, told.model.bounds, chunk, told.model.resizing)
 
 
 def _pixels(path: Path, session: Any) -> str:

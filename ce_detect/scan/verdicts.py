@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from ce_detect.artifacts.graph_format import DTYPES, OUTPUT_TYPES
 from ce_detect.core.errors import InputError
-from ce_detect.data import validation
-from ce_detect.data.images import gathered
 from ce_detect.runtime import Gate
 from ce_detect.scan.sources import Sample, Source
 
@@ -68,30 +66,6 @@ def _fitted(gate: Gate, name: str, image: NDArray[Any] | InputError) -> NDArray[
     if isinstance(image, InputError):
         return image
     try:
-        return _grey_levels(gate, image, name) if image.dtype == np.uint8 else _floats(gate, image, name)
+        return gate.one_input(image, name)
     except InputError as error:
         return error
-
-
-def _grey_levels(gate: Gate, image: NDArray[np.uint8], name: str) -> NDArray[Any]:
-    channels, *size = gate.input_shape
-    if channels == 3 and image.shape[2] == 1:
-        image = np.repeat(image, 3, axis=2)
-    if image.shape != (*size, channels):
-        raise InputError(
-            f"the image is {image.shape[1]}x{image.shape[0]} pixels in {'colour' if image.shape[2] == 3 else 'grey'}, "
-            f"the gate takes {size[1]}x{size[0]} in {'grey' if channels == 1 else 'colour'}; convert it"
-        )
-    return image if gate.takes_uint8 else gathered(image[None], None, name).within(gate.bounds).x[0]
-
-
-def _floats(gate: Gate, image: NDArray[Any], name: str) -> NDArray[Any]:
-    if gate.takes_uint8:
-        raise InputError(f"{name} is {image.dtype}, the gate takes uint8 grey levels")
-    validation.check_form(
-        (1, *image.shape), image.dtype, floating=True, input_shape=gate.input_shape, bounds=gate.bounds
-    )
-    validation.check_values(
-        float(image.min()), float(image.max()), gate.bounds, 1, lambda: validation.not_finite(image[None])
-    )
-    return image

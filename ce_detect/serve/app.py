@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -25,6 +26,7 @@ from ce_detect.records.record import Job
 from ce_detect.serve import protocol
 from ce_detect.serve.errors import DeadlineError, RequestError
 from ce_detect.serve.metrics import CONTENT_TYPE
+from ce_detect.serve.model import Model
 from ce_detect.serve.responses import JSON, refused
 from ce_detect.serve.service import MODEL_VERSION, Service
 from ce_detect.serve.tracing import Tracing
@@ -81,6 +83,7 @@ def make_app(
 class _Routes:
     def __init__(self, service: Service, tracing: Tracing | None) -> None:
         self._service, self._tracing, self._limits = service, tracing, service.settings.limits
+        self._decoders = asyncio.Semaphore(self._limits.decoders)
         self._pending = 0  # bytes of bodies that are being received or wait for their verdict
 
     async def server(self, request: Request) -> Response:
@@ -143,8 +146,12 @@ class _Routes:
         with contextlib.ExitStack() as held:
             body = await self._body(request, held)
             model = self._service.model(**request.path_params)
-            inference = protocol.parse(body, model.contract, header_length=request.headers.get(HEADER_LENGTH))
-            job = model.batcher.submit(Job(inference.x, inference.id, inference.threshold))
+            if request.headers.get("content-type", "").startswith("image/"):
+                inference = protocol.image(body)
+            else:
+                inference = protocol.parse(body, model.contract, header_length=request.headers.get(HEADER_LENGTH))
+            x = await self._read(model, inference.x) if isinstance(inference.x, tuple) else inference.x
+            job = self._service.model(**request.path_params).batcher.submit(Job(x, inference.id, inference.threshold))
             del body
             result = await self._verdict(job)
         if self._tracing is not None:
@@ -154,6 +161,11 @@ class _Routes:
             return Response(content, media_type=JSON)
         headers = {HEADER_LENGTH: str(length)}
         return Response(content, media_type="application/octet-stream", headers=headers)
+
+    async def _read(self, model: Model, files: tuple[bytes, ...]) -> NDArray[Any]:
+        """Inputs from image files, unpacked beside the event loop, a few at once."""
+        async with self._decoders:
+            return await asyncio.to_thread(model.read, files)
 
     async def _body(self, request: Request, held: contextlib.ExitStack) -> bytes:
         """Read the body within the limits, and count its bytes as pending while ``held`` lasts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ class Model:
 
     Attributes:
         contract: what requests must look like.
+        read: makes inputs of image files.
         batcher: takes them.
         threshold: the calibrated one.
         described: what is told of it in metrics and logs.
@@ -36,6 +38,7 @@ class Model:
     def __init__(self, settings: Settings, record: Callable[[Judged, str], None]) -> None:
         gate = Gate(settings.artifact, providers=settings.providers, threads=settings.threads)
         self.fingerprint = gate.fingerprint  # now, before another file takes its place
+        self.read = partial(gate.read, most_pixels=settings.limits.pixels)
         self.threshold = gate.threshold
         self.described = _described(gate)
         classes = _warm_up(gate, settings.limits.batch)

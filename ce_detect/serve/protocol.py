@@ -2,8 +2,9 @@
 
 Requests and answers are JSON, or a JSON header of ``Inference-Header-Content-Length`` bytes with the tensors behind it
 (the binary tensor data extension: little-endian, row-major, in the order of the header). In JSON a tensor is one flat
-list or nested like its shape, and NaN is ``null``. Every malformed request is a `RequestError`, and nothing else is
-raised.
+list or nested like its shape, and NaN is ``null``. Inputs may also be image files: a tensor of type BYTES, in base64 in
+JSON, or a body that is one file, with its content type. Every malformed request is a `RequestError`, and nothing else
+is raised.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from ce_detect.artifacts.graph_format import DTYPES, INPUT, OUTPUT_TYPES, OUTPUTS, THRESHOLD
 from ce_detect.serve.errors import RequestError
+from ce_detect.serve.files import FILES, behind_header, from_json
 from ce_detect.verdict.result import GateResult
 
 _ELSEWHERE = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification")
@@ -59,13 +61,13 @@ class Inference:
     """A request, understood.
 
     Attributes:
-        x: ``(n, …)``, a view of the body where it came in binary.
+        x: ``(n, …)``, a view of the body where it came in binary; or image files that are to be read.
         threshold: the client's own, None = the calibrated one.
         id: what the answer repeats.
         outputs: names that are asked for, and whether in binary.
     """
 
-    x: NDArray[Any]
+    x: NDArray[Any] | tuple[bytes, ...]
     threshold: float | None
     id: str | None
     outputs: tuple[tuple[str, bool], ...]
@@ -118,10 +120,15 @@ def parse(body: bytes, contract: Contract, *, header_length: str | None = None) 
     if INPUT not in arrays:
         raise RequestError(f"no tensor {INPUT!r} among the inputs {sorted(arrays)}")
     if THRESHOLD in arrays:
-        threshold = float(arrays[THRESHOLD].item())
+        threshold = float(np.asarray(arrays[THRESHOLD]).item())
         if math.isnan(threshold):
             raise RequestError(f"{THRESHOLD!r} is NaN, expected a number")
     return Inference(arrays[INPUT], threshold, request.id, _asked(request))
+
+
+def image(body: bytes) -> Inference:
+    """Understand a request whose body is one image file: all outputs, in JSON."""
+    return Inference((body,), None, None, tuple((name, False) for name in OUTPUTS))
 
 
 def render(inference: Inference, result: GateResult, *, model: str, version: str) -> tuple[bytes, int | None]:
@@ -181,14 +188,20 @@ def _refuse_elsewhere(*parameters: _Parameters) -> None:
             raise RequestError(f"parameter {name!r} is not offered here; send tensors in the request itself")
 
 
-def _tensors(inputs: Sequence[_Tensor], body: bytes, offset: int, contract: Contract) -> dict[str, NDArray[Any]]:
+def _tensors(inputs: Sequence[_Tensor], body: bytes, offset: int, contract: Contract) -> dict[str, Any]:
     """The inputs by name; binary ones lie behind the header, one after the other, and fill the body."""
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
     for tensor in inputs:
         if tensor.name in arrays:
             raise RequestError(f"input {tensor.name[:40]!r} comes twice")
         datatype = _check_tensor(tensor, contract)
-        if "binary_data_size" in tensor.parameters:
+        size = tensor.parameters.get("binary_data_size")
+        if datatype == FILES and size is not None:
+            arrays[tensor.name] = behind_header(tensor.shape[0], size, body, offset)
+            offset += int(size)
+        elif datatype == FILES:
+            arrays[tensor.name] = from_json(tensor.shape[0], tensor.data)
+        elif size is not None:
             arrays[tensor.name] = _binary(tensor, body, offset, datatype)
             offset += arrays[tensor.name].nbytes
         else:
@@ -204,16 +217,19 @@ def _check_tensor(tensor: _Tensor, contract: Contract) -> str:
         raise RequestError(f"this server does not let clients choose the {THRESHOLD!r}; leave it out")
     if tensor.name not in (INPUT, THRESHOLD):
         raise RequestError(f"unknown input {tensor.name[:40]!r}, expected {INPUT!r}")
-    datatype = contract.datatype if tensor.name == INPUT else "FP32"
+    files = tensor.name == INPUT and tensor.datatype == FILES
+    datatype = FILES if files else contract.datatype if tensor.name == INPUT else "FP32"
     if tensor.datatype != datatype:
         raise RequestError(f"{tensor.name!r} has datatype {tensor.datatype[:20]!r}, expected {datatype!r}")
     if tensor.name == THRESHOLD:
         if tensor.shape not in ([], [1]):
             raise RequestError(f"{THRESHOLD!r} has shape {tensor.shape}, expected [1]")
         return datatype
-    expected = ", ".join(map(str, contract.shape))
-    if tuple(tensor.shape[1:]) != contract.shape or not tensor.shape or tensor.shape[0] < 1:
-        raise RequestError(f"{INPUT!r} has shape {tensor.shape}, expected [batch, {expected}]")
+    shape = () if files else contract.shape
+    pixels = ", ".join(["batch", *map(str, contract.shape)])
+    expected = f"[files], or {contract.datatype!r} [{pixels}]" if files else f"[{pixels}]"
+    if tuple(tensor.shape[1:]) != shape or not tensor.shape or tensor.shape[0] < 1:
+        raise RequestError(f"{INPUT!r} has shape {tensor.shape}, expected {expected}")
     if tensor.shape[0] > contract.most_inputs:
         raise RequestError(
             f"{tensor.shape[0]} inputs in one request, at most {contract.most_inputs}; send several requests",

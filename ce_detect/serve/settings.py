@@ -20,6 +20,8 @@ class Limits:
         inputs: inputs in one request.
         body: bytes in one request.
         json: bytes of JSON in one request: numbers take many times as much memory when they are read.
+        pixels: of one image file; a small file can unpack to a large image.
+        decoders: image files that are unpacked at once.
         pending: bytes of all requests that are being received or wait.
         connections: connections at once.
         receive_seconds: for the head of a request, and again for its body.
@@ -34,6 +36,8 @@ class Limits:
     inputs: int = 1024
     body: int = 64 * MEBIBYTE
     json: int = 8 * MEBIBYTE
+    pixels: int = 1 << 25
+    decoders: int = 2
     pending: int = 512 * MEBIBYTE
     connections: int = 1024
     receive_seconds: float = 10.0

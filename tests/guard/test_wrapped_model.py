@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from support.models import TINY, tiny_images, tiny_model
+from support.pictures import picture, pixels
 
+from ce_detect import Resizing, load_data
 from ce_detect.core.errors import CalibrationError, InputError, ModelError, NotCalibratedError
 from ce_detect.guard.wrapped_model import WrappedModel, module
 
@@ -51,3 +55,19 @@ def test_what_is_no_model_is_refused() -> None:
         module("model.pt")
     with pytest.raises(ModelError, match=r"expected a torch\.nn\.Module, got int"):
         module(3)  # type: ignore[arg-type]
+
+
+def test_how_files_come_to_their_size_is_kept(tmp_path: Path) -> None:
+    """It is known from the images, or said beforehand; arrays of another size are refused."""
+    channels, height, width = PLAIN.shape
+    for i in range(4):
+        picture(tmp_path / f"{i}.png", pixels(height + 9 * i, width + 20)[:, :, :channels])
+    resizing = Resizing((height + 2, width + 2), (height, width))
+    model = WrappedModel(tiny_model("plain"), bounds=PLAIN.bounds)
+    assert model.fitted(load_data(tmp_path, resizing=resizing)).resizing == resizing
+    assert model.resizing == resizing
+    said = WrappedModel(tiny_model("plain"), bounds=PLAIN.bounds, resizing=resizing)
+    assert said.fitted(tmp_path).resizing == resizing
+    assert said.fitted(np.asarray(tiny_images("plain", 4))).resizing == resizing
+    with pytest.raises(InputError, match="pass image files, or arrays of that size"):
+        said.fitted(np.zeros((4, channels, height + 1, width), np.float32))

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from pyarrow import parquet
-from support.fused import images, write_graph
+from support.fused import SHAPE, images, metadata, write_graph
+from support.fused import resized as resized_manifest
+from support.pictures import picture, pixels
 from support.scans import COUNT, folder, levels, png, scanned, tables
 
+from ce_detect import Resizing
+from ce_detect.data.resizing import resized
 from ce_detect.runtime import Gate
 from ce_detect.scan.sources import Array
 
@@ -37,6 +41,20 @@ def test_encoded_images_are_judged_as_their_pixels(
             i = int(number) + (30 if file == "b.parquet" else 0)
         assert row["score"] == pytest.approx(expected.score[i], rel=1e-5)
         assert row["is_adversarial"] == expected.is_adversarial[i]
+
+
+def test_photographs_of_any_size_are_judged(tmp_path: Path) -> None:
+    """Where the gate knows how to resize them, each row is that of the resized image."""
+    resizing = Resizing((6, 7), SHAPE[1:])
+    gate = Gate(write_graph(tmp_path, said=metadata(resized_manifest(resizing))))
+    sizes = [(40, 31), (9, 60), (4, 5), (100, 100)]
+    for i, size in enumerate(sizes):
+        picture(tmp_path / "photos" / f"{i}.png", pixels(*size))
+    found = scanned(gate, tmp_path / "photos", tmp_path / "out.parquet")
+    scores = parquet.read_table(tmp_path / "out.parquet").column("score").to_pylist()
+    assert (found.inputs, found.errors) == (4, 0)
+    expected = [resized(pixels(*size), resizing, "x").mean() / 255 for size in sizes]
+    assert scores == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_cannot_be_judged_is_a_row_with_an_error(gate: Gate, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_outputs_asked_for() -> None:
         (b'{"inputs": []}', "no tensor 'input'"),
         (request(name="image"), "unknown input 'image'"),
         (request(datatype="FP64"), "expected 'FP32'"),
-        (request(datatype="BYTES"), "expected 'FP32'"),
+        (request(datatype="BYTES"), "expected [files], or 'FP32' [batch, 3, 4, 5]"),
         (request(shape=[0, *SHAPE]), "expected [batch, 3, 4, 5]"),
         (request(shape=[-1, *SHAPE]), "expected [batch, 3, 4, 5]"),
         (request(shape=[]), "expected [batch, 3, 4, 5]"),

@@ -11,6 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from ce_detect.core.resizing import Resizing
+
 SHAPE = (3, 4, 5)
 THRESHOLD = 0.5
 MANIFEST: dict[str, Any] = {
@@ -28,6 +30,12 @@ KINDS = {
     "probability": (TensorProto.FLOAT, ["batch"]),
     "is_adversarial": (TensorProto.BOOL, ["batch"]),
 }
+
+
+def resized(resizing: Resizing) -> dict[str, Any]:
+    """The manifest of a gate for files of any size."""
+    said = {name: getattr(resizing, name) for name in ("resize", "crop", "interpolation")}
+    return {**MANIFEST, "model": {**MANIFEST["model"], "resizing": said}}
 
 
 def metadata(manifest: dict[str, Any] = MANIFEST, **changed: str) -> dict[str, str]:

@@ -1,0 +1,47 @@
+"""Images resized and cropped, as a `Resizing` says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ce_detect.core.errors import InputError
+from ce_detect.core.extras import module
+from ce_detect.core.resizing import Resizing
+
+
+def resized(image: NDArray[np.uint8], resizing: Resizing, name: str) -> NDArray[np.uint8]:
+    """Resize and crop one image.
+
+    Args:
+        image: ``(height, width, channels)``, of 1 or 3 channels.
+        resizing: what is asked for.
+        name: what errors call it.
+
+    Raises:
+        InputError: the crop is larger than the image.
+        MissingExtraError: Pillow is not installed.
+    """
+    height, width = image.shape[:2]
+    size = resizing.resized(height, width)
+    if size != (height, width):
+        image = _with_pillow(image, size, resizing.interpolation)
+    if resizing.cut is None:
+        return image
+    tall, wide = resizing.cut
+    top, left = round((size[0] - tall) / 2), round((size[1] - wide) / 2)
+    if min(top, left) < 0:
+        raise InputError(
+            f"{name} is {width}x{height} pixels, too small for a crop of {wide}x{tall}; give a resize, too"
+        )
+    return np.ascontiguousarray(image[top : top + tall, left : left + wide])
+
+
+def _with_pillow(image: NDArray[np.uint8], size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
+    pillow: Any = module("PIL.Image", "Resizing images")
+    grey = image.shape[2] == 1
+    drawn = pillow.fromarray(image[:, :, 0] if grey else image)
+    pixels = np.asarray(drawn.resize(size[::-1], pillow.Resampling[interpolation.upper()]))
+    return pixels[:, :, None] if grey else pixels
