@@ -1,0 +1,1 @@
+"""Classifiers with weights that others trained, from package registries."""
