@@ -20,6 +20,7 @@ from ce_detect.core.errors import ExportError
 @click.option("--triton", type=options.FOLDER, help="Write a Triton model repository into this folder instead.")
 @click.option("--name", default="guard", show_default=True, help="Name of the model in the Triton repository.")
 @click.option("--uint8", is_flag=True, help="Take grey levels (batch, height, width, channels), scaled in the graph.")
+@click.option("--any-size", is_flag=True, help="Take grey levels of any size, resized and cropped in the graph.")
 @options.data_options(required=False)
 @options.every_command(seed=0)
 @click.pass_context
@@ -33,6 +34,7 @@ def command(
     triton: Path | None,
     name: str,
     uint8: bool,
+    any_size: bool,
     data: str | None,
     split: str | None,
     limit: int | None,
@@ -45,6 +47,10 @@ def command(
     left in this machine's cache, else on random images. Exits with 1, and writes nothing, where the two judge
     differently.
     """
+    if triton is not None and any_size:
+        raise click.UsageError(
+            "--any-size and --triton: Triton batches images of one size alone; leave one of them out"
+        )
     path = guard.with_suffix(".onnx") if output is None else output
     if triton is None:
         check_writable(path)
@@ -56,7 +62,7 @@ def command(
     images = None if data is None else load_data(data, split=split, limit=limit, resizing=resizing)
     try:
         if triton is None:
-            found = loaded.export(path, data=images, uint8=uint8)
+            found = loaded.export(path, data=images, uint8=uint8, any_size=any_size)
         else:
             path, found = exporting.write_for_triton(
                 loaded.calibrated, loaded.wrapped, triton, name=name, data=images, uint8=uint8

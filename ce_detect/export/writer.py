@@ -7,10 +7,13 @@ from typing import Any
 
 from ce_detect.core import extras
 from ce_detect.core.errors import ArtifactError, ExportError
+from ce_detect.core.resizing import Resizing
 from ce_detect.data.lazy import Pixels
 from ce_detect.detector.gate import GateModule
 from ce_detect.export import cascade, parity
 from ce_detect.export.fused_graph import example, fused
+from ce_detect.export.resizing import check as check_resizing
+from ce_detect.export.resizing import resizing_first
 from ce_detect.heads.cascade import CascadedHead
 from ce_detect.storage import atomic
 
@@ -30,7 +33,13 @@ def check_installed() -> None:
 
 
 def write(
-    gate: GateModule, manifest: dict[str, Any], path: Path, *, x: Pixels | None = None, uint8: bool = False
+    gate: GateModule,
+    manifest: dict[str, Any],
+    path: Path,
+    *,
+    x: Pixels | None = None,
+    uint8: bool = False,
+    resizing: Resizing | None = None,
 ) -> parity.Differences:
     """Make the graph, hold it against the gate, and write it, atomically.
 
@@ -40,6 +49,7 @@ def write(
         path: the file.
         x: inputs to hold it against ``(n, channels, height, width)``; by default `ce_detect.export.parity.sample`.
         uint8: see `ce_detect.export.fused_graph.fused`.
+        resizing: what the graph does to images first, so that they may have any size; not without ``uint8``.
 
     Returns:
         How far graph and gate differ on the inputs.
@@ -64,6 +74,9 @@ def write(
             f"rounding) and {found.verdict_flips} verdicts flip"
             + (f"; {found.either} scores lie at the level of the cascade" if found.either else "")
         )
+    if resizing is not None:
+        check_resizing(resizing, manifest["model"]["input_shape"][0])
+        content = resizing_first(model, resizing).SerializeToString(deterministic=True)
     try:
         atomic.write(path, content)
     except OSError as error:

@@ -123,9 +123,9 @@ class DetectedModel:
         """Attack classifier and gate together, see `ce_detect.guard.evaluation.redteam`."""
         return evaluation.redteam(self.calibrated, self.wrapped.images(x), **options)
 
-    def export(self, path: str | Path, *, data: Any = None, uint8: bool = False) -> Differences:
+    def export(self, path: str | Path, *, data: Any = None, uint8: bool = False, any_size: bool = False) -> Differences:
         """Write the gate as one ONNX graph that judges as it does, see `ce_detect.guard.exporting.write`."""
-        return exporting.write(self.calibrated, self.wrapped, path, data=data, uint8=uint8)
+        return exporting.write(self.calibrated, self.wrapped, path, data=data, uint8=uint8, any_size=any_size)
 
     def save(self, path: str | Path) -> None:
         """Write the calibrated detector to one safetensors file, atomically. The model itself is not in it."""

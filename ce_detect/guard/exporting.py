@@ -7,6 +7,7 @@ from typing import Any
 
 from ce_detect.calibrate import samples
 from ce_detect.calibrate.pipeline import Calibrated
+from ce_detect.core.errors import UsageError
 from ce_detect.data import Pixels, rows
 from ce_detect.detector import serialization
 from ce_detect.detector.gate import GateModule
@@ -18,7 +19,13 @@ MOST_IMAGES = 256
 
 
 def write(
-    calibrated: Calibrated, model: WrappedModel, path: str | Path, *, data: Any = None, uint8: bool = False
+    calibrated: Calibrated,
+    model: WrappedModel,
+    path: str | Path,
+    *,
+    data: Any = None,
+    uint8: bool = False,
+    any_size: bool = False,
 ) -> parity.Differences:
     """Write classifier, interventions, head and threshold as one ONNX graph, and check it with ONNX Runtime.
 
@@ -35,18 +42,28 @@ def write(
             cache of this machine; else the classifier's probe and random images.
         uint8: take grey levels ``(batch, height, width, channels)`` of type uint8, which the graph scales to the
             bounds.
+        any_size: take such grey levels of any height and width, one a batch, which the graph resizes and crops as the
+            calibration did.
 
     Returns:
         How far PyTorch and ONNX Runtime differ on these images.
 
     Raises:
+        UsageError: any size is asked for, and the calibration knew of no resizing.
         ModelError: the gate cannot become a graph; says why.
         ExportError: the graph judges otherwise than the gate; nothing is written.
         MissingExtraError: the extra ``onnx`` is not installed.
         ArtifactError: the file cannot be written.
     """
     gate, x = _on_cpu(calibrated, model), _images(calibrated, model, data)
-    return writer.write(gate, calibrated.manifest.plain(), Path(path), x=x, uint8=uint8)
+    resizing = model.resizing if any_size else None
+    if any_size and resizing is None:
+        raise UsageError(
+            "any size is asked for, but the gate does not know how images come to its own: calibrate with --resize and "
+            "--crop, or DetectedModel(model, resizing=ce_detect.Resizing(256, 224))"
+        )
+    manifest = calibrated.manifest.plain()
+    return writer.write(gate, manifest, Path(path), x=x, uint8=uint8 or any_size, resizing=resizing)
 
 
 def write_for_triton(

@@ -23,6 +23,9 @@ from ce_detect.runtime.providers import Provider
 from ce_detect.verdict.policies import Policy, as_policy
 from ce_detect.verdict.result import GateResult
 
+ONE_SIZE = "where files of many sizes come in, export without any size: scan, serve and Gate.read resize as well"
+"""What to do with a graph that resizes by itself."""
+
 CHUNK = 128
 """Inputs that are judged at a time, as in PyTorch, where the manifest names no number."""
 
@@ -89,8 +92,19 @@ class Gate:
         """Whether inputs are grey levels ``(batch, height, width, channels)`` of uint8, which the graph scales."""
         return self._graph.pixels == "UINT8"
 
+    @property
+    def any_size(self) -> bool:
+        """Whether images may have any size, one in a batch, and the graph resizes them."""
+        return self._graph.any_size
+
     def one_input(self, image: NDArray[Any], name: str) -> NDArray[Any]:
-        """Return a decoded image as one input, see `ce_detect.runtime.images.one_input`."""
+        """Return a decoded image as one input, see `ce_detect.runtime.images.one_input`.
+
+        Raises:
+            UsageError: the graph resizes by itself, and takes arrays alone.
+        """
+        if self.any_size:
+            raise UsageError(f"{self.path} resizes by itself, images of one size at a time; {ONE_SIZE}")
         return one_input(image, name, self._graph.described, uint8=self.takes_uint8)
 
     def read(self, files: Iterable[str | Path | bytes], *, most_pixels: int | None = None) -> NDArray[Any]:
@@ -161,6 +175,8 @@ class Gate:
             raise InputError(f"got {type(x).__name__}, expected a NumPy array; {expected}")
         if x.dtype != np.uint8:
             raise InputError(f"got {x.dtype} pixels, {expected}; export without uint8 input to pass floats")
+        if self.any_size and x.ndim == 4 and x.shape[3] == channels:
+            height, width = x.shape[1:3]
         if x.shape[1:] != (height, width, channels):
             last = x.ndim == 4 and x.shape[1:] == (channels, height, width)
             raise InputError(f"got shape {x.shape}, {expected}" + ("; pass x.transpose(0, 2, 3, 1)" if last else ""))

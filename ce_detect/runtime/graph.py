@@ -61,6 +61,7 @@ class Graph:
     Attributes:
         described: what the file says of itself.
         pixels: element type of the pixels, see `ce_detect.artifacts.graph_format.PIXEL_TYPES`.
+        any_size: whether images may have any one size, and the graph resizes them.
         providers: what it runs on, the first first.
 
     Args:
@@ -80,7 +81,7 @@ class Graph:
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         execution.check_loaded(providers, onnxruntime.get_available_providers(), self.providers)
         self.described = _described(path, self._session.get_modelmeta().custom_metadata_map)
-        self.pixels = _pixels(path, self._session)
+        self.pixels, self.any_size = _pixels(path, self._session)
         self._device = "cuda" if self.providers[0] in execution.CUDA else "cpu"
         self._device_id = int(self._session.get_provider_options()[self.providers[0]].get("device_id", 0))
         self._placed = onnxruntime.OrtValue.ortvalue_from_numpy
@@ -146,8 +147,8 @@ def _described(path: Path, metadata: Mapping[str, str]) -> Described:
     return Described(manifest, threshold, told.model.input_shape, told.model.bounds, chunk, told.model.resizing)
 
 
-def _pixels(path: Path, session: Any) -> str:
-    """Element type of the pixels.
+def _pixels(path: Path, session: Any) -> tuple[str, bool]:
+    """Element type of the pixels, and whether images may have any size.
 
     Raises:
         ArtifactError: the graph has other inputs or outputs than a gate.
@@ -157,4 +158,5 @@ def _pixels(path: Path, session: Any) -> str:
     if set(taken) != {INPUT, THRESHOLD} or given != OUTPUTS or taken[INPUT].type not in PIXEL_TYPES:
         kinds = ", ".join(f"{name} {node.type}" for name, node in taken.items())
         raise ArtifactError(f"{path} takes {kinds} and gives {', '.join(given)}, which no gate does{_REMEDY}")
-    return PIXEL_TYPES[taken[INPUT].type]
+    free = isinstance(taken[INPUT].shape[1], str)
+    return PIXEL_TYPES[taken[INPUT].type], free

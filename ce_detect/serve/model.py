@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ce_detect.core.errors import ArtifactError
 from ce_detect.records.record import Judged
 from ce_detect.runtime import Gate
+from ce_detect.runtime.gate import ONE_SIZE
 from ce_detect.serve.batching import Batcher
 from ce_detect.serve.protocol import Contract
 from ce_detect.serve.settings import Settings
@@ -37,6 +38,8 @@ class Model:
 
     def __init__(self, settings: Settings, record: Callable[[Judged, str], None]) -> None:
         gate = Gate(settings.artifact, providers=settings.providers, threads=settings.threads)
+        if gate.any_size:
+            raise ArtifactError(f"{gate.path} takes images of one size at a time; {ONE_SIZE}")
         self.fingerprint = gate.fingerprint  # now, before another file takes its place
         self.read = partial(gate.read, most_pixels=settings.limits.pixels)
         self.threshold = gate.threshold

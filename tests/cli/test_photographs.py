@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pyarrow import parquet
 from support.command_line import call
 from support.pictures import picture
@@ -47,9 +48,15 @@ def test_photographs_are_calibrated_on_evaluated_exported_and_scanned(photograph
     assert call("evaluate", guard, *common, "--seed", "0").code == 0
     exported = call("export", guard, "--model", "demo", "--data", photographs, "--limit", "32", "--output", graph)
     assert exported.code == 0, exported.err
+    large = tmp_path / "any.onnx"
+    assert call("export", guard, "--model", "demo", "--any-size", "--output", large).code == 0
+    files = sorted(photographs.glob("*.png"))[:1]
+    gate, of_any_size = Gate(graph), Gate(large)
+    pixels = np.asarray(Image.open(files[0]))[None, :, :, None]
+    np.testing.assert_allclose(of_any_size(pixels).score, gate(gate.read(files)).score, atol=0.05)
     scanned = call("scan", graph, photographs, "--out", tmp_path / "verdicts.parquet", "--json")
     assert (scanned.code, scanned.data["errors"]) == (0, 0)
     assert scanned.data["flag_rate"] < 0.3
-    gate, table = Gate(graph), parquet.read_table(tmp_path / "verdicts.parquet").to_pydict()
+    table = parquet.read_table(tmp_path / "verdicts.parquet").to_pydict()
     files = [photographs / name for name in table["name"]]
     np.testing.assert_allclose(table["score"], gate(gate.read(files)).score, rtol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from inspect import signature as arguments_of
@@ -9,6 +10,7 @@ from typing import Any
 
 from ce_detect.calibrate.items import Item
 from ce_detect.classifiers.base import INPUT, PENULTIMATE, Classifier, site_shapes
+from ce_detect.core.errors import CalibrationError
 from ce_detect.interventions import (
     AblateChannels,
     AblateConcept,
@@ -36,6 +38,8 @@ from ce_detect.interventions import (
     from_spec,
     kinds,
 )
+
+logger = logging.getLogger("ce_detect")
 
 
 def candidates(classifier: Classifier, seed: int) -> list[Item]:
@@ -129,7 +133,14 @@ def learnable(classifier: Classifier) -> list[Item]:
 
 
 def completed(spec: Mapping[str, Any], classifier: Classifier, seed: int = 0) -> Intervention:
-    """Make an intervention from a recipe's specification; what it leaves out and the classifier knows is filled in."""
+    """Make an intervention from a recipe's specification; what it leaves out and the classifier knows is filled in.
+
+    Where the classifier takes one size alone, what would make its input smaller keeps the size, and the log says so.
+
+    Raises:
+        CalibrationError: what makes a hidden layer smaller, of such a classifier.
+    """
+    spec = spec if classifier.elastic else _at_full_size(spec)
     cls = kinds().get(str(spec.get("kind")))
     known = {} if cls is None else arguments_of(cls.__init__).parameters
     shape = {**site_shapes(classifier), INPUT: classifier.input_shape}.get(spec.get("site", INPUT), ())
@@ -142,6 +153,23 @@ def completed(spec: Mapping[str, Any], classifier: Classifier, seed: int = 0) ->
     if len(shape) == 2:
         filled |= {"channels": shape[1], "count": shape[0]}
     return from_spec({**{key: value for key, value in filled.items() if key in known}, **spec})
+
+
+def _at_full_size(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    kind = spec.get("kind")
+    if kind == Pool.__name__:
+        raise CalibrationError(
+            f"the recipe names {kind} at {spec.get('site', INPUT)}, but the classifier takes one size alone, and so do "
+            "its layers; take Blur there, or leave it out"
+        )
+    if kind == Downscale.__name__ and not spec.get("restore"):
+        changed: dict[str, Any] = {"restore": True}
+    elif kind != Downscale.__name__ and spec.get("scale", 1.0) != 1.0 and spec.get("site", INPUT) == INPUT:
+        changed = {"scale": 1.0}
+    else:
+        return spec
+    logger.warning("the classifier takes images of one size alone: %s runs with %s, at full cost", kind, changed)
+    return {**spec, **changed}
 
 
 def movable(shapes: dict[str, tuple[int, ...]]) -> list[str]:

@@ -102,7 +102,8 @@ def _named(
     specs = settings.recipe.interventions
     if any(spec.get("kind") == RobustCopy.__name__ for spec in specs):
         raise CalibrationError("the recipe names RobustCopy, which hardening adds by itself: ask for harden = 1")
-    named = [*required, *(Item.of(completed(spec, classifier, settings.drawn)) for spec in specs)]
+    items = [*required, *(Item.of(completed(spec, classifier, settings.drawn)) for spec in specs)]
+    named = list({item.name: item for item in items}.values())  # two may be one at another size
     able, autoencoders = _taught(classifier, named, data, settings)
     if lost := [item.name for item in named if item not in able]:
         raise CalibrationError(f"the recipe names {lost[0]}, which cannot be learned for this classifier")

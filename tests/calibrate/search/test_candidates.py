@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.models import Subject, subject
+from support.models import Subject, subject, tiny_classifier
 
-from ce_detect.calibrate.search.candidates import candidates, learnable
+from ce_detect.calibrate.search.candidates import candidates, completed, learnable
+from ce_detect.core.errors import CalibrationError
 from ce_detect.features.signature import Signature
 from ce_detect.fitting import interventions, layer_consistency
 from ce_detect.interventions import (
@@ -51,3 +52,20 @@ def test_gradient_steps_work_in_a_gate_and_in_an_attack_on_it(name: str) -> None
     (gradient,) = torch.autograd.grad(outside.sum(), x)
     assert torch.isfinite(gradient).all()
     assert gradient.flatten(1).abs().sum(1).gt(0).all()
+
+
+def test_what_a_recipe_makes_smaller_keeps_its_size_where_there_is_but_one(caplog: pytest.LogCaptureFixture) -> None:
+    """A recipe for large models names small inputs; a transformer behind it runs them enlarged again."""
+    classifier = tiny_classifier("transformer")
+    assert not classifier.elastic
+    for spec in ({"kind": "Downscale", "scale": 0.5, "restore": False}, {"kind": "Flip", "scale": 0.75}):
+        intervention = completed(spec, classifier)
+        assert intervention(classifier.probe(2)).shape[-2:] == classifier.probe(2).shape[-2:]
+        assert f"images of one size alone: {spec['kind']} runs with" in caplog.text
+        assert Signature(classifier, [intervention])(classifier.probe(2))[1].isfinite().all()
+    with pytest.raises(CalibrationError, match="take Blur there, or leave it out"):
+        completed({"kind": "Pool", "site": "block1"}, classifier)
+    caplog.clear()
+    completed({"kind": "Downscale", "scale": 0.5, "restore": True}, classifier)
+    completed({"kind": "Downscale", "scale": 0.5}, tiny_classifier("plain"))
+    assert not caplog.text
