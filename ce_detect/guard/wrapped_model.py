@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -93,20 +94,29 @@ class WrappedModel:
         """The model as its user runs it, whose time is 1.0 in a budget."""
         return wrapping.at_float32(self.model)
 
-    def fitted(self, x: Any, y: Any = None) -> Images:
-        """Wrap the model for images, anew, since its weights may have changed.
+    def read(self, x: Any, y: Any = None) -> Images:
+        """Read images that tell the shape and the bounds of inputs where these are not known; the model is not asked.
 
         Returns:
-            The images within the bounds.
+            The images within the bounds, which are theirs.
 
         Raises:
+            InputError: they cannot be judged.
             CalibrationError: bounds that are none.
         """
         images = as_images(x, y)
-        bounds = self._bounds or images.bounds or validation.found_bounds(images.pixels)
+        bounds = _checked(self._bounds or images.bounds or validation.found_bounds(images.pixels))
         shape = self._shape or validation.found_shape(images.pixels.shape)
-        self._classifier = self._wrapped(shape, bounds)
-        return images.within(bounds)
+        images = replace(images.within(bounds), bounds=bounds)
+        validation.check_all(images.pixels, input_shape=shape, bounds=bounds)
+        return images
+
+    def fit(self, images: Images) -> Classifier:
+        """Wrap the model for images that `read` returned, anew, since its weights may have changed."""
+        _, channels, height, width = images.pixels.shape
+        assert images.bounds is not None
+        self._classifier = self._wrapped((channels, height, width), images.bounds)
+        return self._classifier
 
     def images(self, x: Any, y: Any = None) -> Images:
         """Read images for the classifier, within its bounds.
@@ -130,10 +140,14 @@ class WrappedModel:
         )
 
     def _wrapped(self, shape: tuple[int, int, int], bounds: Bounds) -> Classifier:
-        low, high = bounds
-        if not (np.isfinite([low, high]).all() and low < high):
-            raise CalibrationError(f"bounds = {bounds} are not (smallest, largest) valid pixel values")
-        return wrapping.wrap(self.model, input_shape=shape, bounds=bounds, **self._reading)
+        return wrapping.wrap(self.model, input_shape=shape, bounds=_checked(bounds), **self._reading)
+
+
+def _checked(bounds: Bounds) -> Bounds:
+    low, high = bounds
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise CalibrationError(f"bounds = {bounds} are not (smallest, largest) valid pixel values")
+    return bounds
 
 
 def module(model: nn.Module | str | Path) -> nn.Module:

@@ -19,8 +19,11 @@ def test_inputs_that_are_not_known_are_found_in_images() -> None:
         _ = model.classifier
     x = np.clip(np.asarray(tiny_images("plain", 8)), 0, 1)
     x[0].flat[:2] = 0, 1
-    images = model.fitted(x)
-    assert len(images) == 8
+    images = model.read(x)
+    assert (len(images), images.bounds) == (8, (0.0, 1.0))
+    with pytest.raises(NotCalibratedError, match="give both, or calibrate"):
+        _ = model.classifier
+    model.fit(images)
     assert model.classifier.input_shape == PLAIN.shape
     assert model.classifier.bounds == (0.0, 1.0)
 
@@ -33,7 +36,7 @@ def test_what_is_given_is_taken() -> None:
     assert model.timed is model.model
     with pytest.raises(InputError, match="outside the bounds"):
         model.images(np.full((2, *PLAIN.shape), PLAIN.bounds[1] + 100, np.float32))
-    model.fitted(np.asarray(tiny_images("plain", 4)))
+    model.fit(model.read(np.asarray(tiny_images("plain", 4))))
     assert model.classifier is not before  # weights may have changed
     assert model.classifier.bounds == PLAIN.bounds
 
@@ -43,6 +46,8 @@ def test_bounds_that_are_none_are_refused(bounds: tuple[float, float]) -> None:
     """The smallest is below the largest, and both are finite."""
     with pytest.raises(CalibrationError, match=r"are not \(smallest, largest\) valid pixel values"):
         WrappedModel(tiny_model("plain"), input_shape=PLAIN.shape, bounds=bounds)
+    with pytest.raises(CalibrationError, match=r"are not \(smallest, largest\) valid pixel values"):
+        WrappedModel(tiny_model("plain"), bounds=bounds).read(np.asarray(tiny_images("plain", 4)))
 
 
 def test_what_is_no_model_is_refused() -> None:
