@@ -47,6 +47,7 @@ HOMES = {
     "features": "ce_detect.fitting.feature_tables:features",  # signatures of many images, for the train x test matrix
     "stacked": "ce_detect.fitting.feature_tables:stacked",  # the weights that our own heads learn with, for peers
     "feature_tables": "ce_detect.fitting.feature_tables",  # the memory of its tables is measured
+    "divided": "ce_detect.calibrate.dataset:divided",  # the splits that they start from
     "prepare": "ce_detect.calibrate.dataset:prepare",  # splits and attacks of a calibration, for adaptive rows
     "CalibrationData": "ce_detect.calibrate.dataset:CalibrationData",  # what it returns
     "WORTH": "ce_detect.calibrate.search.greedy:WORTH",  # gain below which the search counts none

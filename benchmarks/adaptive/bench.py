@@ -22,6 +22,7 @@ from benchmarks.face import (
     Target,
     adversarial_rounds,
     cache_folder,
+    divided,
     prepare,
     radii,
     redteam,
@@ -112,7 +113,7 @@ class Bench:
             recipe=Recipe.load(self.subject.recipe), fpr=FPR, budget=BUDGET, guarantee="pac", confidence=0.95,
             seed=SEED, progress=progress,
         )  # fmt: skip
-        return prepare(self.guard.classifier, self.first, settings)
+        return prepare(self.guard.classifier, divided(self.first, settings), settings)
 
 
 def hardening() -> tuple[Any, ...]:

@@ -2,59 +2,46 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 
 from ce_detect.attacks.generation import AttackedSet, attack_all
-from ce_detect.calibrate import sanity
+from ce_detect.calibrate import enough, sanity
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
-from ce_detect.core.errors import CalibrationError, TooFewSamplesError
+from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Index
-from ce_detect.data import Images, Mapped, Pixels, rows, splits, tensors, validation
+from ce_detect.data import Images, Mapped, Pixels, rows, splits, tensors
 from ce_detect.data.corruptions import mixture
 from ce_detect.fitting import feature_tables
-from ce_detect.verdict import conformal
 
 logger = logging.getLogger("ce_detect")
 
 LEAST_SUCCESSES = {"fit": 16, "select": 4}
 """Successes in a split below which an attack teaches nothing."""
 
-LEAST_CLEAN = 50
-"""Clean images in *fit* below which no detector is learned."""
-
 BATCH = 128
 """Images that the classifier decides on at a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class CalibrationData:
-    """Images of a calibration.
+class Divided:
+    """Images of a calibration in splits.
 
     Attributes:
         images: all of them, each once.
         identities: of each, see `ce_detect.data.splits.identities`.
-        decided: labels ``(n,)`` that the classifier gives them.
         parts: positions by split.
-        sets: the splits ``"fit"`` and ``"select"`` with the successes of the attacks that teach something.
-        tested: attempts on the split ``"test"`` by name of the attack.
     """
 
     images: Images
     identities: splits.Identities
-    decided: Index
     parts: dict[str, Index]
-    sets: dict[str, feature_tables.Sets]
-    tested: dict[str, AttackedSet]
 
     def clean(self, split: str) -> Pixels:
         """Clean images of a split."""
@@ -65,32 +52,57 @@ class CalibrationData:
         return None if self.images.y is None else self.images.y[self.parts[split]]
 
 
-def prepare(classifier: Classifier, images: Images, settings: CalibrationSettings) -> CalibrationData:
-    """Split the images by identity, attack them, and keep what teaches something.
+@dataclass(frozen=True, slots=True)
+class CalibrationData(Divided):
+    """What a calibration learns from.
+
+    Attributes:
+        decided: labels ``(n,)`` that the classifier gives the images.
+        sets: the splits ``"fit"`` and ``"select"`` with the successes of the attacks that teach something.
+        tested: attempts on the split ``"test"`` by name of the attack.
+    """
+
+    decided: Index
+    sets: dict[str, feature_tables.Sets]
+    tested: dict[str, AttackedSet]
+
+
+def divided(images: Images, settings: CalibrationSettings) -> Divided:
+    """Take each image once and split them by identity; no model is needed for that.
 
     Raises:
-        InputError: images that cannot be judged.
         TooFewSamplesError: too few for the promise that is asked for.
+    """
+    identities = splits.identities(images.pixels)
+    first = splits.first_of_each(identities)
+    enough.check(len(first), settings)
+    enough.warn_of_the_largest(len(first), settings)
+    if len(first) < len(images):
+        images, identities = images.subset(first), identities[first]
+    return Divided(images, identities, splits.split(identities, settings.recipe.splits, settings.seed))
+
+
+def prepare(classifier: Classifier, found: Divided, settings: CalibrationSettings) -> CalibrationData:
+    """Attack the images, and keep what teaches something.
+
+    Raises:
         CalibrationError: data or attacks from which nothing can be learned.
     """
-    validation.check_all(images.pixels, input_shape=classifier.input_shape, bounds=classifier.bounds)
-    images, identities = _distinct(images)
-    parts = splits.split(identities, settings.recipe.splits, settings.seed)
-    _check_sizes(parts, images, settings)
+    images, parts = found.images, found.parts
     decided = decisions(classifier, images.pixels)
     sanity.check(classifier, images, decided)
     attacked = _attacked(classifier, images, parts, settings)
-    found = {split: successes(classifier, attacked[split], decided[parts[split]]) for split in ("fit", "select")}
-    attacks = _teaching(settings.recipe, found)
+    fooled = {split: successes(classifier, attacked[split], decided[parts[split]]) for split in ("fit", "select")}
+    attacks = _teaching(settings.recipe, fooled)
     sets = {
         split: feature_tables.Sets(
             rows(images.pixels, parts[split]),
-            {attack: found[split][attack] for attack in attacks},
+            {attack: fooled[split][attack] for attack in attacks},
             corrupted(classifier, rows(images.pixels, parts[split]), settings, share=1.0),
         )
-        for split in found
+        for split in fooled
     }
-    return CalibrationData(images, identities, decided, parts, sets, attacked["test"])
+    return CalibrationData(images, found.identities, parts, decided, sets, attacked["test"])
 
 
 def decisions(classifier: Classifier, x: Pixels) -> Index:
@@ -133,53 +145,6 @@ def corrupted(classifier: Classifier, clean: Pixels, settings: CalibrationSettin
         mixture, corruptions=recipe.corruptions, share=share, bounds=classifier.bounds, seed=settings.seed
     )
     return Mapped(clean, variant)
-
-
-def _distinct(images: Images) -> tuple[Images, splits.Identities]:
-    """Each image once, and the identities of those that are left."""
-    identities = splits.identities(images.pixels)
-    first = splits.first_of_each(identities)
-    return (images.subset(first), identities[first]) if len(first) < len(images) else (images, identities)
-
-
-def _check_sizes(parts: dict[str, Index], images: Images, settings: CalibrationSettings) -> None:
-    """Refuse before the attacks, which take the time."""
-    shares, clean = settings.recipe.splits, len(parts["calibrate"])
-    try:
-        place = conformal.rank(clean, settings.fpr, guarantee=settings.guarantee, confidence=settings.confidence)
-    except TooFewSamplesError as error:
-        total = math.ceil(error.needed / shares["calibrate"]) if shares["calibrate"] else error.needed
-        raise TooFewSamplesError(
-            f"{error}. Of the {len(images)} images given, the recipe keeps {shares['calibrate']:.0%} for the "
-            f"threshold: {total} distinct images in all would do",
-            needed=total,
-            given=len(images),
-        ) from None
-    if place == clean:
-        logger.warning(
-            "the threshold will be the largest of %d clean scores, so an attack must score above every one of them. "
-            "With %d images in all it would flag half of the %.3g %% that you allow%s",
-            clean, math.ceil(_flagging_half(settings) / shares["calibrate"]), 100 * settings.fpr,
-            _instead(clean, settings.fpr) if settings.guarantee == "pac" else "",
-        )  # fmt: skip
-    if len(parts["fit"]) < LEAST_CLEAN:
-        raise TooFewSamplesError(
-            f"{len(parts['fit'])} of {len(images)} images are left to learn from, at least {LEAST_CLEAN} are needed",
-            needed=math.ceil(LEAST_CLEAN / shares["fit"]),
-            given=len(images),
-        )
-
-
-def _flagging_half(settings: CalibrationSettings) -> int:
-    """Clean scores with which the threshold flags half of the rate that is allowed."""
-    promise: dict[str, Any] = {"guarantee": settings.guarantee, "confidence": settings.confidence}
-    sizes = (conformal.needed_samples(settings.fpr, **promise) * k for k in itertools.count(1))
-    return next(n for n in sizes if 1 - conformal.rank(n, settings.fpr, **promise) / n >= settings.fpr / 2)
-
-
-def _instead(clean: int, fpr: float) -> str:
-    flagged = 1 - conformal.rank(clean, fpr, guarantee="marginal") / clean
-    return f". guarantee = 'marginal', which promises the rate on average only, flags {100 * flagged:.3g} % with these"
 
 
 def _attacked(

@@ -19,13 +19,13 @@ from ce_detect.artifacts.manifest import Manifest
 from ce_detect.calibrate import adversarial_rounds, cascade, dataset, figures, hardening, samples, threshold
 from ce_detect.calibrate.cost.pytorch import BATCHES, Meter
 from ce_detect.calibrate.cost.table import CostTable
-from ce_detect.calibrate.dataset import CalibrationData
+from ce_detect.calibrate.dataset import CalibrationData, Divided
 from ce_detect.calibrate.manifest import manifest
 from ce_detect.calibrate.search.search import search
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.types import Floats
-from ce_detect.data import Images, splits
+from ce_detect.data import splits
 from ce_detect.detector.gate import GateModule
 from ce_detect.detector.inference import Inference
 from ce_detect.features.signature import Signature
@@ -56,13 +56,13 @@ class Calibrated:
         return Inference(self.gate)
 
 
-def calibrate(classifier: Classifier, bare: nn.Module, images: Images, settings: CalibrationSettings) -> Calibrated:
+def calibrate(classifier: Classifier, bare: nn.Module, images: Divided, settings: CalibrationSettings) -> Calibrated:
     """Make a gate for a classifier; see `ce_detect.DetectedModel.calibrate`.
 
     Args:
         classifier: the wrapped model.
         bare: the model as the user runs it; its time is 1.0 in the budget.
-        images: clean images and, where known, their labels.
+        images: clean images and, where known, their labels, in splits.
         settings: what is asked for.
     """
     if settings.cascade:

@@ -130,6 +130,7 @@ class CalibrationSettings:
     def __post_init__(self) -> None:
         for name, form in _FORMS.items():
             object.__setattr__(self, name, form(getattr(self, name)))
+        conformal.check(self.fpr, self.guarantee, self.confidence)
         _check_budget(self)
         _check_cascade(self)
         _check_hardening(self)

@@ -125,11 +125,13 @@ def command(
     if harden_split is not None and harden_with is None:
         raise click.UsageError("--harden-split names a split of --harden-with, which is not given")
     from ce_detect import CalibrationSettings, DetectedModel, load_data, load_model
+    from ce_detect.calibrate import enough
 
     resizing = Resizing.of(resize, crop, interpolation)
     further = None if harden_with is None else load_data(harden_with, split=harden_split, resizing=resizing)
     asked = CalibrationSettings.of(harden_with=further, **settings)
     images = load_data(data, split=split, limit=limit, resizing=resizing)
+    enough.check(len(images), asked)  # before the model is loaded; calibrate asks again, of the distinct ones
     guard = DetectedModel(
         load_model(model, weights), bounds=bounds, multi_label=multi_label, label=label, resizing=resizing
     )

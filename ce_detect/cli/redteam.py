@@ -21,7 +21,7 @@ from ce_detect.cli._progress import shown_progress
 @click.option(
     "--eps",
     nargs=2,
-    default=("1/1020", "16/255"),
+    default=("1/65280", "16/255"),
     show_default=True,
     metavar="LEAST MOST",
     help="Smallest and largest perturbation, in parts of the pixel range.",
@@ -98,14 +98,21 @@ def command(
 
 def _print(card: dict[str, Any]) -> None:
     report = card["report"]
+    low, high = card["model"]["bounds"]
     radii = {name: report[f"radius_{name}"] for name in ("alone", "joint")}
+    shown = {name: f"{_in255(radius)}, or {(high - low) * radius['value']:.3g}" for name, radius in radii.items()}
     at_least = "at least " if report["ratio_is_bound"] else ""
     pairs = {
-        "fools the classifier alone": f"{_in255(radii['alone'])} of the pixel range, median (95 %)",
-        "fools classifier and gate": f"{_in255(radii['joint'])}",
+        "fools the classifier alone": f"{shown['alone']} in pixels from {low:g} to {high:g}, median (95 %)",
+        "fools classifier and gate": shown["joint"],
         "radius ratio": f"{at_least}{report['ratio']['value']:.2f} "
         f"({report['ratio']['low']:.2f} to {report['ratio']['high']:.2f})",
     }
+    if report["censored"]:
+        pairs["radius ratio"] += (
+            f", censored: {percent(report['censored'])} of the images fool the classifier at the smallest bound, "
+            f"{255 * report['plan']['least']:.3g}/255, and less might do; name a smaller one by --eps"
+        )
     if report["clean_only"] is not None:
         pairs["clean-only, not attacked"] = f"would flag {percent(report['clean_only'])} of what got through"
     print_pairs(f"Red team: {card['artifact']}, {report['images']} images", pairs)
@@ -121,4 +128,4 @@ def _print(card: dict[str, Any]) -> None:
 
 def _in255(interval: dict[str, float]) -> str:
     value, low, high = (255 * interval[name] for name in ("value", "low", "high"))
-    return f"{value:.2f}/255 ({low:.2f} to {high:.2f})"
+    return f"{value:.3g}/255 ({low:.3g} to {high:.3g})"

@@ -45,12 +45,17 @@ def split(known: Identities, fractions: Mapping[str, float], seed: int) -> dict[
     _, identity = np.unique(known, return_inverse=True)
     count = int(identity.max()) + 1
     order = np.random.default_rng(seed).permutation(count)
-    ends = np.round(np.cumsum(list(fractions.values())) * count).astype(int)[:-1]
-    parts = np.split(order, ends)
+    parts = np.split(order, np.cumsum(list(sizes(count, fractions).values()))[:-1])
     return {
         name: np.flatnonzero(np.isin(identity, part)).astype(np.int64)
         for name, part in zip(fractions, parts, strict=True)
     }
+
+
+def sizes(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
+    """How many of so many distinct images each split gets, see `split_by_identity`."""
+    ends = np.round(np.cumsum(list(fractions.values())) * count).astype(int)
+    return {name: int(size) for name, size in zip(fractions, np.diff(ends, prepend=0), strict=True)}
 
 
 def split_by_identity(x: Pixels, fractions: Mapping[str, float], seed: int) -> dict[str, Index]:

@@ -9,7 +9,7 @@ from typing import Any, Self, Unpack
 from torch import nn
 
 from ce_detect.artifacts.file import Artifact
-from ce_detect.calibrate import pipeline
+from ce_detect.calibrate import dataset, pipeline
 from ce_detect.calibrate.settings import CalibrationOptions, CalibrationSettings
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import NotCalibratedError
@@ -22,8 +22,6 @@ from ce_detect.guard.wrapped_model import Reading, WrappedModel, module
 from ce_detect.redteam.red_team import RedTeam
 from ce_detect.verdict.policies import Policy, as_policy
 from ce_detect.verdict.result import GateResult
-
-_NOT_YET = "not calibrated yet: call calibrate(x_clean, y), or DetectedModel.load(path, model)"
 
 
 class DetectedModel:
@@ -56,7 +54,7 @@ class DetectedModel:
     def calibrated(self) -> pipeline.Calibrated:
         """What calibration or an artifact gave; raises NotCalibratedError where there was neither."""
         if self._calibrated is None:
-            raise NotCalibratedError(_NOT_YET)
+            raise NotCalibratedError("not calibrated yet: call calibrate(x, y), or DetectedModel.load(path, model)")
         return self._calibrated
 
     @property
@@ -88,9 +86,10 @@ class DetectedModel:
         Raises:
             InputError, CalibrationError, ModelError: images, settings or a model from which no detector can be made.
         """
-        asked, images = CalibrationSettings.of(settings, **changes), self.wrapped.fitted(x, y)
-        asked = asked.within(self.classifier.bounds)
-        self._calibrated = pipeline.calibrate(self.classifier, self.wrapped.timed, images, asked)
+        asked, images = CalibrationSettings.of(settings, **changes), self.wrapped.read(x, y)
+        divided = dataset.divided(images, asked)  # too few are told of before the model is wrapped
+        classifier = self.wrapped.fit(images)
+        self._calibrated = pipeline.calibrate(classifier, self.wrapped.timed, divided, asked.within(classifier.bounds))
         return self
 
     def __call__(self, x: Any, *, policy: Policy | str | Callable[[Any], Any] = "flag") -> GateResult:

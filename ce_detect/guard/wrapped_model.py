@@ -101,23 +101,32 @@ class WrappedModel:
         """The model as its user runs it, whose time is 1.0 in a budget."""
         return wrapping.at_float32(self.model)
 
-    def fitted(self, x: Any, y: Any = None) -> Images:
-        """Wrap the model for images, anew, since its weights may have changed.
+    def read(self, x: Any, y: Any = None) -> Images:
+        """Read images that tell the shape and the bounds of inputs where these are not known; the model is not asked.
 
         Returns:
-            The images within the bounds.
+            The images within the bounds, which are theirs.
 
         Raises:
+            InputError: they cannot be judged.
             CalibrationError: bounds that are none.
         """
-        images = self._read(x, y)
-        bounds = self._bounds or images.bounds or validation.found_bounds(images.pixels)
+        images = self._gathered(x, y)
+        bounds = _checked(self._bounds or images.bounds or validation.found_bounds(images.pixels))
         shape = self._shape or validation.found_shape(images.pixels.shape)
-        self._classifier = self._wrapped(shape, bounds)
-        self.resizing = images.resizing
-        return images.within(bounds)
+        images = replace(images.within(bounds), bounds=bounds)
+        validation.check_all(images.pixels, input_shape=shape, bounds=bounds)
+        return images
 
-    def _read(self, x: Any, y: Any) -> Images:
+    def fit(self, images: Images) -> Classifier:
+        """Wrap the model for images that `read` returned, anew, since its weights may have changed."""
+        _, channels, height, width = images.pixels.shape
+        assert images.bounds is not None
+        self._classifier = self._wrapped((channels, height, width), images.bounds)
+        self.resizing = images.resizing
+        return self._classifier
+
+    def _gathered(self, x: Any, y: Any) -> Images:
         """Images of any source, which say how they were resized, or would be as files."""
         images = as_images(x, y, resizing=self.resizing)
         resizing, found = images.resizing or self.resizing, images.pixels.shape[2:]
@@ -135,7 +144,7 @@ class WrappedModel:
         Raises:
             InputError: they cannot be judged.
         """
-        images = self._read(x, y).within(self.classifier.bounds)
+        images = self._gathered(x, y).within(self.classifier.bounds)
         validation.check_all(images.pixels, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
         return images
 
@@ -151,10 +160,14 @@ class WrappedModel:
         )
 
     def _wrapped(self, shape: tuple[int, int, int], bounds: Bounds) -> Classifier:
-        low, high = bounds
-        if not (np.isfinite([low, high]).all() and low < high):
-            raise CalibrationError(f"bounds = {bounds} are not (smallest, largest) valid pixel values")
-        return wrapping.wrap(self.model, input_shape=shape, bounds=bounds, **self._reading)
+        return wrapping.wrap(self.model, input_shape=shape, bounds=_checked(bounds), **self._reading)
+
+
+def _checked(bounds: Bounds) -> Bounds:
+    low, high = bounds
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise CalibrationError(f"bounds = {bounds} are not (smallest, largest) valid pixel values")
+    return bounds
 
 
 def module(model: nn.Module | str | Path) -> nn.Module:

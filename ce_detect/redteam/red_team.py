@@ -30,6 +30,9 @@ from ce_detect.redteam.target import Alone, Gated, Target
 DRAWS = 2000
 """Redraws of the images for an interval."""
 
+FEW = 0.05
+"""Share of the images that may fool the classifier at the smallest bound: they are known to be no larger than it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -56,7 +59,10 @@ class RedTeam:
         radius_alone: median smallest perturbation that fools the classifier alone.
         radius_joint: the same for classifier and gate.
         ratio: of the two medians.
-        ratio_is_bound: whether half of the images did not get through at all, so that the ratio is at least this.
+        ratio_is_bound: whether a median is beyond the bounds, so that the ratio is at least this: half of the images
+            did not get through at all, or half fooled the classifier alone at the smallest bound.
+        censored: share of images that fool the classifier alone at the smallest bound, where these are more than `FEW`:
+            their radii are smaller, and nobody knows how much; else 0.
         radii_alone, radii_joint: for each image; None where no bound was enough.
         by_attack: share of images with which each attack gets through within the median joint radius.
         clean_only: share of what got through, at its smallest perturbation, that the detector beside the gate flags,
@@ -76,6 +82,7 @@ class RedTeam:
     radius_joint: Interval
     ratio: Interval
     ratio_is_bound: bool
+    censored: float
     radii_alone: tuple[float | None, ...]
     radii_joint: tuple[float | None, ...]
     by_attack: Mapping[str, float] = field(default_factory=dict)
@@ -142,6 +149,7 @@ def redteam(
     joint_radii, through = _radii(trial, "classifier and gate", alone_radii, progress)
     through = through[torch.from_numpy(np.isfinite(joint_radii))]
     ends = _intervals(alone_radii, joint_radii, plan)
+    fooled = _curve(alone_radii, plan.levels)
     by_attack, checks = _strength(trial, ends["joint"].value, joint_radii, progress) if check else ({}, ())
     return RedTeam(
         images=len(images),
@@ -150,12 +158,13 @@ def redteam(
         attacks={attack.name: attack.paper for attack in attacks},
         plan=plan,
         levels=tuple(map(float, plan.levels)),
-        fooled=_curve(alone_radii, plan.levels),
+        fooled=fooled,
         evaded=_curve(joint_radii, plan.levels),
         radius_alone=ends["alone"],
         radius_joint=ends["joint"],
         ratio=ends["ratio"],
-        ratio_is_bound=bool(np.isinf(_median(joint_radii))),
+        ratio_is_bound=bool(np.isinf(_median(joint_radii)) or fooled[0] >= 0.5),
+        censored=fooled[0] if fooled[0] > FEW else 0.0,
         radii_alone=_plain(alone_radii),
         radii_joint=_plain(joint_radii),
         by_attack=by_attack,

@@ -31,7 +31,7 @@ class Plan:
         seed: seed of all that is random.
     """
 
-    least: float = 0.25 / 255
+    least: float = 1 / 255 / 256
     most: float = 16 / 255
     steps: int = 100
     restarts: int = 0
@@ -43,7 +43,7 @@ class Plan:
         if not 0 < self.least < self.most <= 1:
             raise UsageError(
                 f"eps from {self.least:g} to {self.most:g}: expected a smaller and a larger part of the pixel range, "
-                "such as 1/1020 and 16/255"
+                "such as 1/65280 and 16/255"
             )
 
     @property

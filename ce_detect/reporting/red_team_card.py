@@ -26,6 +26,9 @@ _PURPOSE = "A report card as HTML"
 _WIDTH, _HEIGHT = 576, 288
 """Of the plot, in points."""
 
+_TICKS = 8
+"""Bounds that have room below the plot, at most."""
+
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 _CURVES: tuple[tuple[str, dict[str, Any], str], ...] = (
@@ -96,7 +99,13 @@ def html(card: dict[str, Any]) -> str:
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.get_template("red_team_card.html.j2")
     curves = Markup(_curves(card["report"]))
-    return template.render(card=card, curves=curves, in255=lambda part: round(255 * part, 2))
+    low, high = card["model"]["bounds"]
+    return template.render(
+        card=card,
+        curves=curves,
+        in255=lambda part: f"{255 * part:.3g}",
+        in_pixels=lambda part: f"{(high - low) * part:.3g}",
+    )
 
 
 def _rounded(value: Any) -> Any:
@@ -114,11 +123,12 @@ def _curves(report: dict[str, Any]) -> str:
         from matplotlib.figure import Figure
 
     low, high = report["levels"][0], report["levels"][-1]
-    powers = [power for power in range(-4, 9) if low * 0.999 <= 2.0**power / 255 <= high * 1.001]
+    powers = [power for power in range(-16, 9) if low * 0.999 <= 2.0**power / 255 <= high * 1.001]
+    powers = powers[:: -(-len(powers) // _TICKS)]
     with style.context(["default", _STYLE]):
         figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), layout="constrained")
         axes = figure.add_subplot(xscale="log", xlim=(low, high), ylim=(0, 1), xlabel="bound on the perturbation")
-        axes.set_xticks([2.0**power / 255 for power in powers], [f"{2.0**power:g}/255" for power in powers])
+        axes.set_xticks([2.0**power / 255 for power in powers], [f"{2.0**power:.3g}/255" for power in powers])
         axes.set_yticks(_SHARES, [f"{share:.0%}" for share in _SHARES])
         axes.minorticks_off()
         axes.tick_params(bottom=False, left=False, pad=6)

@@ -38,7 +38,7 @@ def needed_samples(fpr: float, *, guarantee: Guarantee = "pac", confidence: floa
         guarantee: ``"pac"`` or ``"marginal"``.
         confidence: for ``"pac"``, the probability that the promise holds, in (0, 1).
     """
-    _check(fpr, guarantee, confidence)
+    check(fpr, guarantee, confidence)
     if guarantee == "marginal":
         return math.ceil(1 / fpr - 1 - 1e-9)
     return math.ceil(math.log(1 - confidence) / math.log1p(-fpr) - 1e-9)
@@ -103,7 +103,12 @@ def p_values(clean: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray((1 + at_least) / (len(ordered) + 1))
 
 
-def _check(fpr: float, guarantee: str, confidence: float) -> None:
+def check(fpr: float, guarantee: str, confidence: float) -> None:
+    """Refuse a promise that makes no sense, see `rank`.
+
+    Raises:
+        CalibrationError: a rate, guarantee or confidence that is none.
+    """
     if not 0 < fpr < 1:
         raise CalibrationError(f"fpr = {fpr} is not a false-positive rate between 0 and 1")
     if guarantee not in ("pac", "marginal"):

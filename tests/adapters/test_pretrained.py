@@ -128,7 +128,8 @@ def test_photographs_come_to_the_model_as_its_processor_brings_them(tmp_path: An
     assert isinstance(guard, DetectedModel)
     for i in range(3):
         picture(tmp_path / f"{i}.png", pixels(60 + 9 * i, 50))
-    images = guard.wrapped.fitted(tmp_path)
+    images = guard.wrapped.read(tmp_path)
+    guard.wrapped.fit(images)
     assert guard.classifier.bounds == (0.0, 1.0)
     assert images.pixels.shape == (3, channels, height, width)
     expected = theirs(images=Image.fromarray(pixels(60, 50)), return_tensors="np")["pixel_values"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from ce_detect.core.errors import CalibrationError
 from ce_detect.data import Images, Mapped, load_data
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.guard.detected_model import DetectedModel
-from ce_detect.verdict.conformal import rank
 
 RECIPE = Recipe.parse(
     "small",
@@ -119,20 +117,3 @@ def test_cache_that_goes_away_is_named(guard: DetectedModel, tmp_path: Path) -> 
         path.unlink()
     with pytest.raises(CalibrationError, match=r"can no longer be read.*made anew"):
         _ = attacked.x
-
-
-def test_a_threshold_that_is_the_largest_score_says_what_would_help(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """How many images would let it flag half of the rate, and what the weaker promise flags; else nothing."""
-    with caplog.at_level(logging.WARNING, logger="ce_detect"):
-        calibrated(load_data("demo", limit=100), tmp_path)
-    assert "the threshold will be the largest of 30 clean scores" in caplog.text
-    needed = int(re.search(r"With (\d+) images in all", caplog.text)[1])  # type: ignore[index]
-    clean = round(needed * 0.3)
-    assert 0.05 <= 1 - rank(clean, 0.1) / clean <= 0.1
-    assert f"flags {100 * (1 - rank(30, 0.1, guarantee='marginal') / 30):.3g} % with these" in caplog.text
-    caplog.clear()
-    with caplog.at_level(logging.WARNING, logger="ce_detect"):
-        calibrated(load_data("demo", limit=450), tmp_path)
-    assert "the largest of" not in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_exits_with_1_below_the_bar(attack: tuple[object, ...]) -> None:
     assert code == 1
     assert "radius ratio" in out
     assert "check radius ratio of 1000 or more: FAILED" in out
+
+
+def test_a_censored_ratio_is_told(attack: tuple[object, ...]) -> None:
+    """The smallest bound fools nearly everything here, and the reason stands beside the ratio; sizes have units."""
+    out = " ".join(call(*attack)[1].split())
+    assert "radius ratio at least" in out
+    assert re.search(r"censored: [\d.]+ ?% of the images fool the classifier at the smallest bound, 12/255", out)
+    assert re.search(r"12/255 \(12 to [\d.]+\), or 0.0471 in pixels from 0 to 1", out)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from support.strategies import images_with_twins
 
 from ce_detect.core.types import Floats
 from ce_detect.data import Mapped
-from ce_detect.data.splits import distinct, fingerprint, identities, split_by_identity
+from ce_detect.data.splits import distinct, fingerprint, identities, sizes, split_by_identity
 
 FLOATS = np.random.default_rng(0).uniform(size=(23, 3, 4, 5)).astype(np.float32)
 
@@ -40,6 +40,7 @@ def test_splits_have_the_shares_they_should() -> None:
     x = np.random.default_rng(0).uniform(size=(200, 1, 2, 2)).astype(np.float32)
     parts = split_by_identity(x, FRACTIONS, 0)
     assert [len(part) for part in parts.values()] == [80, 30, 60, 30]
+    assert sizes(200, FRACTIONS) == {"fit": 80, "select": 30, "calibrate": 60, "test": 30}
     assert parts["fit"].max() > 150
     assert not np.array_equal(parts["fit"], split_by_identity(x, FRACTIONS, 1)["fit"])
 

@@ -23,8 +23,11 @@ def test_inputs_that_are_not_known_are_found_in_images() -> None:
         _ = model.classifier
     x = np.clip(np.asarray(tiny_images("plain", 8)), 0, 1)
     x[0].flat[:2] = 0, 1
-    images = model.fitted(x)
-    assert len(images) == 8
+    images = model.read(x)
+    assert (len(images), images.bounds) == (8, (0.0, 1.0))
+    with pytest.raises(NotCalibratedError, match="give both, or calibrate"):
+        _ = model.classifier
+    model.fit(images)
     assert model.classifier.input_shape == PLAIN.shape
     assert model.classifier.bounds == (0.0, 1.0)
 
@@ -37,7 +40,7 @@ def test_what_is_given_is_taken() -> None:
     assert model.timed is model.model
     with pytest.raises(InputError, match="outside the bounds"):
         model.images(np.full((2, *PLAIN.shape), PLAIN.bounds[1] + 100, np.float32))
-    model.fitted(np.asarray(tiny_images("plain", 4)))
+    model.fit(model.read(np.asarray(tiny_images("plain", 4))))
     assert model.classifier is not before  # weights may have changed
     assert model.classifier.bounds == PLAIN.bounds
 
@@ -47,6 +50,8 @@ def test_bounds_that_are_none_are_refused(bounds: tuple[float, float]) -> None:
     """The smallest is below the largest, and both are finite."""
     with pytest.raises(CalibrationError, match=r"are not \(smallest, largest\) valid pixel values"):
         WrappedModel(tiny_model("plain"), input_shape=PLAIN.shape, bounds=bounds)
+    with pytest.raises(CalibrationError, match=r"are not \(smallest, largest\) valid pixel values"):
+        WrappedModel(tiny_model("plain"), bounds=bounds).read(np.asarray(tiny_images("plain", 4)))
 
 
 def test_what_is_no_model_is_refused() -> None:
@@ -64,10 +69,11 @@ def test_how_files_come_to_their_size_is_kept(tmp_path: Path) -> None:
         picture(tmp_path / f"{i}.png", pixels(height + 9 * i, width + 20)[:, :, :channels])
     resizing = Resizing((height + 2, width + 2), (height, width))
     model = WrappedModel(tiny_model("plain"), bounds=PLAIN.bounds)
-    assert model.fitted(load_data(tmp_path, resizing=resizing)).resizing == resizing
-    assert model.resizing == resizing
+    images = model.read(load_data(tmp_path, resizing=resizing))
+    model.fit(images)
+    assert images.resizing == model.resizing == resizing
     said = WrappedModel(tiny_model("plain"), bounds=PLAIN.bounds, resizing=resizing)
-    assert said.fitted(tmp_path).resizing == resizing
-    assert said.fitted(np.asarray(tiny_images("plain", 4))).resizing == resizing
+    assert said.read(tmp_path).resizing == resizing
+    assert said.read(np.asarray(tiny_images("plain", 4))).resizing == resizing
     with pytest.raises(InputError, match="pass image files, or arrays of that size"):
-        said.fitted(np.zeros((4, channels, height + 1, width), np.float32))
+        said.read(np.zeros((4, channels, height + 1, width), np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from support.targets import PLAN, Mean, attacked, grey, on_the_gate
 
 from ce_detect.core.errors import UsageError
 from ce_detect.data import load_data
-from ce_detect.redteam.red_team import redteam
+from ce_detect.redteam.red_team import RedTeam, redteam
 from ce_detect.redteam.selective import Selective
 from ce_detect.redteam.settings import RESOLUTION
 
@@ -46,6 +47,22 @@ def test_ratio_is_a_lower_bound_where_half_never_get_through() -> None:
     assert report.ratio_is_bound
     assert report.radii_joint == (None,) * 24
     assert report.ratio.value == pytest.approx(PLAN.most / report.radius_alone.value)
+
+
+def test_radii_at_the_smallest_bound_censor_the_ratio() -> None:
+    """More than a few of them, and the report says how many; half of them, and the ratio is a lower bound."""
+    target = Mean(threshold=0.5, wall=0.1)
+
+    def report(least: float) -> RedTeam:
+        return redteam(target, Mean(), grey(), replace(PLAN, least=least), attacks=(Selective(),), check=False)
+
+    assert report(0.01).censored == 0
+    some, half = report(0.03), report(0.06)
+    assert (some.censored, some.ratio_is_bound) == (some.fooled[0], False)
+    assert 0.05 < some.censored < 0.5
+    assert (half.censored, half.ratio_is_bound) == (half.fooled[0], True)
+    assert 0.5 < half.censored < 1
+    assert half.ratio.value < report(0.01).ratio.value
 
 
 def test_curves_rise_and_the_joint_one_lies_below() -> None:

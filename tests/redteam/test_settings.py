@@ -11,7 +11,7 @@ from ce_detect.redteam.settings import RESOLUTION, Plan, fraction
 def test_levels_are_no_further_apart_than_they_claim() -> None:
     """Levels go from the smallest to the largest bound in equal ratios."""
     levels = Plan().levels
-    assert levels[0] == pytest.approx(0.25 / 255)
+    assert levels[0] == pytest.approx(1 / 65280)
     assert levels[-1] == pytest.approx(16 / 255)
     assert (levels[1:] / levels[:-1]).max() <= RESOLUTION
 

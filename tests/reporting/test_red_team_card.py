@@ -15,6 +15,7 @@ from support.calibrated import guard
 from support.targets import on_the_gate
 
 from ce_detect.core.errors import MissingExtraError
+from ce_detect.redteam.red_team import Interval
 from ce_detect.reporting import red_team_card as cards
 
 
@@ -74,6 +75,22 @@ def test_page_says_which_way_it_went() -> None:
     failed = cards.html(card(bar=1000, ratio_is_bound=True))
     assert "Failed." in failed
     assert "at least" in failed
+
+
+def test_page_says_that_a_ratio_is_censored() -> None:
+    """Beside the ratio, with the reason, and nowhere else."""
+    assert "censored" not in cards.html(card(censored=0.0))
+    page = " ".join(cards.html(card(censored=0.4)).split())
+    assert "<strong>censored</strong>: 0.4 of the images fool the classifier alone at the smallest bound" in page
+
+
+def test_sizes_stand_in_three_units() -> None:
+    """In parts of the range, in 1/255 of it, and in the model's own pixels, whatever these are."""
+    made = card(radius_joint=Interval(0.004, 0.003, 0.005))
+    made["model"]["bounds"] = [-2.0, 3.0]
+    page = cards.html(made)
+    assert "in pixels from -2.0 to 3.0" in page
+    assert all(f">{size}</td>" in page for size in ("0.004 (0.003 to 0.005)", "1.02", "0.02"))
 
 
 def test_both_curves_are_drawn_as_they_are() -> None:
