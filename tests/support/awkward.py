@@ -117,6 +117,16 @@ def assigns(net: nn.Sequential, x: Tensor) -> Tensor:
     return z
 
 
+def masks(net: nn.Sequential, x: Tensor) -> Tensor:
+    """Mask a map by windows that are drawn each time, as a shifted-window transformer does."""
+    h = net[:3](x)
+    windows = h.new_zeros(h.shape[2:])
+    for number, rows in enumerate((slice(0, 16), slice(16, -4), slice(-4, None))):
+        windows[rows] = number
+    z: Tensor = net[3:](h.masked_fill(windows == torch.ones_like(windows), 0.0) + torch.zeros_like(h))
+    return z
+
+
 def halves(net: nn.Sequential, x: Tensor) -> Tensor:
     """Compute in bfloat16 by autocast."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -147,6 +157,7 @@ CUT: dict[str, Callable[[], nn.Module]] = {
     "pruned": pruned,
     "weight standardisation": standardised,
     "weights of pixels": WeightsOfPixels,
+    "masks": lambda: Forward(masks),
     "autocast": lambda: Forward(halves),
     "pools by size": lambda: Forward(pooled_by_size),
     "pools by number": lambda: Forward(pooled_by_number),
