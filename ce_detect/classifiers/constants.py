@@ -17,7 +17,8 @@ _FILLED = frozenset({
 def fold_constants(graph_module: fx.GraphModule) -> None:
     """Compute once, in place, what does not depend on the pixels: a weight norm, a mask of pruning, a cast.
 
-    What takes only a size without the batch, a type and a device from the pixels does not: a mask of attention. Later steps look for weights that are stored, and each segment would compute its own again.
+    So is what takes only a size without the batch, a type and a device from the pixels, such as a mask of attention.
+    Later steps look for weights that are stored, and each segment would compute its own again.
     """
     known: dict[fx.Node, Any] = {}
     for node in list(graph_module.graph.nodes):

@@ -193,3 +193,50 @@ class TwoInputs(nn.Module):
         """Return logits."""
         z: Tensor = self.net(x) + age
         return z
+
+
+class Windowed(nn.Module):
+    """A transformer's block on a map whose channels come last: it computes on tokens, and returns a reshape of them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.mlp = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return a map ``(batch, height, width, channels)``."""
+        tokens = h.flatten(1, 2)
+        return (tokens + self.mlp(self.norm(tokens))).view(h.shape)
+
+
+class Residual(nn.Module):
+    """A convolution with a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(width, width, 3, padding=1), nn.ReLU()
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return a map ``(batch, channels, height, width)``."""
+        z: Tensor = self.act(h + self.conv(h))
+        return z
+
+
+class Turning(nn.Module):
+    """Convolutions and transformer blocks in turns: channels come first and last. Its head is a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.first = nn.ModuleList([Residual(8) for _ in range(4)])
+        self.then = nn.ModuleList([Windowed(8) for _ in range(4)])
+        self.head = nn.Conv2d(8, 4, 1)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        h = self.stem(x)
+        for convolution, transformer in zip(self.first, self.then, strict=True):
+            h = transformer(convolution(h).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        z: Tensor = self.head(h.mean((2, 3), keepdim=True)).flatten(1)
+        return z
