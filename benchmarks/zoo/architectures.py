@@ -44,12 +44,25 @@ _TORCHVISION = {
     "MaxViT": ("maxvit_t",),
 }
 
-_TIMM = (
-    "resnet10t", "resnet26d", "seresnext26t_32x4d", "efficientnet_lite0", "tf_efficientnet_b0", "mobilenetv3_small_050",
-    "mobilenetv4_conv_small", "regnetx_002", "ghostnet_050", "hardcorenas_a", "repvgg_a0", "mobileone_s0", "lcnet_050",
-    "convnext_atto", "convnextv2_atto", "vit_tiny_patch16_224", "deit_tiny_patch16_224", "beit_base_patch16_224",
-    "mixer_s32_224", "poolformer_s12", "edgenext_xx_small", "mobilevit_xxs", "efficientformer_l1", "levit_128s",
-)  # fmt: skip
+_TIMM = {
+    "ResNet": ("resnet10t", "resnet26d", "seresnext26t_32x4d", "res2net50_14w_8s", "resnest14d"),
+    "VGG": ("repvgg_a0",),
+    "DLA": ("dla34",),
+    "HRNet": ("hrnet_w18_small",),
+    "NFNet": ("eca_nfnet_l0",),
+    "RegNet": ("regnetx_002",),
+    "GhostNet": ("ghostnet_050",),
+    "MobileNet": ("mobilenetv3_small_050", "mobilenetv4_conv_small", "mobileone_s0", "lcnet_050", "hardcorenas_a"),
+    "EfficientNet": ("efficientnet_lite0", "tf_efficientnet_b0", "tf_efficientnetv2_b0"),
+    "ConvNeXt": ("convnext_atto", "convnextv2_atto", "edgenext_xx_small"),
+    "ViT": (
+        "vit_tiny_patch16_224", "deit_tiny_patch16_224", "beit_base_patch16_224", "cait_xxs24_224", "levit_128s",
+        "xcit_nano_12_p16_224",
+    ),
+    "Swin": ("swin_tiny_patch4_window7_224",),
+    "convolution and attention": ("coatnet_nano_rw_224", "mobilevit_xxs", "efficientformer_l1", "maxvit_pico_rw_256"),
+    "MLP": ("mixer_s32_224", "poolformer_s12"),
+}  # fmt: skip
 
 _TRANSFORMERS = {
     "ViT": {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 96},
@@ -86,7 +99,11 @@ def architectures(code: Path | None) -> dict[str, Architecture]:
         for family, names in _TORCHVISION.items()
         for name in names
     }
-    found |= {f"timm {name}": Architecture("timm", _timm(name), 224) for name in _TIMM}
+    found |= {
+        f"timm {name}": Architecture(family, _timm(name), 256 if name.endswith("256") else 224)
+        for family, names in _TIMM.items()
+        for name in names
+    }
     found |= {
         f"transformers {name}": Architecture("transformers", _transformers(name, settings), 64)
         for name, settings in _TRANSFORMERS.items()

@@ -7,12 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ce_detect.classifiers.fx_nodes import is_stored, stored
+from ce_detect.classifiers.fx_nodes import ATEN, is_stored, operation, stored
+
+_FILLED = frozenset({
+    ATEN.full_like, ATEN.new_full, ATEN.new_ones, ATEN.new_zeros, ATEN.ones_like, ATEN.zeros_like,
+})  # fmt: skip
 
 
 def fold_constants(graph_module: fx.GraphModule) -> None:
     """Compute once, in place, what does not depend on the pixels: a weight norm, a mask of pruning, a cast.
 
+    So is what takes only a size without the batch, a type and a device from the pixels, such as a mask of attention.
     Later steps look for weights that are stored, and each segment would compute its own again.
     """
     known: dict[fx.Node, Any] = {}
@@ -22,6 +27,8 @@ def fold_constants(graph_module: fx.GraphModule) -> None:
         elif node.op == "call_function" and _is_constant(node, known):
             with torch.no_grad():
                 known[node] = node.target(*_values(node.args, known), **_values(node.kwargs, known))
+        elif operation(node) in _FILLED and _is_of_one_size(node):
+            known[node] = _filled(node)
     for node, value in known.items():
         needed = not is_stored(node) and any(user not in known for user in node.users)
         if needed and isinstance(value, Tensor):
@@ -37,6 +44,20 @@ def _is_constant(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     if not isinstance(node.target, torch._ops.OpOverload):  # Python's own, such as one of several results
         return bool(node.all_input_nodes)
     return torch.Tag.nondeterministic_seeded not in node.target.tags and not node.target._schema.is_mutable
+
+
+def _is_of_one_size(node: fx.Node) -> bool:
+    """Whether the result of a node is as large for any batch, and all else in it is a number."""
+    return len(node.all_input_nodes) == 1 and all(isinstance(size, int) for size in node.meta["val"].shape)
+
+
+def _filled(node: fx.Node) -> Tensor:
+    """What a node makes of a number and of the size, type and device of another tensor."""
+    source, *others = node.args
+    assert isinstance(source, fx.Node)
+    like = torch.empty(node.meta["val"].shape, dtype=source.meta["val"].dtype, device=source.meta["val"].device)
+    made: Tensor = node.target(like, *others, **node.kwargs)  # type: ignore[operator]
+    return made
 
 
 def _values(arguments: Any, known: dict[fx.Node, Any]) -> Any:

@@ -21,14 +21,14 @@ from ce_detect.classifiers.fx_nodes import (
 
 _PARAMETRIC = (*CONVOLUTIONS, ATEN.convolution.default, ATEN.linear.default, ATEN.addmm.default)
 _REARRANGEMENTS = frozenset({
-    ATEN.alias, ATEN.clone, ATEN.flatten, ATEN.permute, ATEN.reshape, ATEN.select, ATEN.slice, ATEN.squeeze,
-    ATEN.transpose, ATEN.unsqueeze, ATEN.view,
+    ATEN._unsafe_view, ATEN.alias, ATEN.clone, ATEN.flatten, ATEN.permute, ATEN.reshape, ATEN.roll, ATEN.select,
+    ATEN.slice, ATEN.squeeze, ATEN.transpose, ATEN.unsqueeze, ATEN.view,
 })  # fmt: skip
 _POOLINGS = frozenset({
     ATEN.adaptive_avg_pool2d, ATEN.adaptive_max_pool2d, ATEN.avg_pool2d, ATEN.constant_pad_nd, ATEN.max_pool2d,
     ATEN.max_pool2d_with_indices, ATEN.mean, ATEN.pad,
 })  # fmt: skip
-_SAME_ORDER = _REARRANGEMENTS - {ATEN.permute, ATEN.select, ATEN.slice, ATEN.transpose}
+_SAME_ORDER = _REARRANGEMENTS - {ATEN.permute, ATEN.roll, ATEN.select, ATEN.slice, ATEN.transpose}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Cut:
         returned: those of them whose output the tensor is.
         name: path of the innermost of these modules, or of the operation where the model itself computed the tensor.
         shape: shape of the tensor without the batch dimension.
-        derived: whether it holds what the tensor before it holds, padded, pooled or rearranged.
+        derived: whether it holds what the tensor before it in the list holds, padded, pooled or rearranged.
     """
 
     node: fx.Node
@@ -55,9 +55,11 @@ class Cut:
 def cuts(graph_module: fx.GraphModule) -> list[Cut]:
     """List the tensors through which everything passes, after the first layer with weights, in order of computation.
 
-    Of several such tensors computed by one module only the last is kept (an activation, not the sum before it).
+    Of several such tensors computed by one module only the last is kept (an activation, not the sum before it). The
+    logits themselves are left out.
     """
     carriers = _carriers(graph_module.graph)
+    logits = _logits(graph_module.graph)
     last = {path: node for node in carriers for path in _module_paths(node)}
     found: dict[str, Cut] = {}
     alive: dict[fx.Node, int] = {}
@@ -72,12 +74,14 @@ def cuts(graph_module: fx.GraphModule) -> list[Cut]:
         if uses:
             alive[node] = uses
         parametric = parametric or node.target in _PARAMETRIC
-        if parametric and list(alive) == [node] and _is_latent(node):
+        if parametric and list(alive) == [node] and _is_latent(node) and node not in logits:
             inside = _module_paths(node)
             name = inside[-1] if inside else _numbered(_operation_name(node), found)
+            before = next(reversed(found.values()), None)
+            from_kept = before is None or before.name != name or before.derived  # else its source is replaced by it
             found.pop(name, None)
             returned = tuple(path for path in inside if last[path] is node)
-            derived = operation(node) in _REARRANGEMENTS | _POOLINGS
+            derived = from_kept and operation(node) in _REARRANGEMENTS | _POOLINGS
             found[name] = Cut(node, inside, returned, name, _shape_at_export(node), derived)
     return list(found.values())
 
@@ -91,6 +95,14 @@ def _carriers(graph: fx.Graph) -> dict[fx.Node, None]:
         ):
             carriers[node] = None
     return carriers
+
+
+def _logits(graph: fx.Graph) -> list[fx.Node]:
+    """The output, and what holds the same values in the same order: from the last to the first of them."""
+    found = [output(graph)]
+    while operation(found[-1]) in _SAME_ORDER:
+        found.append(found[-1].all_input_nodes[0])
+    return found
 
 
 def _operation_name(node: fx.Node) -> str:
@@ -176,9 +188,7 @@ def _between(start: fx.Node, stop: fx.Node) -> set[fx.Node]:
 
 def linear_head(graph_module: fx.GraphModule) -> tuple[fx.Node, Tensor] | None:
     """Return the node that feeds a linear last layer, and the weight ``(classes, features)`` of that layer."""
-    last = output(graph_module.graph)
-    while operation(last) in _SAME_ORDER:
-        last = last.all_input_nodes[0]
+    last = _logits(graph_module.graph)[-1]
     if last.target is not ATEN.linear.default:
         return None
     fed, weight = last.args[:2]

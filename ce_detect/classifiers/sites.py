@@ -20,7 +20,8 @@ class Place:
     """A tensor where one may intervene.
 
     Attributes:
-        shape: without the batch: ``(channels, height, width)``, ``(tokens, width)`` or ``(features,)``.
+        shape: without the batch: ``(channels, height, width)`` or ``(height, width, channels)``, ``(tokens, width)`` or
+            ``(features,)``.
         of_block: whether it is what a block returns.
         promising: whether it is worth a site that nobody asked for: it holds something new, and lies in no block.
     """
@@ -119,10 +120,17 @@ def chosen(places: dict[str, Place], wanted: tuple[str, ...] | None) -> tuple[st
 
 def _by_default(places: dict[str, Place]) -> set[str]:
     promising = {name: place for name, place in places.items() if place.promising and name != PENULTIMATE}
-    maps: dict[str, Shape] = {name: place.shape[1:] for name, place in promising.items() if len(place.shape) == 3}
+    maps: dict[str, Shape] = {
+        name: _resolution(place.shape) for name, place in promising.items() if len(place.shape) == 3
+    }
     tokens: dict[str, Shape] = {name: place.shape for name, place in promising.items() if len(place.shape) == 2}
     blocks: dict[str, Shape] = {name: shape for name, shape in tokens.items() if promising[name].of_block}
     return _ends_of_runs(maps) | _ends_of_runs(blocks or tokens) | ({PENULTIMATE} & set(places))
+
+
+def _resolution(shape: Shape) -> Shape:
+    """Height and width of a map, also of one whose channels come last: a square one, as far as a shape can tell."""
+    return shape[:2] if shape[0] == shape[1] else shape[1:]
 
 
 def _ends_of_runs(resolutions: dict[str, Shape]) -> set[str]:

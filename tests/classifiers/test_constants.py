@@ -25,6 +25,24 @@ def test_computed_weights_are_stored(name: str) -> None:
     assert all(torch.equal(value, before[path]) for path, value in model.state_dict().items())
 
 
+def test_a_mask_that_takes_only_its_size_from_a_map_is_stored() -> None:
+    """Nothing is left that draws it; a batch of zeros still takes its size from the input."""
+    with torch.no_grad():
+        graph = capture(CUT["masks"](), torch.rand(2, *SHAPE)).graph
+    names = {str(node.target).split(".")[1] for node in graph.nodes if node.op == "call_function"}
+    assert names == {
+        "adaptive_avg_pool2d",
+        "add",
+        "conv2d",
+        "linear",
+        "masked_fill",
+        "relu",
+        "reshape",
+        "sym_size",
+        "zeros_like",
+    }
+
+
 class Draws(nn.Module):
     """Adds noise from a seed that it sets each time."""
 

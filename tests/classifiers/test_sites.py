@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from support.awkward import WRAP, Turning
 from support.digits import DigitCNN, DigitViT, DigitWary, seeded
 from support.models import PLAIN, Subject, subject, tiny_images, tiny_model
 from torch import Tensor, nn
@@ -114,6 +115,20 @@ def test_deep_transformers_have_sites_at_their_quarters() -> None:
     blocks = {f"layers.{i}": Place((17, 32), of_block=True, promising=True) for i in range(12)}
     after = {"norm": Place((17, 32), of_block=False, promising=True)}
     assert chosen({**between, **blocks, **after}, None) == ("layers.2", "layers.5", "layers.8", "layers.11")
+
+
+def test_maps_whose_channels_come_last_are_of_one_resolution_with_the_others() -> None:
+    """Blocks that return a reshape are blocks, few are sites, and logits that a convolution returns are none."""
+    model = Turning()
+    classifier = wrap(model, **WRAP)
+    assert isinstance(classifier, TorchClassifier)
+    assert classifier.sites == ("first.0", "first.1", "then.2", "then.3")
+    x = classifier.probe(2)
+    seen: list[Tensor] = []
+    model.then[2].register_forward_hook(lambda *a: seen.append(a[2]))
+    with torch.inference_mode():
+        model(x)
+        torch.testing.assert_close(classifier.trace(x).latents["then.2"], seen[0], rtol=1e-4, atol=1e-4)
 
 
 def test_one_logit_leaves_the_names_alone() -> None:

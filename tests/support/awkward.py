@@ -117,6 +117,16 @@ def assigns(net: nn.Sequential, x: Tensor) -> Tensor:
     return z
 
 
+def masks(net: nn.Sequential, x: Tensor) -> Tensor:
+    """Mask a map by windows that are drawn each time, as a shifted-window transformer does."""
+    h = net[:3](x)
+    windows = h.new_zeros(h.shape[2:])
+    for number, rows in enumerate((slice(0, 16), slice(16, -4), slice(-4, None))):
+        windows[rows] = number
+    z: Tensor = net[3:](h.masked_fill(windows == torch.ones_like(windows), 0.0) + torch.zeros_like(h))
+    return z
+
+
 def halves(net: nn.Sequential, x: Tensor) -> Tensor:
     """Compute in bfloat16 by autocast."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -147,6 +157,7 @@ CUT: dict[str, Callable[[], nn.Module]] = {
     "pruned": pruned,
     "weight standardisation": standardised,
     "weights of pixels": WeightsOfPixels,
+    "masks": lambda: Forward(masks),
     "autocast": lambda: Forward(halves),
     "pools by size": lambda: Forward(pooled_by_size),
     "pools by number": lambda: Forward(pooled_by_number),
@@ -181,4 +192,51 @@ class TwoInputs(nn.Module):
     def forward(self, x: Tensor, age: Tensor) -> Tensor:
         """Return logits."""
         z: Tensor = self.net(x) + age
+        return z
+
+
+class Windowed(nn.Module):
+    """A transformer's block on a map whose channels come last: it computes on tokens, and returns a reshape of them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.mlp = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return a map ``(batch, height, width, channels)``."""
+        tokens = h.flatten(1, 2)
+        return (tokens + self.mlp(self.norm(tokens))).view(h.shape)
+
+
+class Residual(nn.Module):
+    """A convolution with a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(width, width, 3, padding=1), nn.ReLU()
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return a map ``(batch, channels, height, width)``."""
+        z: Tensor = self.act(h + self.conv(h))
+        return z
+
+
+class Turning(nn.Module):
+    """Convolutions and transformer blocks in turns: channels come first and last. Its head is a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.first = nn.ModuleList([Residual(8) for _ in range(4)])
+        self.then = nn.ModuleList([Windowed(8) for _ in range(4)])
+        self.head = nn.Conv2d(8, 4, 1)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        h = self.stem(x)
+        for convolution, transformer in zip(self.first, self.then, strict=True):
+            h = transformer(convolution(h).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        z: Tensor = self.head(h.mean((2, 3), keepdim=True)).flatten(1)
         return z
