@@ -34,16 +34,17 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
     """
 
     def __init__(self, classifier: Classifier, *, access: Access = "white-box", unit: bool = False) -> None:
+        device = classifier.device
         super().__init__(
             model=_Seen(classifier, access, unit),
             loss=nn.CrossEntropyLoss(),
             input_shape=classifier.input_shape,
             nb_classes=classifier.num_classes,
             clip_values=(0.0, 1.0) if unit else classifier.bounds,
-            device_type="gpu" if classifier.device.type == "cuda" else "cpu",
+            device_type="gpu" if device.type == "cuda" else "cpu",
         )
-        self._device = classifier.device  # ART knows the CPU and one GPU, and has moved the model there
-        self._model.to(self._device)
+        self._device = device  # ART knows the CPU and one GPU, and has moved the model there
+        self._model.to(device)
         for parameter in self._model.parameters():
             parameter.requires_grad_(False)
 

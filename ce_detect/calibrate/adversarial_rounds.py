@@ -97,7 +97,7 @@ def median_radius(classifier: Classifier, clean: Pixels) -> float:
     """Median perturbation with which half of some images fool the classifier alone, in pixel values."""
     low, high = classifier.bounds
     levels = RADIUS_LEVELS * (high - low)
-    x = torch.from_numpy(np.asarray(clean[:RADIUS_IMAGES])).to(classifier.device)
+    x = torch.from_numpy(np.asarray(clean[:RADIUS_IMAGES]))
     alone = Alone(classifier)
     found, _ = radii(alone, Case.of(alone, x), levels, steps=RADIUS_STEPS, attacks=(Selective(),))
     return float(np.quantile(np.minimum(found, levels[-1]), 0.5, method="inverted_cdf"))
@@ -133,7 +133,8 @@ def _passing(gate: GateModule, x: torch.Tensor) -> float | None:
     """Share of inputs that a gate does not flag; None of no inputs."""
     if not len(x):
         return None
-    return round(float((judged(Gated(gate), x).score <= gate.threshold).float().mean()), 4)
+    target = Gated(gate)
+    return round(float((judged(target, x).score <= target.threshold).float().mean()), 4)
 
 
 def _attacked(gate: GateModule, clean: Pixels, reach: float, name: str, request: CalibrationSettings) -> AttackedSet:
@@ -141,7 +142,7 @@ def _attacked(gate: GateModule, clean: Pixels, reach: float, name: str, request:
     x = np.asarray(clean)
 
     def made() -> Arrays:
-        return {"x": _run(gate, torch.from_numpy(x), reach).cpu().numpy()}
+        return {"x": _run(gate, torch.from_numpy(x), reach).numpy()}
 
     cache = Cache(request.cache or cache_folder(), "adaptive", content="adaptive examples")
     found = cache.get(_key(gate, x, reach), {"x": x.shape}, made)["x"]

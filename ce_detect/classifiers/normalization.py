@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ce_detect.classifiers.interface import device_of, dtype_of
 from ce_detect.core.errors import ModelError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -17,6 +18,8 @@ class Normalized(nn.Module):
     """A model behind ``(scale * x - mean) / std``, as one model that takes plain pixels.
 
     >>> guard = DetectedModel(Normalized(model, mean=IMAGENET_MEAN, std=IMAGENET_STD))   # doctest: +SKIP
+
+    It computes in the type and on the device of the model.
 
     Args:
         model: takes normalised images.
@@ -42,8 +45,9 @@ class Normalized(nn.Module):
         super().__init__()
         self.model = model
         self.scale = scale
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(-1, 1, 1))
+        for name, value in (("mean", mean), ("std", std)):
+            numbers = torch.tensor(value, dtype=dtype_of(model), device=device_of(model))
+            self.register_buffer(name, numbers.reshape(-1, 1, 1))
         if not (self.std > 0).all():
             raise ModelError(f"std = {std} must be positive; give that of the images that the model was trained on")
         self.train(model.training)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ce_detect.data import tensors
+from ce_detect.data.lazy import batch_size
 from ce_detect.detector.cascade import Staged
 from ce_detect.detector.compiled import Compiled
 from ce_detect.detector.detector import Detector, Verdict
@@ -43,7 +44,7 @@ class Inference:
             return Verdict(*self._runner()(x))
 
     def judge_all(self, x: Tensor, detector: Detector | None = None) -> Verdict:
-        """Judge many inputs, as many at a time as the signature takes.
+        """Judge many inputs, as many at a time as the signature takes, or fewer where they are large.
 
         Args:
             x: inputs ``(n, channels, height, width)``, wherever they are.
@@ -80,7 +81,7 @@ class Inference:
         self._made = None
 
     def _parts(self, x: Tensor, detector: Detector | None) -> Iterator[Verdict]:
-        for part in x.split(self.gate.signature.batch):
+        for part in x.split(batch_size(self.gate.signature.batch, x.shape[1:])):
             batch = part.to(self.gate.threshold.device)
             if detector is None:
                 yield self.judge(batch)

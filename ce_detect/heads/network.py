@@ -108,11 +108,11 @@ def _side_by_side(weight: Tensor, bias: Tensor, layers: list[tuple[Tensor, Tenso
     """
     if not layers:
         return [(weight.T, bias)]
-    own, none = torch.eye(len(bias)), torch.zeros(2 * len(bias))
+    own, none = torch.eye(len(bias), device=bias.device), bias.new_zeros(2 * len(bias))
     (first, shift), *others = [(weights.mT, biases.flatten()) for weights, biases in layers]
     made = [(torch.cat([first.flatten(0, 1), weight.T, -weight.T]), torch.cat([shift, bias, -bias]))]
     for weights, biases in others[:-1]:
-        made.append((torch.block_diag(*weights, torch.eye(len(none))), torch.cat([biases, none])))
+        made.append((torch.block_diag(*weights, torch.eye(len(none), device=bias.device)), torch.cat([biases, none])))
     weights, biases = others[-1]
     joined = torch.block_diag(*weights, torch.cat([own, -own], dim=1))
     return [*made, (joined, torch.cat([biases, none[: len(bias)]]))]

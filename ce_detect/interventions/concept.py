@@ -64,7 +64,7 @@ class AblateConcept(LearnedIntervention):
 
     def start(self, h: Tensor, generator: torch.Generator) -> None:
         """Start at the principal components of the channels, shifted so that most of their values are above 0."""
-        rows = h.movedim(1, -1).flatten(0, -2).double()
+        rows = h.movedim(1, -1).flatten(0, -2).cpu().double()  # not every device has doubles, or eigenvectors
         mean, deviation = rows.mean(0), rows.std()
         concepts = int(self.settings["concepts"])
         directions = torch.linalg.eigh((rows - mean).T @ (rows - mean))[1].flip(1)[:, :concepts]

@@ -50,6 +50,7 @@ def needs_help(gate: GateModule, x: Tensor) -> bool:
 
 def blind_interventions(gate: GateModule, x: Tensor) -> list[nn.Module]:
     """Interventions with no gradient from what they return to what they take."""
+    x = x.to(gate.threshold.device)
     latents = gate.signature.classifier.trace(x).latents
     return [
         module
@@ -65,9 +66,8 @@ def _has_gradient(module: nn.Module, h: Tensor) -> bool:
         changed = module(leaf)
         if not changed.requires_grad:
             return False
-        (found,) = torch.autograd.grad(
-            (changed * torch.linspace(0.5, 1.5, changed.numel()).view_as(changed)).sum(), leaf
-        )
+        weights = torch.linspace(0.5, 1.5, changed.numel(), device=h.device).view_as(changed)
+        (found,) = torch.autograd.grad((changed * weights).sum(), leaf)
     return bool((found != 0).any())
 
 

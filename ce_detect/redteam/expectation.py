@@ -27,9 +27,10 @@ def reseeded(gate: GateModule, seed: int) -> GateModule:
         layer_consistency=signature.layer_consistency,
         chunk=signature.chunk,
     )
-    return GateModule(
+    gated = GateModule(
         other, gate.head, clean_scores=gate.clean_scores, threshold=float(gate.threshold), prevalence=0.5
-    ).eval()  # fmt: skip
+    )  # fmt: skip
+    return gated.eval().to(gate.threshold.device)
 
 
 def _redrawn(module: Intervention, seed: int) -> Intervention:
@@ -54,8 +55,9 @@ class Expectation(Gated):
 
     def joint(self, x: Tensor) -> Joint:
         """Judge inputs, see `ce_detect.redteam.target.Target.joint`."""
-        seen = [gate.signature(x) for gate in self.gates]
+        inputs = x.to(self.gate.threshold.device)
+        seen = [gate.signature(inputs) for gate in self.gates]
         logits, _ = seen[0]
         scores = torch.stack([self.gate.head.ways(features, self.threshold) for _, features in seen])
         deviation = (scores.var(0, correction=0) + 1e-12).sqrt()
-        return Joint(logits, (scores.mean(0) + deviation).amin(0))
+        return Joint(logits.to(x.device), (scores.mean(0) + deviation).amin(0).to(x.device))

@@ -1,4 +1,7 @@
-"""What is attacked: a classifier and a detector together."""
+"""What is attacked: a classifier and a detector together.
+
+The attackers keep their books on the CPU. A target computes on its own device and answers where it was asked.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +55,8 @@ class Gated:
 
     def joint(self, x: Tensor) -> Joint:
         """Judge inputs, see `Target.joint`."""
-        logits, features = self.gate.signature(x)
-        return Joint(logits, self.detector.head.near(features, self.threshold))
+        logits, features = self.gate.signature(x.to(self.gate.threshold.device))
+        return Joint(logits.to(x.device), self.detector.head.near(features, self.threshold).to(x.device))
 
 
 class Alone:
@@ -67,7 +70,7 @@ class Alone:
 
     def joint(self, x: Tensor) -> Joint:
         """Judge inputs, see `Target.joint`; the score is the threshold."""
-        logits = self.classifier.logits(x)
+        logits = self.classifier.logits(x.to(self.classifier.device)).to(x.device)
         return Joint(logits, logits.new_zeros(len(logits)))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from art.estimators.classification import PyTorchClassifier
+from support.elsewhere import elsewhere
 from support.models import Subject, as_array, subject
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from ce_detect.attacks import Attack
 from ce_detect.attacks.art_estimator import Estimator
 from ce_detect.attacks.run import run
 from ce_detect.classifiers.base import Trace
+from ce_detect.classifiers.wrapping import wrap
 
 
 def art_estimator(part: Subject) -> PyTorchClassifier:
@@ -119,3 +121,15 @@ def test_unit_range() -> None:
     mapped = Estimator(part.classifier, unit=True)
     assert tuple(mapped.clip_values) == (0, 1)
     np.testing.assert_allclose(mapped.predict((x + 1) / 2), Estimator(part.classifier).predict(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["CUDA", "a device that ART does not know"])
+def test_a_classifier_stays_on_its_device(known: bool) -> None:
+    """ART moves a model to the one device that it takes; the user's model is the same one, and stays."""
+    part = subject("plain")
+    with elsewhere() as device, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: known)
+        classifier = wrap(part.model.to(device), input_shape=part.tiny.shape, bounds=part.tiny.bounds)
+        logits = Estimator(classifier).predict(as_array(part.x))
+        assert classifier.device == next(part.model.parameters()).device == device
+    np.testing.assert_allclose(logits, Estimator(part.classifier).predict(as_array(part.x)), atol=1e-4)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.elsewhere import elsewhere
 from support.models import Subject, subject
 
+from ce_detect.classifiers.interface import agree
 from ce_detect.classifiers.wrapping import wrap
 
 
@@ -30,3 +32,14 @@ def test_probe_is_fixed_and_within_bounds(any_model: Subject) -> None:
     assert probe.shape == (1, *any_model.tiny.shape)
     assert low <= float(probe.min()) < float(probe.max()) <= high
     assert torch.equal(probe, any_model.classifier.probe())
+
+
+def test_rounding_is_that_of_what_computes() -> None:
+    """Logits that differ by 0.3 % are the same in float16, and in float32 where convolutions may compute in TF32."""
+    expected = torch.tensor([[1.0, -2.0, 0.5]])
+    got = expected * 1.003
+    assert not agree(expected, got)
+    assert agree(expected.half(), got.half())
+    with elsewhere() as device:
+        assert agree(expected.to(device), got.to(device))
+        assert not agree(expected.to(device), (1.02 * expected).to(device))

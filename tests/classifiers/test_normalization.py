@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.elsewhere import elsewhere
 from torch import nn
 
 from ce_detect.classifiers.interface import fingerprint
@@ -55,3 +56,16 @@ def test_senseless_deviation_is_refused() -> None:
     """A division by zero would be found much later."""
     with pytest.raises(ModelError, match="must be positive"):
         Normalized(bare(), std=[0.0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_it_computes_as_the_model_does(dtype: torch.dtype, demo_images: Images) -> None:
+    """In the type of the model's weights and where they are: else the first layer would refuse the pixels."""
+    x = torch.from_numpy(demo_images.x[:8])
+    with torch.inference_mode():
+        expected = fashion_cnn()(x)
+        found = Normalized(bare().to(dtype), mean=MEAN, std=STD)(x.to(dtype))
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05 * float(expected.abs().max()))
+    with elsewhere() as device:
+        assert Normalized(bare().to(device), mean=MEAN)(x.to(device)).device == device

@@ -161,3 +161,13 @@ def test_a_guard_compiles_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(4):
         guard(x)
     assert len(compiled) == 1
+
+
+def test_large_inputs_are_judged_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a device that takes all rows at once, too: the feature maps of all of them would fill its memory."""
+    made, x, sizes = gate("plain", "mlp"), tiny_images("plain", 10), []
+    monkeypatch.setattr("ce_detect.data.lazy.MOST_VALUES", 4 * x[0].numel())
+    inference = Inference(made)
+    monkeypatch.setattr(inference, "judge", lambda part: sizes.append(len(part)) or made(part))
+    assert_same(inference.judge_all(x), made(x))
+    assert sizes == [4, 4, 2]

@@ -214,4 +214,5 @@ class Meter:
         runs = [Inference(m).judge if isinstance(m, GateModule) else Compiled(m) for m in modules]
         bare, seconds = on_each(against or self._bare, parts), SECONDS * (len(modules) + 1)
         with torch.inference_mode():
-            return ratios(bare, [on_each(run, parts) for run in runs], rounds=rounds, seconds=seconds)
+            timed = [on_each(run, parts) for run in runs]
+            return ratios(bare, timed, rounds=rounds, seconds=seconds, device=self._all.device)

@@ -22,6 +22,7 @@ def ratios(
     rounds: int = 15,
     warm_up: int = 2,
     seconds: float | None = None,
+    device: torch.device | None = None,
 ) -> list[float]:
     """Time functions against ``bare``, taking turns so that drifts of the machine hit all alike.
 
@@ -31,11 +32,13 @@ def ratios(
         rounds: how often each runs.
         warm_up: runs before the clock starts.
         seconds: time after which no new round begins, once there were `LEAST_ROUNDS`.
+        device: where the functions compute; None for the accelerator that PyTorch would take, or else the CPU.
 
     Returns:
         For each function the median over the rounds of its time divided by that of ``bare`` in the same round.
     """
     everything = [bare, *functions]
+    where = device or torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     for function in everything * warm_up:
         function()
     taken: list[list[float]] = []
@@ -43,7 +46,7 @@ def ratios(
     while len(taken) < rounds and not (
         seconds is not None and len(taken) >= LEAST_ROUNDS and time.perf_counter() - begun > seconds
     ):
-        taken.append([_seconds(function) for function in everything])
+        taken.append([_seconds(function, where) for function in everything])
     times = np.array(taken)
     return [float(ratio) for ratio in np.median(times[:, 1:] / times[:, :1], axis=0)]
 
@@ -58,9 +61,9 @@ def on_each(function: Callable[[T], Any], parts: Sequence[T]) -> Callable[[], No
     return run
 
 
-def _seconds(function: Callable[[], Any]) -> float:
+def _seconds(function: Callable[[], Any], device: torch.device) -> float:
     start = time.perf_counter()
     function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if device.type != "cpu":  # its work goes on after the call
+        torch.accelerator.synchronize(device)
     return time.perf_counter() - start

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from ce_detect.calibrate.cost.timing import LEAST_ROUNDS, ratios
 
@@ -71,3 +72,19 @@ def test_slow_functions_are_timed_less_often(clock: Clock) -> None:
     bare, slow = clock.taking(1.0), clock.taking(10.0)
     assert ratios(bare, [slow], rounds=50, warm_up=0, seconds=5.0) == pytest.approx([10.0])
     assert clock.now == pytest.approx(LEAST_ROUNDS * 11.0)
+
+
+def test_a_device_is_waited_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that only queues its work takes as long as the work; a CPU has nothing to wait for."""
+    waited: list[torch.device] = []
+
+    def synchronize(device: torch.device) -> None:
+        waited.append(device)
+        clock.now += 1.0
+
+    monkeypatch.setattr(torch.accelerator, "synchronize", synchronize)
+    second = torch.device("cuda", 1)
+    assert ratios(clock.taking(1.0), [clock.taking(3.0)], rounds=1, warm_up=0, device=second) == pytest.approx([2.0])
+    assert waited == [second, second]
+    assert ratios(clock.taking(1.0), [clock.taking(3.0)], device=torch.device("cpu")) == pytest.approx([3.0])
+    assert len(waited) == 2
