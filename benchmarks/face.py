@@ -27,6 +27,8 @@ HOMES = {
     "AttackedSet": "ce_detect.attacks.generation:AttackedSet",  # attacked twins of some images
     "attack_all": "ce_detect.attacks.generation:attack_all",  # every program judges the same cached attacks
     "CHUNK": "ce_detect.attacks.chunks:CHUNK",  # images in a piece of work, to time attacks by full pieces
+    "Estimator": "ce_detect.attacks.art_estimator:Estimator",  # ART's own attack runs on what ours runs on
+    "run_attack": "ce_detect.attacks.run:run",  # one attack without the cache, to take its time
     # Classifiers
     "Classifier": "ce_detect.classifiers.base:Classifier",  # what a peer is given
     "wrap": "ce_detect.classifiers.wrapping:wrap",  # trace and resume are timed without a gate

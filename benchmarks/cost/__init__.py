@@ -1,8 +1,9 @@
-"""What does a gate cost in PyTorch, in time and in memory?
+"""What does a gate cost in PyTorch, in time and in memory, and what does it take to make one?
 
     CE_DETECT_DATA=... python -m benchmarks.cost.cost            # a gated forward over the model alone, by batch size
     python -m benchmarks.cost.resume                             # going on from each site over a whole forward
     python -m benchmarks.cost.memory --data train.npz            # peak memory of a calibration, by its number of images
+    CE_DETECT_DATA=... python -m benchmarks.cost.attacks         # Carlini-Wagner by ART and by us
 
 ``cost.py`` needs the gates that ``benchmarks.detection.detection`` left; its figures stand in the table of `detection`.
 Results: ``results/``.

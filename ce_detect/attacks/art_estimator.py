@@ -23,7 +23,7 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
 
     - Everything is cast to float32 at the door: under NumPy 2, HopSkipJump and Boundary pass float64.
     - ``class_gradient`` takes one backward pass for one label an image; ART takes one for each distinct label, which
-      makes Carlini-Wagner and DeepFool several times slower.
+      makes DeepFool and ElasticNet several times slower.
     - An attack is shown no more than it claims to need: without white-box access there is no gradient, and with access
       to decisions alone the outputs are 1 for the label and 0 elsewhere.
 
@@ -53,7 +53,7 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
     ) -> NDArray[np.float32]:
         """Return logits ``(batch, classes)``, or decisions as 0 and 1, without gradients."""
         with torch.no_grad():
-            outputs = [self._model(batch)[-1] for batch in self._tensor(x).split(max(batch_size, _LEAST_BATCH))]
+            outputs = [self.logits(batch) for batch in self.tensor(x).split(max(batch_size, _LEAST_BATCH))]
         return np.asarray(torch.cat(outputs).cpu().numpy(), dtype=np.float32)
 
     def labels(self, x: NDArray[Any]) -> Index:
@@ -70,8 +70,8 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
             label: one class for all, one class an image, or None for every class.
             training_mode: ignored; the model stays in eval mode.
         """
-        inputs = self._tensor(x).requires_grad_(True)
-        outputs = self._model(inputs)[-1]
+        inputs = self.tensor(x).requires_grad_(True)
+        outputs = self.logits(inputs)
         if label is None:
             rows = torch.eye(outputs.shape[1], device=outputs.device)
             columns = [
@@ -82,7 +82,13 @@ class Estimator(PyTorchClassifier):  # type: ignore[misc]
         (gradient,) = torch.autograd.grad(outputs.gather(1, labels.long()[:, None]).sum(), inputs)
         return np.asarray(gradient[:, None].cpu().numpy())
 
-    def _tensor(self, x: NDArray[Any]) -> torch.Tensor:
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Return outputs ``(batch, classes)``, differentiable where the attacker may see gradients."""
+        outputs: torch.Tensor = self._model(x)[-1]
+        return outputs
+
+    def tensor(self, x: NDArray[Any]) -> torch.Tensor:
+        """Return images as float32 on the classifier's device."""
         return torch.as_tensor(np.ascontiguousarray(x, dtype=np.float32), device=self._device)
 
 

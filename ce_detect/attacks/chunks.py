@@ -79,12 +79,16 @@ def planned(classifier: Classifier, x: Pixels, attacks: tuple[Attack, ...], seed
 
 
 def _key(classifier: Classifier, probe: Floats, x: Floats, attack: Attack, seed: int) -> str:
-    """Key of a chunk. Not `ce_detect.storage.cache.digest`: seeds come from it, so it may never change."""
+    """Key of a chunk. Not `ce_detect.storage.cache.digest`: seeds come from it, so it may never change.
+
+    Only an attack that makes other images than before has another key, by its version.
+    """
+    version = [attack.info.version] if attack.info.version > 1 else []
     described = {
         "format": _FORMAT,
         "model": [classifier.fingerprint(), np.round(probe, 2).tolist()],
         "bounds": classifier.bounds,
-        "attack": [attack.kind, attack.settings],
+        "attack": [attack.kind, attack.settings, *version],
         "seed": seed,
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())

@@ -34,6 +34,7 @@ class AttackInfo:
         targeted: whether it takes the setting ``target``.
         shared: whether all images of a chunk get one and the same perturbation.
         unit: whether images are mapped to [0, 1] and back, because ART's code takes that range for granted.
+        version: counts what changed the images that it makes with the same settings; the cache tells versions apart.
     """
 
     name: str
@@ -48,6 +49,7 @@ class AttackInfo:
     targeted: bool = False
     shared: bool = False
     unit: bool = False
+    version: int = 1
 
     @property
     def cost(self) -> Literal["low", "medium", "high"]:
@@ -122,8 +124,8 @@ _REGISTERED = (
     AttackInfo(
         "cw-l2", "CarliniL2Method", "L2", "white-box",
         _frozen(confidence=0.0, learning_rate=0.01, binary_search_steps=10, max_iter=10, initial_const=0.01),
-        lambda s: 14 * _number(s, "max_iter", "binary_search_steps"),
-        "Carlini and Wagner 2017, arXiv 1608.04644", targeted=True,
+        lambda s: 2 * _number(s, "max_iter", "binary_search_steps"),
+        "Carlini and Wagner 2017, arXiv 1608.04644", targeted=True, version=2,
     ),
     AttackInfo(
         "elastic-net", "ElasticNet", "L1", "white-box",

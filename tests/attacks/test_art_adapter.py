@@ -56,7 +56,7 @@ def test_what_art_refuses_is_a_calibration_error(
         attacked(plain.classifier, kind, as_array(plain.x[:4]), **changes)
 
 
-@pytest.mark.parametrize("kind", ["fgsm", "pgd", "cw-l2", "deepfool", "square"])
+@pytest.mark.parametrize("kind", ["fgsm", "pgd", "deepfool", "square"])
 def test_untargeted_attacks_are_those_of_art(kind: str, plain: Subject) -> None:
     """Where ART needs no mending, its own class on its own makes the same images, to the bit."""
     x, info = as_array(plain.x[:4]), ATTACKS[kind]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ import torch
 from support.attacks import PGD, SQUARE, attack_plain, chunks_in
 from support.models import as_array, tiny_images, tiny_model
 
-from ce_detect.attacks import Attack, chunks
+from ce_detect.attacks import ATTACKS, Attack, chunks
+from ce_detect.attacks import attack as registered
 from ce_detect.attacks.generation import attack_all
 from ce_detect.classifiers.wrapping import wrap
 from ce_detect.core.errors import CalibrationError
@@ -38,6 +41,15 @@ def test_keys_and_seeds_never_change() -> None:
     key = chunks._key(classifier, probe, x, Attack.of("pgd", target="next"), seed=3)
     assert key == "c3ec48609bc9a789b7703313a6c3e614b23be8553092e6ad222d6e4e9b24eb95"
     assert chunks.Chunk(Attack.of("pgd"), x, 0, key).seed == int(key[:8], 16)
+
+
+def test_attack_that_makes_other_images_has_another_key(x: Floats, tmp_path: Path, monkeypatch: Any) -> None:
+    """What an earlier version of the attack left in the cache is not taken for what this one makes."""
+    attack_plain(x[:4], tmp_path)
+    newer = dataclasses.replace(ATTACKS["pgd"], version=2)
+    monkeypatch.setattr(registered, "ATTACKS", {**ATTACKS, "pgd": newer})
+    attack_plain(x[:4], tmp_path)
+    assert len(chunks_in(tmp_path)) == 2
 
 
 def test_another_seed_attack_image_or_model_misses(x: Floats, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ce_detect.attacks.art_patches.autoattack import AutoAttack
 from ce_detect.attacks.art_patches.boundary import BoundaryAttack
+from ce_detect.attacks.art_patches.carlini import CarliniL2Method
 from ce_detect.attacks.art_patches.geoda import GeoDA
 from ce_detect.attacks.art_patches.hopskipjump import HopSkipJump
 from ce_detect.attacks.art_patches.patch import AdversarialPatchNumpy
@@ -19,7 +20,8 @@ PATCHED: Mapping[str, type[Any]] = MappingProxyType(
     {
         each.__name__: each
         for each in (
-            AdversarialPatchNumpy, AutoAttack, BoundaryAttack, GeoDA, HopSkipJump, SpatialTransformation, SquareAttack,
+            AdversarialPatchNumpy, AutoAttack, BoundaryAttack, CarliniL2Method, GeoDA, HopSkipJump,
+            SpatialTransformation, SquareAttack,
         )
     }
 )  # fmt: skip
