@@ -142,6 +142,19 @@ class SignaturePart(ChunkPart, frozen=True, kw_only=True):
     features: int
 
 
+class DeployPart(Readable, frozen=True, kw_only=True, omit_defaults=True):
+    """What an exported graph computes with, where that is not float32, see `ce_detect.export.precision`.
+
+    Attributes:
+        precision: of the classifier in it.
+        ranges: smallest and largest value of each tensor of the classifier on clean images, in the order of
+            computation; empty where none are needed.
+    """
+
+    precision: Literal["fp16", "int8"]
+    ranges: list[tuple[float, float]] = []
+
+
 class DataPart(Struct, frozen=True, kw_only=True):
     """What the detector was calibrated on.
 
@@ -206,7 +219,7 @@ class Promise(Readable, frozen=True, kw_only=True):
     confidence: float
 
 
-class Manifest(Promise, frozen=True, kw_only=True):
+class Manifest(Promise, frozen=True, kw_only=True, omit_defaults=True):
     """Everything about a calibrated detector but its tensors.
 
     Attributes:
@@ -222,6 +235,8 @@ class Manifest(Promise, frozen=True, kw_only=True):
         search: what was considered, its costs and gains.
         versions: of Python and packages.
         figures: what was measured.
+        deploy: what graph the threshold, the clean scores and the figures on *test* are those of; None for the gate
+            itself, in float32.
     """
 
     budget: float | None
@@ -236,6 +251,7 @@ class Manifest(Promise, frozen=True, kw_only=True):
     search: dict[str, Any]
     versions: dict[str, str]
     figures: Figures
+    deploy: DeployPart | None = None
 
 
 class Runnable(Readable, frozen=True, kw_only=True):

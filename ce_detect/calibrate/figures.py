@@ -35,14 +35,16 @@ def costs(
     return figures
 
 
-def tested(gate: GateModule, data: CalibrationData, settings: CalibrationSettings) -> dict[str, Any] | None:
-    """Figures on the *test* split; None where there is none."""
+def tested(
+    gate: GateModule, data: CalibrationData, settings: CalibrationSettings, judge: report.Judge
+) -> dict[str, Any] | None:
+    """Figures on the *test* split, see `ce_detect.evaluate.report.evaluate`; None where there is none."""
     test = data.images.subset(data.parts["test"])
     if not len(test):
         return None
     return report.evaluate(
         gate, test.pixels, test.y, data.tested, target=settings.fpr, corruptions=settings.recipe.corruptions,
-        seed=settings.seed,
+        seed=settings.seed, judge=judge,
     ).to_dict()  # fmt: skip
 
 

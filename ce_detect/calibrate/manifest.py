@@ -9,6 +9,7 @@ from typing import Any
 
 from ce_detect.artifacts.manifest import (
     DataPart,
+    DeployPart,
     Figures,
     LayerConsistencyPart,
     Manifest,
@@ -38,6 +39,7 @@ def manifest(
     chosen: Chosen,
     gate: GateModule,
     figures: dict[str, Any],
+    deploy: DeployPart | None,
 ) -> Manifest:
     """Describe a calibration.
 
@@ -48,6 +50,7 @@ def manifest(
         chosen: the outcome of the search.
         gate: what came of it.
         figures: what was measured, by the names that JSON has for `ce_detect.artifacts.manifest.Figures`.
+        deploy: the graph that the threshold belongs to; None for the gate itself.
     """
     return Manifest(
         fpr=float(settings.fpr),
@@ -65,6 +68,7 @@ def manifest(
         search=chosen.ledger,
         versions=_versions(),
         figures=Figures.of(figures),
+        deploy=deploy,
     )
 
 

@@ -16,7 +16,16 @@ import torch
 from torch import nn
 
 from ce_detect.artifacts.manifest import Manifest
-from ce_detect.calibrate import adversarial_rounds, cascade, dataset, figures, hardening, samples, threshold
+from ce_detect.calibrate import (
+    adversarial_rounds,
+    cascade,
+    dataset,
+    deployment,
+    figures,
+    hardening,
+    samples,
+    threshold,
+)
 from ce_detect.calibrate.cost.pytorch import BATCHES, Meter
 from ce_detect.calibrate.cost.table import CostTable
 from ce_detect.calibrate.dataset import CalibrationData, Divided
@@ -67,15 +76,19 @@ def calibrate(classifier: Classifier, bare: nn.Module, images: Divided, settings
     """
     if settings.cascade:
         cascade.check_empty_batch(classifier)
+    deployment.check(classifier, settings)
     cache = settings.cache or cache_folder()
     data = dataset.prepare(classifier, images, settings)
     meter = _meter(classifier, bare, data, settings, cache)
     hardened = hardening.prepare(classifier, data, meter, settings, cache)
     chosen = search(classifier, data, meter, settings, cache=cache, required=hardened.required)
-    gate, rounds = _fitted_in_rounds(meter.signature(chosen.items), data, settings, hardened.reach)
+    fitted, rounds = _fitted_in_rounds(meter.signature(chosen.items), data, settings, hardened.reach)
+    deployed = deployment.deployed(fitted, data, settings)
+    gate = deployed.gate
     found = figures.costs(gate, data, meter, chosen.items, settings)
-    found |= {"test": figures.tested(gate, data, settings), "hardening": rounds, **hardened.figures}
-    described = manifest(classifier, data, settings, chosen, gate, found)
+    tested = figures.tested(gate, data, settings, deployed.judge)
+    found |= {"test": tested, "hardening": rounds, **hardened.figures}
+    described = manifest(classifier, data, settings, chosen, gate, found, deployed.part)
     sample = _sample(data)
     samples.keep(gate, sample, cache)
     return Calibrated(gate, described, np.concatenate([data.identities, hardened.identities]), sample)

@@ -6,11 +6,11 @@ import difflib
 import secrets
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack, get_args
 
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.core.errors import CalibrationError
-from ce_detect.core.types import Bounds, Progress
+from ce_detect.core.types import Bounds, Precision, Progress
 from ce_detect.data import Images, Pixels, as_images
 from ce_detect.verdict import conformal
 
@@ -35,6 +35,7 @@ class CalibrationOptions(TypedDict, total=False):
     harden_with: Any
     secret_seed: int | Literal["random"] | None
     cascade: bool
+    deploy: Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,10 @@ class CalibrationSettings:
             interventions, see `ce_detect.detector.cascade`. The budget then counts on average over clean traffic, and
             buys larger interventions. The manifest says what is really cleared and what others cost; where that is
             above the budget, a warning does. Not with ``harden``, and not without attacks.
+        deploy: what the classifier in the exported graph computes with: ``"fp32"``, or ``"fp16"`` or ``"int8"``, see
+            `ce_detect.export.precision`. In fewer bits threshold, clean scores and figures on *test* are those of that
+            graph, in ONNX Runtime on this machine, so that the promise holds there, and an export writes it. The
+            budget is that of the gate in float32. Not with ``harden`` or ``cascade``.
 
     Raises:
         CalibrationError: a value that makes no sense, or two that exclude each other.
@@ -92,6 +97,7 @@ class CalibrationSettings:
     harden_with: Images | None = None
     secret_seed: int | None = None
     cascade: bool = False
+    deploy: Precision = "fp32"
 
     @classmethod
     def of(cls, settings: CalibrationSettings | None = None, **changes: Unpack[CalibrationOptions]) -> Self:
@@ -134,6 +140,7 @@ class CalibrationSettings:
         _check_budget(self)
         _check_cascade(self)
         _check_hardening(self)
+        _check_deployment(self)
 
 
 def _recipe(given: str | Path | Recipe) -> Recipe:
@@ -184,4 +191,22 @@ def _check_cascade(settings: CalibrationSettings) -> None:
         raise CalibrationError(
             f"cascade: recipe {settings.recipe.name!r} learns from clean images alone, and what a cascade may clear is "
             "learned from attacks; take a recipe with attacks, such as 'default'"
+        )
+
+
+def _check_deployment(settings: CalibrationSettings) -> None:
+    if settings.deploy not in get_args(Precision):
+        known = ", ".join(map(repr, get_args(Precision)))
+        raise CalibrationError(f"deploy = {settings.deploy!r} is none of {known}")
+    if settings.deploy == "fp32":
+        return
+    if settings.cascade:
+        raise CalibrationError(
+            f"cascade and deploy = {settings.deploy!r} exclude each other: what a cascade clears is set by scores in "
+            "float32, and where they round otherwise other inputs would be cleared. Leave one of them out"
+        )
+    if settings.harden:
+        raise CalibrationError(
+            f"harden and deploy = {settings.deploy!r} exclude each other: hardening attacks the gate in float32, and "
+            "says nothing of an attacker who knows the steps of the graph. Leave one of them out"
         )

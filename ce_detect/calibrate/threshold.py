@@ -12,6 +12,7 @@ import torch
 
 from ce_detect.calibrate.dataset import corrupted
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.classifiers.base import Classifier
 from ce_detect.core.types import Floats
 from ce_detect.data import Pixels
 from ce_detect.detector.detector import Detector
@@ -40,19 +41,33 @@ def with_threshold(
         clean: images of *calibrate* ``(n, channels, height, width)``.
         settings: with the promise that the thresholds keep.
     """
-    mixed = corrupted(signature.classifier, clean, settings, share=settings.recipe.corrupted)
-    variants = [feature_tables.features(signature, x) for x in (clean, mixed) if x is not None]
-    beside = None if clean_only is None else Detector(clean_only, **_scored(clean_only, variants, settings))
-    gate = GateModule(signature, head, **_scored(head, variants, settings), clean_only=beside)
+    features = [feature_tables.features(signature, x) for x in variants(signature.classifier, clean, settings)]
+    beside = None if clean_only is None else Detector(clean_only, **detector(_scores(clean_only, features), settings))
+    gate = GateModule(signature, head, **detector(_scores(head, features), settings), clean_only=beside)
     return gate.eval().to(signature.classifier.device)
 
 
-def _scored(head: Head, variants: list[Floats], settings: CalibrationSettings) -> dict[str, Any]:
-    """Scores of the plain images, which come first, and the largest of the thresholds that hold for each variant."""
-    with torch.inference_mode():
-        scores = [by_rows(head.cpu(), torch.from_numpy(features)) for features in variants]
+def variants(classifier: Classifier, clean: Pixels, settings: CalibrationSettings) -> list[Pixels]:
+    """The images that a threshold must hold for: the plain ones, and where the recipe has corruptions, the mixture."""
+    mixed = corrupted(classifier, clean, settings, share=settings.recipe.corrupted)
+    return [x for x in (clean, mixed) if x is not None]
+
+
+def detector(scores: list[Floats], settings: CalibrationSettings) -> dict[str, Any]:
+    """Arguments of a `Detector` beside its head, from clean scores.
+
+    Args:
+        scores: of the plain images, which come first, and of other `variants`; the largest of their thresholds counts.
+        settings: with the promise that the threshold keeps.
+    """
     thresholds = [
-        conformal.threshold(found.numpy(), settings.fpr, guarantee=settings.guarantee, confidence=settings.confidence)
+        conformal.threshold(found, settings.fpr, guarantee=settings.guarantee, confidence=settings.confidence)
         for found in scores
     ]
-    return {"clean_scores": scores[0], "threshold": max(thresholds), "prevalence": settings.recipe.prevalence}
+    plain = torch.from_numpy(scores[0])
+    return {"clean_scores": plain, "threshold": max(thresholds), "prevalence": settings.recipe.prevalence}
+
+
+def _scores(head: Head, features: list[Floats]) -> list[Floats]:
+    with torch.inference_mode():
+        return [by_rows(head.cpu(), torch.from_numpy(found)).numpy() for found in features]

@@ -10,6 +10,7 @@ def pairs(found: Mapping[str, Any]) -> dict[str, str]:
     """Differences by name, see `ce_detect.export.parity.Differences`."""
     return {
         "inputs": str(found["inputs"]),
+        "precision": found["precision"],
         "verdicts that flip": str(found["verdict_flips"]),
         "labels that flip": str(found["label_flips"]),
         **{f"largest difference of {name}": f"{found[name]:.2g}" for name in ("score", "p_value", "probability")},

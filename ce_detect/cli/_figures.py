@@ -62,6 +62,8 @@ def print_gate(title: str, manifest: Manifest, threshold: float) -> None:
         f"interventions ({len(names)})": "; ".join(names) or "none: free statistics of one forward alone",
         "learned from": ", ".join(recipe.learned_from) or "clean images alone",
     }
+    if manifest.deploy is not None:
+        pairs["deployed in"] = f"{manifest.deploy.precision}: all of this holds for the exported graph"
     if recipe.corruptions:
         listed = ", ".join(f"{table['kind']} {table['severity']}" for table in recipe.corruptions)
         pairs["counts as clean"] = listed

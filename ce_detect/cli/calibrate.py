@@ -93,6 +93,14 @@ SEED = _Seed()
     help="Let the free statistics clear most clean inputs, and intervene on the others only: the budget then holds on "
     "average over clean traffic.",
 )
+@click.option(
+    "--deploy",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Precision of the classifier in the exported graph. Threshold and test figures are then those of that graph, "
+    "and export writes it.",
+)
 @options.attack_options()
 @click.option(
     "--output", type=options.FILE, default=Path("guard.safetensors"), show_default=True, help="The artifact to write."

@@ -20,5 +20,8 @@ Setting = float | int | str | bool
 HeadKind = Literal["mlp", "logistic", "distance"]
 """Heads that a recipe can ask for."""
 
+Precision = Literal["fp32", "fp16", "int8"]
+"""What the classifier in an exported graph computes with: float32, float16, or whole numbers of eight bits."""
+
 Progress = Callable[[str, float, float], None]
 """Called with what is being done, the work done so far and the work in all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -46,42 +46,6 @@ class Report:
         return plain
 
 
-def evaluate(
-    gate: GateModule,
-    x: Pixels,
-    y: Index | None,
-    attacked: Mapping[str, AttackedSet],
-    *,
-    target: float,
-    corruptions: tuple[Corruption, ...] = (),
-    seed: int = 0,
-) -> Report:
-    """Measure a gate.
-
-    Args:
-        gate: a calibrated gate.
-        x: clean ``(n, channels, height, width)``, none of which was used in calibration.
-        y: labels ``(n,)``; None where they are not known.
-        attacked: attacked twins of some or all of ``x``, by name.
-        target: false-positive rate that was asked for.
-        corruptions: benign changes of ``x`` to count false alarms under.
-        seed: seed of the corruptions.
-    """
-    clean = judge(gate, x)
-    bounds = gate.signature.classifier.bounds
-    return Report(
-        threshold=clean.threshold,
-        target=target,
-        clean=_clean_figures(clean, y),
-        attacks={name: _attack_figures(clean, judge(gate, twins.pixels), twins, y) for name, twins in attacked.items()},
-        corruptions={
-            corruption.name: _corruption_figures(clean, judge(gate, Mapped(x, change)), y)
-            for corruption in corruptions
-            for change in [partial(corruption, bounds=bounds, seed=seed)]
-        },
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Scores and labels of many inputs.
@@ -114,6 +78,48 @@ def judge(gate: GateModule, x: Pixels) -> Judged:
             done += len(part)
     judged = [Judged(found, label, float(d.threshold)) for found, d in zip(scores, detectors, strict=True)]
     return replace(judged[0], clean_only=judged[1] if len(judged) > 1 else None)
+
+
+Judge = Callable[[GateModule, Pixels], Judged]
+"""What scores inputs as a gate does, see `judge`."""
+
+
+def evaluate(
+    gate: GateModule,
+    x: Pixels,
+    y: Index | None,
+    attacked: Mapping[str, AttackedSet],
+    *,
+    target: float,
+    corruptions: tuple[Corruption, ...] = (),
+    seed: int = 0,
+    judge: Judge = judge,
+) -> Report:
+    """Measure a gate.
+
+    Args:
+        gate: a calibrated gate.
+        x: clean ``(n, channels, height, width)``, none of which was used in calibration.
+        y: labels ``(n,)``; None where they are not known.
+        attacked: attacked twins of some or all of ``x``, by name.
+        target: false-positive rate that was asked for.
+        corruptions: benign changes of ``x`` to count false alarms under.
+        seed: seed of the corruptions.
+        judge: what scores inputs; by default the gate itself.
+    """
+    clean = judge(gate, x)
+    bounds = gate.signature.classifier.bounds
+    return Report(
+        threshold=clean.threshold,
+        target=target,
+        clean=_clean_figures(clean, y),
+        attacks={name: _attack_figures(clean, judge(gate, twins.pixels), twins, y) for name, twins in attacked.items()},
+        corruptions={
+            corruption.name: _corruption_figures(clean, judge(gate, Mapped(x, change)), y)
+            for corruption in corruptions
+            for change in [partial(corruption, bounds=bounds, seed=seed)]
+        },
+    )
 
 
 def _clean_figures(clean: Judged, y: Index | None) -> CleanFigures:

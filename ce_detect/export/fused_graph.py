@@ -21,7 +21,7 @@ import contextlib
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from ce_detect.artifacts.graph_format import INPUT, THRESHOLD
+from ce_detect.artifacts.manifest import DeployPart
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.segmented import TorchClassifier
 from ce_detect.core.errors import ModelError
@@ -36,7 +37,7 @@ from ce_detect.data.tensors import scaled
 from ce_detect.detector.cascade import VERDICTS, First, Last, Second
 from ce_detect.detector.detector import Verdict
 from ce_detect.detector.gate import GateModule
-from ce_detect.export import cascade, optimize
+from ce_detect.export import cascade, optimize, precision
 from ce_detect.heads.cascade import CascadedHead
 
 if TYPE_CHECKING:  # onnx comes with the extra ``onnx``
@@ -74,7 +75,7 @@ class FusedGate(nn.Module):
 
 
 def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, one_pass: bool = False) -> ModelProto:
-    """Make the graph.
+    """Make the graph, in the precision that the manifest says it is deployed in.
 
     Args:
         gate: on the CPU.
@@ -85,8 +86,21 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
 
     Raises:
         ModelError: the gate, or the classifier it is in front of, cannot become a graph.
+        ExportError: it cannot become one in that precision.
     """
-    check(gate)
+    return finished(exported(gate, uint8=uint8, one_pass=one_pass), gate, manifest)
+
+
+def finished(model: ModelProto, gate: GateModule, manifest: dict[str, Any]) -> ModelProto:
+    """What `exported` made in the precision of its deployment and fit to ship; see `fused`."""
+    if "deploy" in manifest:
+        model = precision.lowered(model, DeployPart.of(manifest["deploy"]))
+    return optimize.optimized(model, manifest, threshold=float(gate.threshold))
+
+
+def exported(gate: GateModule, *, uint8: bool = False, one_pass: bool = False) -> ModelProto:
+    """The graph in float32 as PyTorch exports it, with its notes of where nodes come from; see `fused`."""
+    check(gate.signature.classifier, list(gate.signature.interventions))
     black_box = _black_box(gate.signature.classifier)
     opset = None if black_box is None else max(OPSET, black_box.model.file.opset)
     if isinstance(gate.head, CascadedHead):
@@ -97,7 +111,7 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
         model = _converted(_captured(module, given), [INPUT, THRESHOLD], Verdict._fields, opset)
     if black_box is not None:
         model = black_box.filled(model)
-    return optimize.optimized(model, manifest, threshold=float(gate.threshold))
+    return model
 
 
 class _FirstOfLevels(First):
@@ -161,13 +175,12 @@ def _black_box(classifier: Classifier) -> OnnxClassifier | None:
     return classifier
 
 
-def check(gate: GateModule) -> None:
+def check(classifier: Classifier, interventions: Iterable[nn.Module]) -> None:
     """Refuse what cannot become a graph.
 
     Raises:
         ModelError: says what, and the remedy.
     """
-    classifier = gate.signature.classifier
     if classifier.differentiable and not isinstance(classifier, TorchClassifier):
         raise ModelError(
             "this gate cannot be exported: its classifier could not be captured as a graph (torch.export failed on it "
@@ -179,7 +192,7 @@ def check(gate: GateModule) -> None:
             f"this gate cannot be exported: its model computes in {classifier.dtype}, whose rounding differs between "
             "runtimes by more than verdicts allow. Calibrate with model.float() and export that"
         )
-    for intervention in gate.signature.interventions:
+    for intervention in interventions:
         if not intervention.exportable:
             raise ModelError(
                 f"this gate cannot be exported: {intervention.name} takes a gradient at run time, which ONNX has not. "

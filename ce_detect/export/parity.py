@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from ce_detect.artifacts.graph_format import INPUT, MANIFEST_KEY, PIXEL_TYPES
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import attack_all
 from ce_detect.core.errors import ArtifactError, ExportError
-from ce_detect.core.types import Floats, Progress
+from ce_detect.core.types import Floats, Precision, Progress
 from ce_detect.data import Images, rows, tensors, validation
 from ce_detect.data.lazy import Pixels
 from ce_detect.data.tensors import quantised
@@ -32,6 +35,9 @@ if TYPE_CHECKING:  # onnxruntime comes with an extra
 
 SCORE_TOLERANCE = conformal.ROUNDING
 """Largest difference of two scores that is rounding."""
+
+FLIPS: Mapping[Precision, float] = MappingProxyType({"fp32": 0.0, "fp16": 0.02, "int8": 0.1})
+"""Share of inputs whose verdict may be another than PyTorch's, at most, by the precision of the graph."""
 
 BATCH = 32
 """Inputs that are judged at a time."""
@@ -57,6 +63,7 @@ class Differences:
         margin: smallest distance of a score from the threshold: how close the sample comes to a flip.
         either: number of inputs so near the level of a cascade that rounding decides which of its heads scores them;
             only their verdicts are compared.
+        precision: of the classifier in the graph.
     """
 
     inputs: int
@@ -68,11 +75,16 @@ class Differences:
     verdict_flips: int
     margin: float
     either: int = 0
+    precision: Precision = "fp32"
 
     @property
     def agree(self) -> bool:
-        """Whether no verdict flips and scores are equal within `SCORE_TOLERANCE`."""
-        return self.verdict_flips == 0 and self.score <= SCORE_TOLERANCE
+        """Whether no more verdicts flip than `FLIPS` allows, and scores are as near as the precision lets them.
+
+        That is `SCORE_TOLERANCE` in float32; in fewer bits they only have to be numbers.
+        """
+        near = self.score <= SCORE_TOLERANCE if self.precision == "fp32" else math.isfinite(self.score)
+        return near and self.verdict_flips <= FLIPS[self.precision] * self.inputs
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -110,6 +122,13 @@ def manifest_of(opened: InferenceSession) -> dict[str, Any]:
         raise ArtifactError(f"the ONNX file holds no gate of ce-detect: there is no {MANIFEST_KEY!r} in its metadata")
     manifest: dict[str, Any] = json.loads(text)
     return manifest
+
+
+def precision_of(opened: InferenceSession) -> Precision:
+    """What the classifier inside a graph computes with."""
+    deploy: dict[str, Any] = manifest_of(opened).get("deploy", {})
+    precision: Precision = deploy.get("precision", "fp32")
+    return precision
 
 
 def verify(
@@ -174,7 +193,8 @@ def differences(gate: GateModule, opened: InferenceSession, x: Pixels) -> Differ
         got.append(ran(opened, given))
     ours = [np.concatenate([part.cpu().numpy() for part in parts]) for parts in zip(*expected, strict=True)]
     theirs = [np.concatenate(parts) for parts in zip(*got, strict=True)]
-    return _compared(_named(ours), _named(theirs), float(gate.threshold), np.concatenate(near))
+    found = _compared(_named(ours), _named(theirs), float(gate.threshold), np.concatenate(near))
+    return replace(found, precision=precision_of(opened))
 
 
 def ran(opened: InferenceSession, x: Tensor) -> list[NDArray[Any]]:

@@ -70,8 +70,8 @@ def write(
     if not found.agree:
         raise ExportError(
             f"the exported graph judges otherwise than the gate, so nothing was written to {path}: "
-            f"on {found.inputs} inputs scores differ by up to {found.score:.2g} (at most {parity.SCORE_TOLERANCE:g} is "
-            f"rounding) and {found.verdict_flips} verdicts flip"
+            f"on {found.inputs} inputs scores differ by up to {found.score:.2g}{_rounding(found)} "
+            f"and {found.verdict_flips} verdicts flip"
             + (f"; {found.either} scores lie at the level of the cascade" if found.either else "")
         )
     if resizing is not None:
@@ -82,3 +82,12 @@ def write(
     except OSError as error:
         raise ArtifactError(f"cannot write {path}: {error.strerror or error}") from error
     return found
+
+
+def _rounding(found: parity.Differences) -> str:
+    """What would be no disagreement."""
+    if found.precision == "fp32":
+        return f" (at most {parity.SCORE_TOLERANCE:g} is rounding)"
+    return (
+        f" (of an {found.precision} graph, in which at most {parity.FLIPS[found.precision]:.0%} of verdicts may flip)"
+    )

@@ -67,7 +67,7 @@ def evaluate(
         attack_time: seconds after which no new chunk of images is attacked.
         progress: called with what is being done, work done and work in all.
     """
-    _warn_of_calibration_images(calibrated, images)
+    _warn(calibrated, images)
     gate, manifest = calibrated.gate, calibrated.manifest
     if attacks is None:
         attacks = tuple(Attack.of(**spec) for spec in manifest.recipe.attacks)
@@ -100,13 +100,19 @@ def redteam(
     Raises:
         UsageError: secret seeds of a gate in which nothing is random.
     """
-    _warn_of_calibration_images(calibrated, images)
+    _warn(calibrated, images)
     return red_team.redteam_gate(
         calibrated.gate, images.x, plan or Plan(), secret_seeds=secret_seeds, progress=progress
     )
 
 
-def _warn_of_calibration_images(calibrated: Calibrated, images: Images) -> None:
+def _warn(calibrated: Calibrated, images: Images) -> None:
+    """Say what these figures are not: those of unseen images, or of the graph that is deployed."""
+    if calibrated.manifest.deploy is not None:
+        logger.warning(
+            "the threshold is that of the exported graph in %s; these figures are of the gate in PyTorch, in float32",
+            calibrated.manifest.deploy.precision,
+        )
     used = int(np.isin(identities(images.pixels), calibrated.seen).sum())
     if used:
         logger.warning(

@@ -26,6 +26,8 @@ CASCADE = {
         plain(),
         plain(figures={"cascade": CASCADE, "hardened_copy": {"radius": 0.1, "images": 5}}),
         plain(budget=2.0, signature={"recovery": None, "chunk": 64}, model={"label": 3, "multi_label": True}),
+        plain(deploy={"precision": "fp16"}),
+        plain(deploy={"precision": "int8", "ranges": [[0.0, 0.1], [-2.5, 3.0]]}),
         plain(figures={"test": {"clean": {"n": 3, "accuracy": None}}, "hardening": [{"name": "round", "examples": 2}]}),
     ],
 )
@@ -37,7 +39,8 @@ def test_plain_data_comes_back_as_it_was(given: dict[str, Any]) -> None:
 
 
 def test_figures_that_do_not_exist_have_no_key() -> None:
-    """Without a cascade or a copy there is no word of them."""
+    """Without a cascade or a copy there is no word of them, nor of a deployment in float32."""
+    assert "deploy" not in manifest().plain()
     assert set(manifest().plain()["figures"]) == {"cost", "served_cost", "test", "hardening"}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import onnx
 import pytest
@@ -126,9 +124,9 @@ def test_grey_levels_are_scaled_inside() -> None:
 def test_what_has_no_graph_is_refused() -> None:
     """Hooked models, gradients at run time and half precision: the error says what, and the remedy."""
     with pytest.raises(ModelError, match="could not be captured as a graph"):
-        check(gate("branching", "logistic", interventions=[Flip()]))
+        check(tiny_classifier("branching"), [Flip()])
     with pytest.raises(ModelError, match=r"GradientStep.*takes a gradient at run time"):
-        check(gate("plain", "logistic", interventions=[GradientStep()]))
+        check(tiny_classifier("plain"), [GradientStep()])
     half = wrap(tiny_model("plain").to(torch.bfloat16), input_shape=(3, 16, 16), bounds=(0.0, 1.0))
     with pytest.raises(ModelError, match=r"bfloat16.*model.float\(\)"):
-        check(SimpleNamespace(signature=SimpleNamespace(classifier=half, interventions=[])))  # type: ignore[arg-type]
+        check(half, [])

@@ -27,6 +27,21 @@ def test_a_flip_or_a_score_that_is_off_is_no_agreement() -> None:
         assert not parity.Differences(**{**fine, **worse}).agree
 
 
+def test_fewer_bits_may_flip_a_few_verdicts() -> None:
+    """A share of them by precision; scores only have to be numbers."""
+    found = {
+        "inputs": 100, "logits": 0.1, "score": 1.0, "p_value": 0.5, "probability": 0.1, "label_flips": 3, "margin": 0.0,
+    }  # fmt: skip
+    for precision, most in parity.FLIPS.items():
+        if precision != "fp32":
+            flips = round(100 * most)
+            assert parity.Differences(**found, verdict_flips=flips, precision=precision).agree
+            assert not parity.Differences(**found, verdict_flips=flips + 1, precision=precision).agree
+            assert not parity.Differences(
+                **{**found, "score": float("inf")}, verdict_flips=0, precision=precision
+            ).agree
+
+
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
     """A file that is absent, no graph, or a graph of something else."""
     with pytest.raises(ArtifactError, match="cannot be read"):
