@@ -23,7 +23,7 @@ def test_public_names() -> None:
     # fmt: off
     assert set(ce_detect.__all__) == {
         "__version__", "DetectedModel", "GateResult", "Flag", "Abstain", "FallBack",
-        "CalibrationSettings", "Recipe", "Attack", "ATTACKS", "Normalized", "load_model", "load_data",
+        "CalibrationSettings", "Recipe", "Resizing", "Attack", "ATTACKS", "Normalized", "load_model", "load_data",
         "CeDetectError", "InputError", "ModelError", "ModelMismatchError", "CalibrationError", "TooFewSamplesError",
         "NotCalibratedError", "ArtifactError", "ExportError", "UsageError", "AbstainedError", "MissingExtraError",
     }
