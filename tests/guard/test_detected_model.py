@@ -270,8 +270,8 @@ def test_a_budget_below_one_is_refused(images: Images, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_tight_budget_leaves_interventions_out(images: Images, cache: Path) -> None:
-    """When the measured cost is above the budget, interventions go until it is not or none are left."""
+def test_a_tight_budget_leaves_interventions_out(images: Images, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """When the measured cost is above the budget, interventions go until it is not or none are left, which is told."""
     recipe = Recipe.parse(
         "greedy", {**SMALL, "intervention": [*SMALL["intervention"], {"kind": "GridMask", "cells": 4}]}
     )
@@ -279,6 +279,9 @@ def test_a_tight_budget_leaves_interventions_out(images: Images, cache: Path) ->
     names = guard.manifest["signature"]["names"]
     assert not any(name.startswith("GridMask") for name in names)
     assert guard.manifest["figures"]["cost"] <= 3.0
+    assert "no intervention that recipe" not in caplog.text
+    assert calibrated(images, cache, recipe=recipe, budget=1.02).manifest["signature"]["names"] == []
+    assert "no intervention that recipe 'greedy' names keeps the budget of 1.02" in caplog.text
 
 
 @pytest.mark.slow

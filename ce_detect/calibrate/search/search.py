@@ -108,7 +108,16 @@ def _named(
     if lost := [item.name for item in named if item not in able]:
         raise CalibrationError(f"the recipe names {lost[0]}, which cannot be learned for this classifier")
     ledger = {"chosen": [{"name": item.name} for item in named], "considered": [], "learned": autoencoders}
-    return budget.shortened(Chosen(tuple(named), ledger), meter, settings.budget)
+    chosen = budget.shortened(Chosen(tuple(named), ledger), meter, settings.budget)
+    if len(chosen.items) <= len(required):
+        cost = meter.cost(tuple(named[: len(required) + 1]), settings.budget)
+        logger.warning(
+            "no intervention that recipe %r names keeps the budget of %.2f, so the gate looks at one forward pass "
+            "alone and finds less. With the first it would cost %.2f: ask for that, or take a recipe that names none, "
+            "such as 'quick', in which a search finds cheaper ones",
+            settings.recipe.name, settings.budget, cost,
+        )  # fmt: skip
+    return chosen
 
 
 def _in_order(classifier: Classifier, meter: Meter, settings: CalibrationSettings, required: Sequence[Item]) -> Chosen:
