@@ -19,6 +19,15 @@ with needed_for("Loading a model"):
     from ce_detect.demo.model import fashion_cnn
 
 
+_FILES = {
+    ".pt2": "torch.export.load({name!r}).module()",
+    ".pt": "torch.jit.load({name!r}), or MyNet() with --weights {name} where it holds a state dict",
+    ".pth": "MyNet(), give --weights {name}",
+    ".safetensors": "MyNet(), give --weights {name}",
+}
+"""What opens a file that holds a model or its weights, by suffix."""
+
+
 def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
     """Build the model that ``spec`` names and load its weights.
 
@@ -40,6 +49,11 @@ def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
         if weights is not None:
             raise UsageError(f"{spec!r} is an ONNX file, which holds its weights: leave out weights = {str(weights)!r}")
         return from_onnx(spec)
+    if (suffix := Path(spec).suffix) in _FILES:
+        raise UsageError(
+            f"{spec!r} is a {suffix} file, which is not opened by name, as some of them run code. Write the line that "
+            f"opens it into a file: def model(): return {_FILES[suffix].format(name=spec)}, and name that: file.py:model"
+        )
     model = fashion_cnn() if spec == "demo" else call_factory(spec)
     if not isinstance(model, nn.Module):
         raise ModelError(

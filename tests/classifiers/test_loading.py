@@ -128,6 +128,8 @@ def test_demo_takes_other_weights(tmp_path: Path) -> None:
     [
         ("resnet18", "names no factory"),
         ("my_model.py:", "names no factory"),
+        ("net.pt2", r"def model\(\): return torch.export.load\('net.pt2'\).module\(\), and name that: file.py:model"),
+        ("net.safetensors", r"def model\(\): return MyNet\(\), give --weights net.safetensors, and name that"),
         ("no/such/file.py:tiny", "no Python file"),
         ("no_such_package.models:tiny", "no module 'no_such_package.models'"),
         ("ce_detect.demo.model:fashion_cn", "no factory 'fashion_cn'; it has fashion_cnn"),
