@@ -51,8 +51,8 @@ def load_model(spec: str, weights: str | Path | None = None) -> nn.Module:
         return from_onnx(spec)
     if (suffix := Path(spec).suffix) in _FILES:
         raise UsageError(
-            f"{spec!r} is a {suffix} file, which is not opened by name, as some of them run code. Write the line that "
-            f"opens it into a file: def model(): return {_FILES[suffix].format(name=spec)}, and name that: file.py:model"
+            f"{spec!r} is a {suffix} file, which is not opened by name, as some of them run code. Write what opens it "
+            f"into a file: def model(): return {_FILES[suffix].format(name=spec)}, and name that: file.py:model"
         )
     model = fashion_cnn() if spec == "demo" else call_factory(spec)
     if not isinstance(model, nn.Module):
