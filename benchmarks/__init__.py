@@ -6,7 +6,7 @@
 |---|---|
 | `detection/` | How many attacked images are found, at what budget, and is the promise about clean ones kept? |
 | `natural/` | How many clean images are flagged when a camera, a codec or a lamp changes them a little? |
-| `cost/` | What does a gate cost in PyTorch, in time and in memory? |
+| `cost/` | What does a gate cost in time and in memory, and what does a graph in fewer bits save and lose? |
 | `serving/` | What does it cost in ONNX Runtime, and does the server stand load and faults? |
 | `adaptive/` | What does an attacker pay who knows the detector? |
 | `peers/` | How do methods from the literature do on the same images? |
