@@ -6,7 +6,7 @@
 |---|---|
 | `detection/` | How many attacked images are found, at what budget, and is the promise about clean ones kept? |
 | `natural/` | How many clean images are flagged when a camera, a codec or a lamp changes them a little? |
-| `cost/` | What does a gate cost in PyTorch, in time and in memory, and what does it take to make one? |
+| `cost/` | What does a gate cost in time and memory, what does it take to make one, and what do fewer bits cost? |
 | `serving/` | What does it cost in ONNX Runtime, and does the server stand load and faults? |
 | `gpu/` | Does a gate judge on a GPU as it does on a CPU, and what does it cost there? |
 | `adaptive/` | What does an attacker pay who knows the detector? |

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.adaptive import table as adaptive
+from benchmarks.cost import table as cost
 from benchmarks.detection import table as detection
 from benchmarks.natural import table as natural
 from benchmarks.peers import table as peers
@@ -26,7 +27,9 @@ ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
-    name: rows for room in (detection, natural, serving, peers, adaptive, zoo) for name, rows in room.TABLES.items()
+    name: rows
+    for room in (detection, natural, serving, cost, peers, adaptive, zoo)
+    for name, rows in room.TABLES.items()
 }
 """Every table by name."""
 

@@ -7,6 +7,7 @@ fixed before it sees an image of *calibrate*.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,8 @@ RANGED = 128
 
 TOGETHER = 16
 """How many of them at a time."""
+
+logger = logging.getLogger("ce_detect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,11 @@ def deployed(gate: GateModule, data: CalibrationData, settings: CalibrationSetti
     if settings.deploy == "fp32":
         return Deployed(gate)
     part, graph = _part(gate, _batches(rows(data.clean("fit"), slice(RANGED)), TOGETHER), settings)
+    if settings.deploy == "fp16" and graph.providers[0] == "CPUExecutionProvider":
+        logger.warning(
+            "deploy = 'fp16': on a CPU ONNX Runtime rounds the weights alone and computes in float32, so the threshold "
+            "is that of the graph on a CPU. For a GPU calibrate where onnxruntime-gpu finds one"
+        )
     variants = threshold.variants(gate.signature.classifier, data.clean("calibrate"), settings)
     scores = [_judged(graph, x)[0] for x in variants]
     if not all(np.isfinite(found).all() for found in scores):

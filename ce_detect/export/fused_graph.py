@@ -92,7 +92,7 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
 
 
 def finished(model: ModelProto, gate: GateModule, manifest: dict[str, Any]) -> ModelProto:
-    """What `exported` made in the precision of its deployment and fit to ship; see `fused`."""
+    """What `exported` made, which it may change, in the precision of its deployment and fit to ship; see `fused`."""
     if "deploy" in manifest:
         model = precision.lowered(model, DeployPart.of(manifest["deploy"]))
     return optimize.optimized(model, manifest, threshold=float(gate.threshold))

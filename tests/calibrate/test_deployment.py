@@ -7,6 +7,7 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,9 +16,9 @@ import torch
 from support import calibrated
 from support.gates import black_box
 from support.models import tiny_classifier
-from torch import nn
 
 from ce_detect.artifacts.file import Artifact
+from ce_detect.artifacts.manifest import DeployPart
 from ce_detect.calibrate import deployment
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
@@ -79,18 +80,19 @@ def test_a_loaded_artifact_exports_the_same_graph(tmp_path: Path, caplog: pytest
     assert "that of the exported graph in int8; these figures are of the gate in PyTorch" in caplog.text
 
 
-@pytest.mark.slow
-def test_numbers_that_are_too_large_are_refused() -> None:
-    """A float16 above 65504 is infinite, and a score made of it is none."""
-    model = fashion_cnn()
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    with torch.no_grad():
-        norms[0].weight.mul_(1e6)
-        norms[0].bias.mul_(1e6)
-        convolutions[1].weight.mul_(1e-6)
+def test_scores_that_are_no_numbers_are_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A float16 above 65504 is infinite. A CPU computes with none, so what it says of them is called out."""
+    data = SimpleNamespace(clean=lambda _: calibrated.fresh()[0][:40])
+    graph = SimpleNamespace(providers=("CPUExecutionProvider",))
+    scores = np.full(40, np.nan, np.float32)
+    monkeypatch.setattr(deployment, "_part", lambda *_: (DeployPart(precision="fp16"), graph))
+    monkeypatch.setattr(deployment, "_judged", lambda *_: (scores, np.zeros(40, np.int64)))
+    asked = CalibrationSettings.of(deploy="fp16", **options())
     with pytest.raises(CalibrationError, match=r"deploy = 'fp16': scores .* not finite.*another precision"):
-        DetectedModel(model).calibrate(calibrated.images(), deploy="fp16", **options())
+        deployment.deployed(calibrated.guard().gate, data, asked)  # type: ignore[arg-type]
+    assert "rounds the weights alone and computes in float32" in caplog.text
 
 
 def check(classifier: Classifier, **changes: Any) -> None:
