@@ -8,6 +8,7 @@
 | `natural/` | How many clean images are flagged when a camera, a codec or a lamp changes them a little? |
 | `cost/` | What does a gate cost in time and memory, what does it take to make one, and what do fewer bits cost? |
 | `serving/` | What does it cost in ONNX Runtime, and does the server stand load and faults? |
+| `pretrained/` | What does a user find who puts a gate in front of a classifier that others trained? |
 | `gpu/` | Does a gate judge on a GPU as it does on a CPU, and what does it cost there? |
 | `adaptive/` | What does an attacker pay who knows the detector? |
 | `peers/` | How do methods from the literature do on the same images? |
