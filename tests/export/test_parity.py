@@ -37,9 +37,9 @@ def test_fewer_bits_may_flip_a_few_verdicts() -> None:
             flips = round(100 * most)
             assert parity.Differences(**found, verdict_flips=flips, precision=precision).agree
             assert not parity.Differences(**found, verdict_flips=flips + 1, precision=precision).agree
-            assert not parity.Differences(
-                **{**found, "score": float("inf")}, verdict_flips=0, precision=precision
-            ).agree
+            one, infinite = {**found, "inputs": 1}, {**found, "score": float("inf")}
+            assert parity.Differences(**one, verdict_flips=1, precision=precision).agree
+            assert not parity.Differences(**infinite, verdict_flips=0, precision=precision).agree
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
