@@ -47,7 +47,12 @@ HOMES = {
     "Table": "ce_detect.fitting.feature_tables:Table",  # statistics of clean and attacked images
     "Sets": "ce_detect.fitting.feature_tables:Sets",  # images of a split with their attacked twins
     "features": "ce_detect.fitting.feature_tables:features",  # signatures of many images, for the train x test matrix
+    "from_spec": "ce_detect.interventions:from_spec",  # interventions as a recipe names them
     "stacked": "ce_detect.fitting.feature_tables:stacked",  # the weights that our own heads learn with, for peers
+    "by_rows": "ce_detect.heads.base:by_rows",  # scores of many signatures
+    "fused_head": "ce_detect.fitting.heads:fused_head",  # heads on many draws of the images
+    "successes": "ce_detect.calibrate.dataset:successes",  # attempts that changed the decision
+    "decisions": "ce_detect.calibrate.dataset:decisions",  # what they changed
     "feature_tables": "ce_detect.fitting.feature_tables",  # the memory of its tables is measured
     "divided": "ce_detect.calibrate.dataset:divided",  # the splits that they start from
     "prepare": "ce_detect.calibrate.dataset:prepare",  # splits and attacks of a calibration, for adaptive rows

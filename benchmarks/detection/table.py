@@ -1,4 +1,4 @@
-"""Tables of the docs: detection, interventions, cascade."""
+"""Tables of the docs: detection, interventions, cascade, few images."""
 
 from __future__ import annotations
 
@@ -85,6 +85,33 @@ def cascade() -> list[list[str]]:
     return rows
 
 
+FORMS = {
+    "split, marginal": "`marginal`: split", "no test, set": "*test* sets the threshold too",
+    "no test, learned": "*test* is learned from", "folds": "5 folds", "folds, loose": "5 folds, promise of over twice",
+    "linear split": "linear: split", "linear one left out": "linear: one left out",
+    "split, pac": "`pac`: split", "no test, set, pac": "*test* sets the threshold too",
+}  # fmt: skip
+"""Forms of few images in words; marginal where nothing else is said."""
+
+
+def few() -> list[list[str]]:
+    """Share of attacks that is flagged, and the realised false-positive rate, against the number of clean images.
+
+    A form that cannot flag anything with so few images counts as one that refuses them.
+    """
+    rows = [["asked", "images", *FORMS.values()]]
+    for rate in ("0.05", "0.01"):
+        for row in read(RESULTS / "few.json")["rows"]:
+            names = [f"{form if form.endswith(('pac', 'marginal')) else f'{form}, marginal'} {rate}" for form in FORMS]
+            cells = [
+                f"{row['forms'][name]['detection_rate']:.2f} ({row['forms'][name]['false_positive_rate']:.3f})"
+                if row["forms"].get(name, {}).get("detection_rate") else "-"
+                for name in names
+            ]  # fmt: skip
+            rows.append([f"{float(rate):.0%}", f"{row['images']:,}", *cells])
+    return rows
+
+
 def areas(budget: dict[str, Any]) -> str:
     """Mean AUROC over seen, unseen and all attacks."""
     every = [attack["auroc_successes"] for attack in budget["report"]["attacks"].values()]
@@ -92,4 +119,4 @@ def areas(budget: dict[str, Any]) -> str:
     return " / ".join(f"{area:.3f}" for area in found)
 
 
-TABLES = {"detection": detection, "interventions": interventions, "cascade": cascade}
+TABLES = {"detection": detection, "interventions": interventions, "cascade": cascade, "few": few}

@@ -72,8 +72,8 @@ def fitted(
         return clean_only(signature, fit, select)
     cascade = cascade and len(signature.interventions) > 0
     size = SECOND if cascade else WHOLE
-    head: Head = _fused(signature, (fit, select), kind, seed, size)
-    before: Head = _fused(signature, (fit,), kind, seed, size)
+    head: Head = fused_head(signature, (fit, select), kind, seed, size)
+    before: Head = fused_head(signature, (fit,), kind, seed, size)
     held_out = select if len(select.clean) else fit
     if copy := copy_in(signature):
         clean = torch.from_numpy(held_out.clean)
@@ -112,13 +112,13 @@ def _cascaded(
     alone = without_interventions(signature)
     columns = slice(signature.free)
     free = [table.columns(columns) for table in tables]
-    first, before = _fused(alone, tuple(free), kind, seed, FIRST), _fused(alone, (free[0],), kind, seed, FIRST)
+    first, before = fused_head(alone, tuple(free), kind, seed, FIRST), fused_head(alone, (free[0],), kind, seed, FIRST)
     scores = []
     for fold in range(FOLDS):
         others = tuple(table.fold(fold, others=True) for table in free)
         left = np.concatenate([table.fold(fold, others=False).clean for table in free])
         with torch.inference_mode():
-            scores.append(by_rows(_fused(alone, others, kind, seed, FIRST), torch.from_numpy(left)))
+            scores.append(by_rows(fused_head(alone, others, kind, seed, FIRST), torch.from_numpy(left)))
     level = float(torch.cat(scores).quantile(CLEARED))
     return CascadedHead(first, seconds[0], level=level), CascadedHead(before, seconds[1], level=level)
 
@@ -135,7 +135,10 @@ def without_interventions(signature: Signature) -> Signature:
     )
 
 
-def _fused(signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed: int, size: Size) -> FusedHead:
+def fused_head(
+    signature: Signature, tables: tuple[Table, ...], kind: HeadKind, seed: int, size: Size = WHOLE
+) -> FusedHead:
+    """Fit a head on all rows of some tables; what its scores mean as a likelihood is not known then, see `fitted`."""
     rows = np.concatenate([table.clean for table in tables])
     rounding = feature_tables.rounding(*tables)
     center, scale = squashing(rows, rounding)
