@@ -19,6 +19,7 @@ from benchmarks.cost import table as cost
 from benchmarks.detection import table as detection
 from benchmarks.natural import table as natural
 from benchmarks.peers import table as peers
+from benchmarks.pretrained import table as pretrained
 from benchmarks.program import markdown, parser
 from benchmarks.serving import table as serving
 from benchmarks.zoo import table as zoo
@@ -28,7 +29,7 @@ PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     name: rows
-    for room in (detection, natural, serving, cost, peers, adaptive, zoo)
+    for room in (detection, natural, serving, cost, peers, adaptive, zoo, pretrained)
     for name, rows in room.TABLES.items()
 }
 """Every table by name."""
