@@ -41,7 +41,7 @@ class Cut:
         returned: those of them whose output the tensor is.
         name: path of the innermost of these modules, or of the operation where the model itself computed the tensor.
         shape: shape of the tensor without the batch dimension.
-        derived: whether it holds what the tensor before it in the list holds, padded, pooled or rearranged.
+        derived: whether it holds what the tensor before it holds, padded, pooled or rearranged.
     """
 
     node: fx.Node
@@ -77,11 +77,9 @@ def cuts(graph_module: fx.GraphModule) -> list[Cut]:
         if parametric and list(alive) == [node] and _is_latent(node) and node not in logits:
             inside = _module_paths(node)
             name = inside[-1] if inside else _numbered(_operation_name(node), found)
-            before = next(reversed(found.values()), None)
-            from_kept = before is None or before.name != name or before.derived  # else its source is replaced by it
             found.pop(name, None)
             returned = tuple(path for path in inside if last[path] is node)
-            derived = from_kept and operation(node) in _REARRANGEMENTS | _POOLINGS
+            derived = operation(node) in _REARRANGEMENTS | _POOLINGS
             found[name] = Cut(node, inside, returned, name, _shape_at_export(node), derived)
     return list(found.values())
 

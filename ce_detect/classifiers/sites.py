@@ -23,7 +23,8 @@ class Place:
         shape: without the batch: ``(channels, height, width)`` or ``(height, width, channels)``, ``(tokens, width)`` or
             ``(features,)``.
         of_block: whether it is what a block returns.
-        promising: whether it is worth a site that nobody asked for: it holds something new, and lies in no block.
+        promising: whether it is worth a site that nobody asked for: it is what a block returns, or holds something new
+            and lies in no block.
     """
 
     shape: Shape
@@ -61,7 +62,7 @@ def from_cuts(found: list[Cut], model: nn.Module, head: fx.Node | None) -> tuple
             name = cut.name
         inner = block is None and any(path in blocks for path in cut.inside)
         places.pop(name, None)  # what a block computes on the way to what it returns
-        places[name] = Place(cut.shape, block is not None, not (inner or cut.derived))
+        places[name] = Place(cut.shape, block is not None, block is not None or not (inner or cut.derived))
         cuts[name] = cut
     return places, cuts
 
