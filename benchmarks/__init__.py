@@ -10,6 +10,7 @@
 | `serving/` | What does it cost in ONNX Runtime, and does the server stand load and faults? |
 | `pretrained/` | What does a user find who puts a gate in front of a classifier that others trained? |
 | `gpu/` | Does a gate judge on a GPU as it does on a CPU, and what does it cost there? |
+| `zoo/` | Which public architectures can be taken, and how well? |
 | `adaptive/` | What does an attacker pay who knows the detector? |
 | `peers/` | How do methods from the literature do on the same images? |
 | `equivalence/` | Does a change of the code leave verdicts as they were? |
