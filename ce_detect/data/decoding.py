@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ce_detect.core.errors import InputError
 from ce_detect.core.extras import module
 from ce_detect.core.resizing import Resizing
-from ce_detect.data.images import Images, array, gathered
+from ce_detect.data.images import CHANNELS, Images, array, gathered
 from ce_detect.data.lazy import chunks
 from ce_detect.data.resizing import resized
 from ce_detect.data.spool import Spool
@@ -43,7 +43,7 @@ class Stack:
 
         Args:
             value: path or bytes of an image file, a mapping with ``bytes`` and ``path``, a Pillow image, or an array or
-                tensor: uint8 ``(H, W)``, ``(H, W, 1 or 3)`` or ``(1 or 3, H, W)``, or floats ``(C, H, W)``.
+                tensor: uint8 ``(H, W)``, ``(H, W, C)`` or ``(C, H, W)`` of 1, 3 or 4 channels, or floats ``(C, H, W)``.
             label: a class number, or None.
             name: what errors call the image.
 
@@ -127,7 +127,7 @@ def _class_number(label: Any, name: str) -> Any:
 
 
 def decoded(value: Any, name: str, *, most_pixels: int | None = None) -> NDArray[Any]:
-    """Return one image as uint8 ``(H, W, 1 or 3)``, or floats ``(C, H, W)``; see `Stack.append`.
+    """Return one image as uint8 ``(H, W, 1, 3 or 4)``, or floats ``(C, H, W)``; see `Stack.append`.
 
     Args:
         value: see `Stack.append`.
@@ -150,14 +150,14 @@ def decoded(value: Any, name: str, *, most_pixels: int | None = None) -> NDArray
         raise InputError(f"{name} is {type(value).__name__}, expected an image, an array or a tensor")
     if found.dtype == np.uint8 and found.ndim == 2:
         return found[:, :, None]
-    if found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] in {1, 3}:
+    if found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] in CHANNELS:
         return found
-    if found.dtype == np.uint8 and found.ndim == 3 and found.shape[0] in {1, 3}:
+    if found.dtype == np.uint8 and found.ndim == 3 and found.shape[0] in CHANNELS:
         return found.transpose(1, 2, 0)
     if np.issubdtype(found.dtype, np.floating) and found.ndim == 3:
         return np.asarray(found, np.float32)
     raise InputError(
-        f"{name} is {found.dtype} of shape {found.shape}, expected uint8 (H, W, 1 or 3) or floats (C, H, W)"
+        f"{name} is {found.dtype} of shape {found.shape}, expected uint8 (H, W, 1, 3 or 4) or floats (C, H, W)"
     )
 
 

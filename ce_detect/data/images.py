@@ -17,7 +17,8 @@ from ce_detect.core.types import Bounds, Floats
 from ce_detect.data.lazy import Mapped, Pixels, rows
 from ce_detect.data.spool import fits
 
-_CHANNELS = frozenset({1, 3, 4})  # of an image, where nothing else tells what three dimensions are
+CHANNELS = frozenset({1, 3, 4})
+"""Of an image, where nothing else tells what three dimensions are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +77,9 @@ def gathered(x: Any, y: object, origin: str, limit: int | None = None) -> Images
     """Make images from raw rows and check them.
 
     Args:
-        x: an array or `ce_detect.data.lazy.Lazy` rows with a ``dtype``: uint8 ``(n, H, W)``, ``(n, H, W, 1 or 3)`` or
-            ``(n, 1 or 3, H, W)``, which is scaled to [0, 1]; or floats ``(n, C, H, W)``, which keep their values.
+        x: an array or `ce_detect.data.lazy.Lazy` rows with a ``dtype``: uint8 ``(n, H, W)``, ``(n, H, W, C)`` or
+            ``(n, C, H, W)`` of 1, 3 or 4 channels, which is scaled to [0, 1]; or floats ``(n, C, H, W)``, which keep
+            their values.
         y: labels ``(n,)`` or ``(n, 1)``, or None.
         origin: what errors call the images.
         limit: keep only the first so many.
@@ -107,17 +109,17 @@ def _converted(x: Any, function: Any, shape: tuple[int, ...]) -> Pixels:
 def _scaled_shape(shape: tuple[int, ...], origin: str) -> tuple[int, ...]:
     if len(shape) == 3:
         return (shape[0], 1, *shape[1:])
-    if shape[-1] in {1, 3}:
+    if shape[-1] in CHANNELS:
         return (shape[0], shape[3], *shape[1:3])
-    if shape[1] in {1, 3}:
+    if shape[1] in CHANNELS:
         return shape
-    raise InputError(f"{origin} has uint8 images of shape {shape}, expected (n, H, W) or (n, H, W, 1 or 3)")
+    raise InputError(f"{origin} has uint8 images of shape {shape}, expected (n, H, W) or (n, H, W, 1, 3 or 4)")
 
 
 def _scaled(x: NDArray[np.uint8]) -> Floats:
     if x.ndim == 3:
         x = x[:, None]
-    elif x.shape[-1] in {1, 3}:
+    elif x.shape[-1] in CHANNELS:
         x = x.transpose(0, 3, 1, 2)
     return np.divide(x, 255, dtype=np.float32, order="C")
 
@@ -136,7 +138,7 @@ def check_floats(x: Any, origin: str) -> None:
         raise InputError(f"{origin} has dtype {x.dtype}, expected floats; scale to float32 within the model's bounds")
     if len(x.shape) == 4:
         return
-    if len(x.shape) == 3 and x.shape[0] in _CHANNELS:
+    if len(x.shape) == 3 and x.shape[0] in CHANNELS:
         raise InputError(
             f"{origin} has shape {x.shape}, which is one image (C, H, W); expected batches (n, C, H, W): "
             "numpy.stack(images), or DataLoader(dataset, batch_size=32)"

@@ -41,6 +41,8 @@ def resized(image: NDArray[np.uint8], resizing: Resizing, name: str) -> NDArray[
 
 def _with_pillow(image: NDArray[np.uint8], size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
     pillow: Any = module("PIL.Image", "Resizing images")
+    if image.shape[2] == 4:  # Pillow would take the last channel for transparency, and weigh the others by it
+        return np.concatenate([_with_pillow(part, size, interpolation) for part in np.split(image, 4, axis=2)], axis=2)
     grey = image.shape[2] == 1
     drawn = pillow.fromarray(image[:, :, 0] if grey else image)
     pixels = np.asarray(drawn.resize(size[::-1], pillow.Resampling[interpolation.upper()]))

@@ -58,25 +58,42 @@ def _rivals(z: Tensor, own: Tensor) -> Tensor:
 
 
 def _by_class(z: Tensor, z_do: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
-    """Divergence and agreement.
-
-    With ``p = softmax z`` and changes ``d``, the divergence is the log of the mean of ``exp(d - mean d)`` under ``p``.
-    The difference of two logarithms would round by far more than a small divergence is.
-    """
+    """Divergence and agreement."""
     log_p = z.log_softmax(-1)
-    level = (log_p.exp() * change).sum(-1, keepdim=True)
-    divergence = torch.logsumexp(log_p + change - level, -1, keepdim=True)
+    p = log_p.exp()
+    divergence = _divergence(p, log_p, change - (p * change).sum(-1, keepdim=True))
     return divergence, _cosine(z_do - z_do.mean(-1, keepdim=True), z - z.mean(-1, keepdim=True))
 
 
 def _by_label(z: Tensor, z_do: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """The same for labels on their own, each of which either holds or not."""
-    p = z.sigmoid()
-    held, other = F.logsigmoid(z) + (1 - p) * change, F.logsigmoid(-z) - p * change
-    return torch.logaddexp(held, other).sum(-1, keepdim=True), _cosine(z_do, z)
+    p, other = z.sigmoid(), (-z).sigmoid()
+    log_p = torch.stack([F.logsigmoid(z), F.logsigmoid(-z)], dim=-1)
+    divergence = _divergence(torch.stack([p, other], -1), log_p, torch.stack([other * change, -p * change], -1))
+    return divergence.sum(-2), _cosine(z_do, z)
+
+
+def _divergence(p: Tensor, log_p: Tensor, change: Tensor) -> Tensor:
+    """``KL(p, p')`` over the last dimension, which is kept.
+
+    With changes ``d`` of logits, less their mean under ``p``, the divergence is ``log(1 + s)`` with ``s`` the mean of
+    ``exp(d) - 1 - d`` under ``p``. That rounds by a share of what a divergence is; a difference of logarithms, or of
+    exponentials from 1, would round by far more than a small one is.
+
+    Args:
+        p: probabilities ``(..., classes)``.
+        log_p: their logarithms.
+        change: of logits, less its mean.
+    """
+    grown = (log_p + change).clamp(max=2 * MAX_DIVERGENCE).exp()
+    surplus = torch.tanh(change / 2) * (grown + p) - p * change  # exp(d) - 1 = tanh(d / 2) (exp(d) + 1)
+    s = surplus.sum(-1, keepdim=True).clamp_min(0.0)
+    above = 1 + s
+    return torch.where(above == 1, s, s * above.log() / (above - 1).clamp_min(1e-30))  # Kahan's log1p: ONNX has none
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    lengths = a.norm(dim=-1, keepdim=True) * b.norm(dim=-1, keepdim=True)
-    cosine: Tensor = (a * b).sum(-1, keepdim=True) / lengths.clamp_min(1e-8)
+    """Cosine of two vectors, from the distance of their directions: near 1 it rounds by no more than 1 does."""
+    directions = [v / v.norm(dim=-1, keepdim=True).clamp_min(1e-8) for v in (a, b)]
+    cosine: Tensor = 1 - (directions[0] - directions[1]).square().sum(-1, keepdim=True) / 2
     return cosine

@@ -19,7 +19,7 @@ from ce_detect.data.splits import identities
 from ce_detect.features.signature import Signature
 from ce_detect.storage.cache import Arrays, Cache, digest
 
-_FORMAT = 4
+_FORMAT = 5
 _CLEAN, _ROUNDING = "clean", "rounding"
 
 ALONE = 16

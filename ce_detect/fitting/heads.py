@@ -32,6 +32,9 @@ MEMBERS = 4
 WIDTH = 64
 """Hidden units of each network."""
 
+BATCH = 128
+"""Signatures in a step of their training, or all where there are fewer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -166,7 +169,7 @@ def _network(
     squashed = _squashed(Head(center, scale), x)
     linear = LogisticRegression(C=0.1, max_iter=1000).fit(squashed, target, sample_weight=weights)
     networks = [
-        MLPClassifier((WIDTH,), alpha=0.1, max_iter=40, batch_size=128, random_state=seed + member)
+        MLPClassifier((WIDTH,), alpha=0.1, max_iter=40, batch_size=min(BATCH, len(x)), random_state=seed + member)
         for member in range(members)
     ]
     with warnings.catch_warnings():  # the networks train for a fixed number of epochs on purpose

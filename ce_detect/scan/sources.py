@@ -19,7 +19,7 @@ from ce_detect.data import files, load_data
 from ce_detect.data.decoding import decoded
 
 Sample = tuple[str, NDArray[Any] | InputError]
-"""Name and pixels, uint8 ``(H, W, 1 or 3)`` or floats ``(C, H, W)``; in their place why they cannot be read."""
+"""Name and pixels, uint8 ``(H, W, 1, 3 or 4)`` or floats ``(C, H, W)``; in their place why they cannot be read."""
 
 _ROWS = 64  # of an array that are read at a time
 

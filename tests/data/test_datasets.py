@@ -75,7 +75,7 @@ def test_loader_of_mappings() -> None:
         ([(X[0], 0, "a.png")], r"example 0 of x has 3 parts, expected an image or a pair.*leave the others out"),
         ([(X[0], np.array([0.5, 0.5]))], r"example 0 of x has a label of shape \(2,\), expected a class number"),
         (["text"], "example 0 of x is str, expected an image"),
-        ([np.zeros((2, 3, 4, 5))], r"float64 of shape \(2, 3, 4, 5\), expected uint8 \(H, W, 1 or 3\) or floats"),
+        ([np.zeros((2, 3, 4, 5))], r"float64 of shape \(2, 3, 4, 5\), expected uint8 \(H, W, 1, 3 or 4\) or floats"),
     ],
 )
 def test_unusable_datasets_are_refused(examples: list[Any], message: str) -> None:

@@ -9,14 +9,21 @@ import pytest
 from support.pictures import COLOUR, FLOATS, LABELS, labels_of, npz
 
 from ce_detect.data import Images, load_data
+from ce_detect.data.decoding import Stack
 
 
-def test_layouts_of_uint8_agree(tmp_path: Path) -> None:
-    """Channels last and channels first give the same images."""
-    last = load_data(npz(tmp_path / "last.npz", x=COLOUR))
-    first = load_data(npz(tmp_path / "first.npz", x=COLOUR.transpose(0, 3, 1, 2)))
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_layouts_of_uint8_agree(channels: int, tmp_path: Path) -> None:
+    """Channels last and channels first give the same images, one by one too, of grey, of colour and with a fourth."""
+    x = np.concatenate([COLOUR, COLOUR[..., :1]], axis=-1)[..., :channels]
+    last = load_data(npz(tmp_path / "last.npz", x=x))
+    first = load_data(npz(tmp_path / "first.npz", x=x.transpose(0, 3, 1, 2)))
     np.testing.assert_array_equal(last.x, first.x)
     assert last.x.flags.c_contiguous
+    stack = Stack()
+    for image in x:
+        stack.append(image.transpose(2, 0, 1), None, "image")
+    np.testing.assert_array_equal(stack.images("images").x, last.x)
 
 
 def test_subset_takes_images_and_labels_alike() -> None:

@@ -36,6 +36,15 @@ def test_both_sides_may_be_named() -> None:
     assert resized(image, Resizing(60, 60), "one").shape == (60, 60, 3)
 
 
+def test_a_fourth_channel_is_no_transparency() -> None:
+    """Each channel is resized by itself."""
+    image = pixels(60, 101, 4)
+    found = resized(image, Resizing((20, 30)), "one")
+    for channel in range(4):
+        alone = resized(image[:, :, channel : channel + 1], Resizing((20, 30)), "one")
+        np.testing.assert_array_equal(found[:, :, channel], alone[:, :, 0])
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -105,6 +105,26 @@ def test_a_constant_added_to_logits_changes_odds_and_divergence_not(pair: Pair, 
     np.testing.assert_allclose(moved[..., 1], plain[..., 1] + before - after, atol=1e-3)
 
 
+@pytest.mark.parametrize("confidence", [0.0, 4.0, 12.0])
+@pytest.mark.parametrize("size", [1e-3, 1e-2, 0.3])
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+def test_small_effects_are_no_rounding(classes: int, size: float, confidence: float) -> None:
+    """Divergence and agreement are of second order: a mild intervention's are tiny, and still right to half a per cent.
+
+    Else two runtimes would disagree about them, by as much as clean images differ.
+    """
+    generator = np.random.default_rng(0)
+    z = generator.normal(size=(8, classes)).astype(np.float32)
+    z[:, 0] += np.float32(confidence)
+    z_do = (z + size * generator.normal(size=z.shape)).astype(np.float32)
+    got, alone = computed(z, z_do[None])[0], computed(z, z_do[None], multi_label=True)[0]
+    expected = np.array([expected_effects(*pair) for pair in zip(z.astype(float), z_do.astype(float), strict=True)])
+    labels = np.array([expected_of_labels(*pair) for pair in zip(z.astype(float), z_do.astype(float), strict=True)])
+    np.testing.assert_allclose(got[:, 4], expected[:, 4], rtol=5e-3, atol=1e-14)
+    np.testing.assert_allclose(alone[:, 4], labels[:, 4], rtol=5e-3, atol=1e-14)
+    np.testing.assert_allclose(got[:, 5], expected[:, 5], atol=1.5e-7)
+
+
 @given(logits_before_and_after())
 def test_nothing_done_has_no_effect(pair: Pair) -> None:
     """Equal logits give five zeros and an agreement of one."""
