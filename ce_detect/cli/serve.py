@@ -50,6 +50,9 @@ def _mebibytes(flag: str, name: str, default: int, text: str) -> options.Decorat
 @_mebibytes("--max-body", "body", 64, "MiB in one request.")
 @_mebibytes("--max-json", "json", 8, "MiB of JSON in one request.")
 @_mebibytes("--max-pending", "pending", 512, "MiB in all requests together.")
+@click.option("--max-pixels", "pixels", type=options.COUNT, default=1 << 25, show_default=True,
+              help="Pixels of one image file; a small file can unpack to a large image.")  # fmt: skip
+@click.option("--decoders", type=options.COUNT, default=2, show_default=True, help="Image files unpacked at once.")
 @click.option("--max-connections", "connections", type=options.COUNT, default=1024, show_default=True,
               help="Connections at once.")  # fmt: skip
 @click.option("--receive-timeout", "receive_seconds", type=options.Duration(), default=10.0, show_default=True,

@@ -55,7 +55,7 @@ def test_calibrated_cascade_clears_most_clean_inputs_and_still_detects() -> None
 
 def test_level_does_not_depend_on_the_images_that_set_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Darker ones in *calibrate*: another threshold, the same level and heads; or the promise would not hold."""
-    clean = CalibrationData.clean
+    clean, mine = CalibrationData.clean, guard()
 
     def darker(self: CalibrationData, split: str) -> Any:
         return np.asarray(clean(self, split)[:]) * np.float32(0.8) if split == "calibrate" else clean(self, split)
@@ -64,8 +64,8 @@ def test_level_does_not_depend_on_the_images_that_set_the_threshold(monkeypatch:
     other = DetectedModel(fashion_cnn()).calibrate(
         images().x, recipe=QUICK, jobs=1, cache=cache(), cascade=True, **SETTINGS
     )
-    assert other.threshold != guard().threshold
-    heads = [cascaded(made.gate).state_dict() for made in (other, guard())]
+    assert other.threshold != mine.threshold
+    heads = [cascaded(made.gate).state_dict() for made in (other, mine)]
     for name, value in heads[0].items():  # what was learned inside has no likelihoods of its own, but NaN
         assert torch.allclose(value, heads[1][name], rtol=0, atol=0, equal_nan=True)
 

@@ -18,7 +18,7 @@ from ce_detect.guard import exporting
 def held(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Collects the images that a graph is held against, and writes none."""
     found: list[Any] = []
-    monkeypatch.setattr(exporting.writer, "write", lambda gate, manifest, path, *, x, uint8: found.append(x))
+    monkeypatch.setattr(exporting.writer, "write", lambda gate, manifest, path, *, x, **_: found.append(x))
     monkeypatch.setattr(exporting.samples, "kept", lambda gate: "kept")
     return found
 
