@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ce_detect.core.errors import ModelError, UsageError
 from ce_detect.core.extras import module, needed_for
 from ce_detect.core.resizing import INTERPOLATIONS, Interpolation, Resizing, Size
-from ce_detect.data.resizing import resized
+from ce_detect.data.resizing import resized, waves
 
 with needed_for("Pretrained models"):
     from torch import nn
@@ -45,17 +45,6 @@ class Preprocessing:
     resizing: Resizing | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
-
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Prepare one image ``(height, width, 3)`` as ``(3, height, width)``."""
-        pixels = image if self.resizing is None else resized(image, self.resizing, "the image")
-        unit = np.divide(pixels.transpose(2, 0, 1), 255, dtype=np.float32)
-        prepared: NDArray[np.float32] = (unit - _column(self.mean)) / _column(self.std)
-        return prepared
-
-
-def _column(values: tuple[float, ...]) -> NDArray[np.float32]:
-    return np.array(values, np.float32)[:, None, None]
 
 
 def from_pretrained(model: nn.Module, processor: Any, **reading: Unpack[Reading]) -> DetectedModel:
@@ -165,12 +154,12 @@ def _of_timm(config: Mapping[str, Any]) -> Preprocessing:
 
 def _difference(found: Preprocessing, processor: Any, size: tuple[int, int]) -> float:
     """Grey levels by which the processor's image differs from ours; infinite where the shapes do."""
-    image = _picture(*size)
-    theirs = _prepared(processor, image)
-    ours = found(image)
+    image = waves(*size)
+    ours = image if found.resizing is None else resized(image, found.resizing, "the image")
+    theirs = _prepared(processor, image).transpose(1, 2, 0)
     if theirs.shape != ours.shape:
         return float("inf")
-    return float((255 * np.abs(theirs - ours) * _column(found.std)).mean())
+    return float(np.abs(255 * (theirs * found.std + found.mean) - ours).mean())
 
 
 def _prepared(processor: Any, image: NDArray[np.uint8]) -> NDArray[Any]:
@@ -178,13 +167,6 @@ def _prepared(processor: Any, image: NDArray[np.uint8]) -> NDArray[Any]:
     if hasattr(processor, "resize_size"):
         return np.asarray(processor(drawn))
     return np.asarray(processor(images=drawn, return_tensors="np")["pixel_values"][0])
-
-
-def _picture(height: int, width: int) -> NDArray[np.uint8]:
-    """A smooth image, other in every place and in every channel."""
-    y, x, c = np.ogrid[:height, :width, :3]
-    waves: NDArray[np.float64] = np.sin(y / 23 + c) + np.cos(x / (19 + 3 * c)) + np.sin((x + y) / 37)
-    return np.rint(127.5 + 42 * waves).astype(np.uint8)
 
 
 def _one(size: Any) -> Size:

@@ -15,7 +15,7 @@ from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
-from ce_detect.core.types import Index
+from ce_detect.core.types import Index, Progress
 from ce_detect.data import Images, Mapped, Pixels, rows, splits, tensors
 from ce_detect.data.corruptions import mixture
 from ce_detect.fitting import feature_tables
@@ -152,15 +152,23 @@ def _attacked(
 ) -> dict[str, dict[str, AttackedSet]]:
     """Attack the splits that need it; each gets its share of the attack time."""
     sizes = {split: len(parts[split]) for split in ("fit", "select", "test")}
-    attacked = {}
+    attacked: dict[str, dict[str, AttackedSet]] = {}
     for split, size in sizes.items():
         seconds = None if settings.attack_time is None else settings.attack_time * size / sum(sizes.values())
+        before = sum(sizes[earlier] for earlier in attacked)
         clean = rows(images.pixels, parts[split])
         attacked[split] = {} if not size else attack_all(
             classifier, clean, settings.recipe.attacks, seed=settings.seed, cache=settings.cache,
-            jobs=settings.jobs, seconds=seconds, progress=settings.progress,
+            jobs=settings.jobs, seconds=seconds, progress=_of_all(settings.progress, before, size, sum(sizes.values())),
         )  # fmt: skip
     return attacked
+
+
+def _of_all(progress: Progress | None, before: int, size: int, images: int) -> Progress | None:
+    """Progress of one split of so many images, told as progress of all splits."""
+    if progress is None:
+        return None
+    return lambda description, done, total: progress(description, before + size * done / total, images)
 
 
 def _teaching(recipe: Recipe, found: dict[str, dict[str, AttackedSet]]) -> tuple[str, ...]:

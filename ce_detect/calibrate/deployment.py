@@ -78,7 +78,7 @@ def check(classifier: Classifier, settings: CalibrationSettings) -> None:
             f"deploy = {settings.deploy!r}: the operations of this ONNX model cannot be taken apart, so its graph is "
             f"deployed as it is. Convert the model itself to {settings.deploy}, and calibrate that with deploy = 'fp32'"
         )
-    named = [completed(spec, classifier, settings.drawn) for spec in settings.recipe.interventions]
+    named = [completed(spec, classifier, settings.drawn, told=False) for spec in settings.recipe.interventions]
     fused_graph.check(classifier, named)
     signature = Signature(classifier, [])
     head = untrained.for_timing(signature, settings.recipe.head)

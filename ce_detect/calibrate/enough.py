@@ -33,21 +33,18 @@ def check(count: int, settings: CalibrationSettings) -> None:
     try:
         conformal.rank(sizes["calibrate"], settings.fpr, **_promise(settings))
     except TooFewSamplesError as error:
-        needed = _needed(settings, settings.guarantee)
-        raise TooFewSamplesError(
-            f"{error}. Of the {count} images given, the recipe keeps {shares['calibrate']:.0%} for the "
-            f"threshold: {needed} distinct images in all would do{_or_marginal(settings)}",
-            needed=needed,
-            given=count,
-        ) from None
+        reason = f"{error}. Of the {count} images given, the recipe keeps {shares['calibrate']:.0%} for the threshold"
+        raise _too_few(reason, count, settings, _or_marginal(settings)) from None
     if sizes["fit"] < LEAST_CLEAN:
-        needed = _needed(settings, settings.guarantee)
-        raise TooFewSamplesError(
-            f"{sizes['fit']} of {count} images are left to learn from, at least {LEAST_CLEAN} are needed: "
-            f"{needed} distinct images in all would do",
-            needed=needed,
-            given=count,
-        )
+        reason = f"{sizes['fit']} of {count} images are left to learn from, at least {LEAST_CLEAN} are needed"
+        raise _too_few(reason, count, settings)
+
+
+def _too_few(reason: str, count: int, settings: CalibrationSettings, otherwise: str = "") -> TooFewSamplesError:
+    """The error, with the number of images that would do."""
+    needed = _needed(settings, settings.guarantee)
+    message = f"{reason}: {needed} distinct images in all would do{otherwise}"
+    return TooFewSamplesError(message, needed=needed, given=count)
 
 
 def warn_of_the_largest(count: int, settings: CalibrationSettings) -> None:

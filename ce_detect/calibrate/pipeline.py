@@ -6,7 +6,7 @@ them, and the threshold must hold twice, see `ce_detect.calibrate.threshold`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from ce_detect.calibrate.manifest import manifest
 from ce_detect.calibrate.search.search import search
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
+from ce_detect.core.progress import reported
 from ce_detect.core.types import Floats
 from ce_detect.data import splits
 from ce_detect.detector.gate import GateModule
@@ -74,6 +75,11 @@ def calibrate(classifier: Classifier, bare: nn.Module, images: Divided, settings
         images: clean images and, where known, their labels, in splits.
         settings: what is asked for.
     """
+    with reported(settings.progress) as progress:
+        return _calibrated(classifier, bare, images, replace(settings, progress=progress))
+
+
+def _calibrated(classifier: Classifier, bare: nn.Module, images: Divided, settings: CalibrationSettings) -> Calibrated:
     if settings.cascade:
         cascade.check_empty_batch(classifier)
     deployment.check(classifier, settings)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack, get_args
 
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.core.errors import CalibrationError
+from ce_detect.core.progress import quiet
 from ce_detect.core.types import Bounds, Precision, Progress
 from ce_detect.data import Images, Pixels, as_images
 from ce_detect.verdict import conformal
@@ -30,7 +32,7 @@ class CalibrationOptions(TypedDict, total=False):
     attack_time: float | None
     cache: str | Path | None
     jobs: int | None
-    progress: Progress | None
+    progress: Progress | bool | None
     harden: int
     harden_with: Any
     secret_seed: int | Literal["random"] | None
@@ -58,7 +60,8 @@ class CalibrationSettings:
         attack_time: seconds after which no new chunk of images is attacked; every attack gets at least one.
         cache: folder for attacked images and measured costs; None for ``CE_DETECT_CACHE`` or the user's cache.
         jobs: processes that make attacked images; None for as many as pay.
-        progress: called with what is being done, work done and work in all.
+        progress: called with what is being done, work done and work in all; None or True shows it on stderr, False
+            shows nothing.
         harden: 0, or rounds of adaptive attacks on the gate whose examples it then learns, see
             `ce_detect.calibrate.adversarial_rounds`. Before them a copy of the classifier is trained that small
             perturbations do not fool, see `ce_detect.fitting.robust_copy`, whose doubt makes an input suspect, too. It
@@ -159,7 +162,19 @@ def _images(given: Any) -> Images | None:
     return given if given is None or isinstance(given, Images) else as_images(given)
 
 
-_FORMS = {"recipe": _recipe, "cache": _folder, "secret_seed": _seed, "harden_with": _images}
+def _progress(given: Progress | bool | None) -> Progress | None:
+    if isinstance(given, bool):
+        return None if given else quiet
+    return given
+
+
+_FORMS: dict[str, Callable[[Any], Any]] = {
+    "recipe": _recipe,
+    "cache": _folder,
+    "secret_seed": _seed,
+    "harden_with": _images,
+    "progress": _progress,
+}
 """What brings a value that users give into the form of its field."""
 
 

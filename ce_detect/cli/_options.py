@@ -93,7 +93,7 @@ def decision_options() -> Decorator:
     )
 
 
-class Size(click.ParamType[Any]):
+class _Pixels(click.ParamType[Any]):
     """Pixels such as ``256``, or height and width such as ``224x320``."""
 
     name = "size"
@@ -111,17 +111,17 @@ def resizing_options() -> Decorator:
     return _stacked(
         click.option(
             "--resize",
-            type=Size(),
+            type=_Pixels(),
             metavar="SIZE",
             help="Resize image files: 256 brings the shorter side to it, 224x320 both (height and width).",
         ),
-        click.option("--crop", type=Size(), metavar="SIZE", help="Then cut this out of the middle: 224, or 224x320."),
+        click.option(
+            "--crop", type=_Pixels(), metavar="SIZE", help="Then cut this out of the middle: 224, or 224x320."
+        ),
         click.option(
             "--interpolation",
             type=click.Choice(INTERPOLATIONS),
-            default="bilinear",
-            show_default=True,
-            help="Filter of --resize; take what the model was trained with.",
+            help="Filter of --resize; take what the model was trained with.  [default: bilinear]",
         ),
     )
 

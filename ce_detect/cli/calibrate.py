@@ -11,7 +11,6 @@ from ce_detect.cli import _options as options
 from ce_detect.cli._figures import print_gate, print_report
 from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import print_json
-from ce_detect.cli._progress import shown_progress
 from ce_detect.core.resizing import Interpolation, Resizing, Size
 
 
@@ -121,7 +120,7 @@ def command(
     harden_split: str | None,
     resize: Size | None,
     crop: Size | None,
-    interpolation: Interpolation,
+    interpolation: Interpolation | None,
     **settings: Any,
 ) -> None:
     """Make a detector for a model from clean images.
@@ -132,10 +131,12 @@ def command(
     check_writable(output)
     if harden_split is not None and harden_with is None:
         raise click.UsageError("--harden-split names a split of --harden-with, which is not given")
+    if interpolation is not None and resize is None:
+        raise click.UsageError("--interpolation is the filter of --resize, which is not given")
     from ce_detect import CalibrationSettings, DetectedModel, load_data, load_model
     from ce_detect.calibrate import enough
 
-    resizing = Resizing.of(resize, crop, interpolation)
+    resizing = Resizing.of(resize, crop, interpolation or "bilinear")
     further = None if harden_with is None else load_data(harden_with, split=harden_split, resizing=resizing)
     asked = CalibrationSettings.of(harden_with=further, **settings)
     images = load_data(data, split=split, limit=limit, resizing=resizing)
@@ -143,8 +144,7 @@ def command(
     guard = DetectedModel(
         load_model(model, weights), bounds=bounds, multi_label=multi_label, label=label, resizing=resizing
     )
-    with shown_progress() as progress:
-        guard.calibrate(images, settings=asked, progress=progress)
+    guard.calibrate(images, settings=asked)
     guard.save(output)
     if as_json:
         print_json({"output": str(output), "manifest": guard.manifest})

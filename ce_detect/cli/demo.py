@@ -14,7 +14,7 @@ from ce_detect.cli import _options as options
 from ce_detect.cli._figures import print_gate, print_report
 from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import percent, print_json, print_pairs
-from ce_detect.cli._progress import shown_progress
+from ce_detect.core.progress import reported
 
 if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
     from ce_detect.guard.demonstration import Demonstration, Example
@@ -37,7 +37,7 @@ def command(fresh: bool, output: Path | None, as_json: bool, seed: int) -> None:
 
     recipe = Recipe.load("quick")
     shown = next(attack for attack in reversed(recipe.attacks) if attack.kind == "pgd")
-    with shown_progress() as progress, _cache(fresh) as cache:
+    with reported() as progress, _cache(fresh) as cache:
         settings = CalibrationSettings.of(
             recipe=recipe, fpr=0.05, budget=3.0, seed=seed, cache=cache, progress=progress
         )

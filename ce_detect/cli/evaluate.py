@@ -11,7 +11,6 @@ from ce_detect.cli import _options as options
 from ce_detect.cli._figures import mean_detection, print_report
 from ce_detect.cli._files import check_writable, write_json
 from ce_detect.cli._output import exact_percent, percent, print_json
-from ce_detect.cli._progress import shown_progress
 from ce_detect.core.errors import UsageError
 
 if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
@@ -67,10 +66,7 @@ def command(
 
     loaded = DetectedModel.load(guard, load_model(model, weights))
     images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
-    with shown_progress() as progress:
-        report = loaded.evaluate(
-            images, attacks=attacks, corruptions=MILD if corruptions else (), progress=progress, **settings
-        ).to_dict()
+    report = loaded.evaluate(images, attacks=attacks, corruptions=MILD if corruptions else (), **settings).to_dict()
     checks = _checks(report, max_fpr, min_detection)
     result = {"artifact": str(guard), "seed": settings["seed"], "report": report, "checks": checks}
     if output is not None:

@@ -10,7 +10,6 @@ import click
 from ce_detect.cli import _options as options
 from ce_detect.cli._files import check_writable, write_json, write_text
 from ce_detect.cli._output import percent, print_json, print_pairs, print_table
-from ce_detect.cli._progress import shown_progress
 
 
 @click.command("redteam")
@@ -82,8 +81,7 @@ def command(
     some = load_data(
         data, split=split, limit=images if limit is None else min(limit, images), resizing=loaded.wrapped.resizing
     )
-    with shown_progress() as progress:
-        report = loaded.redteam(some, plan=plan, secret_seeds=secret_seeds, progress=progress)
+    report = loaded.redteam(some, plan=plan, secret_seeds=secret_seeds)
     card = cards.card(report, loaded.manifest, artifact=str(guard), bar=bar, secret_seeds=secret_seeds)
     if output is not None:
         write_json(output, card)

@@ -16,9 +16,9 @@ from ce_detect.cli import _options as options
 from ce_detect.cli._figures import promise
 from ce_detect.cli._files import check_writable
 from ce_detect.cli._output import percent, print_json, print_pairs
-from ce_detect.cli._progress import in_words, shown_progress
 from ce_detect.core.errors import InputError
 from ce_detect.core.extras import module
+from ce_detect.core.progress import in_words, reported
 
 if TYPE_CHECKING:  # help must not need pyarrow
     from ce_detect.scan.checkpoints import Checkpoints
@@ -71,7 +71,7 @@ def command(
         judge = ray.ray_engine(gate, source, data, providers=providers or None, threads=threads)
     else:
         judge = scan.local_engine(gate, source)
-    with _interruptible(checkpoints), shown_progress() as progress:
+    with _interruptible(checkpoints), reported() as progress:
         found = asdict(scan.scan(gate, source, checkpoints, judge, progress))
     found |= {"out": str(out), "target": gate.manifest["fpr"], "seconds": round(time.monotonic() - began, 2)}
     if as_json:

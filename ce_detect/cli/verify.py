@@ -10,8 +10,8 @@ import click
 from ce_detect.cli import _options as options
 from ce_detect.cli._differences import pairs
 from ce_detect.cli._output import print_json, print_pairs
-from ce_detect.cli._progress import shown_progress
 from ce_detect.core.errors import UsageError
+from ce_detect.core.progress import reported
 
 
 @click.command("verify")
@@ -56,7 +56,7 @@ def command(
         raise UsageError(f"{graph} was not exported from {guard}: their manifests differ; export it again")
     images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
     attacks = tuple(Attack.of(name) for name in dict.fromkeys(names)) or None
-    with shown_progress() as progress:
+    with reported() as progress:
         found = parity.verify(
             loaded.gate, manifest, opened, images, attacks=attacks, seconds=attack_time, progress=progress, **settings
         )

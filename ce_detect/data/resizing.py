@@ -39,6 +39,13 @@ def resized(image: NDArray[np.uint8], resizing: Resizing, name: str) -> NDArray[
     return np.ascontiguousarray(image[top : top + tall, left : left + wide])
 
 
+def waves(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
+    """A smooth image ``(height, width, channels)``, other in every place and channel, to compare two resizes on."""
+    y, x, c = np.ogrid[:height, :width, :channels]
+    mixed: NDArray[np.float64] = np.sin(y / 23 + c) + np.cos(x / (19 + 3 * c)) + np.sin((x + y) / 37)
+    return np.rint(127.5 + 42 * mixed).astype(np.uint8)
+
+
 def _with_pillow(image: NDArray[np.uint8], size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
     pillow: Any = module("PIL.Image", "Resizing images")
     if image.shape[2] == 4:  # Pillow would take the last channel for transparency, and weigh the others by it

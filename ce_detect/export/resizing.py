@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ce_detect.artifacts.graph_format import INPUT
 from ce_detect.core.errors import ExportError, ModelError
 from ce_detect.core.resizing import Resizing
-from ce_detect.data.resizing import resized
+from ce_detect.data.resizing import resized, waves
 from ce_detect.export import parity
 
 if TYPE_CHECKING:  # onnx comes with the extra ``onnx``
@@ -44,8 +43,6 @@ def resizing_first(model: ModelProto, resizing: Resizing) -> ModelProto:
     Raises:
         ModelError: an interpolation that ONNX has not.
     """
-    from onnx import helper
-
     if resizing.resize is not None and resizing.interpolation not in MODES:
         raise ModelError(
             f"a graph cannot resize by {resizing.interpolation!r}: ONNX has {', '.join(MODES)} alone. Export without "
@@ -62,7 +59,6 @@ def resizing_first(model: ModelProto, resizing: Resizing) -> ModelProto:
     del graph.node[:]
     graph.node.extend([*nodes, *rest])
     graph.initializer.extend(_tensor(name, value) for name, value in constants.items())
-    helper.set_model_props(model, {entry.key: entry.value for entry in model.metadata_props})
     return model
 
 
@@ -84,7 +80,7 @@ def check(resizing: Resizing, channels: int) -> None:
     )
     least = max(resizing.cut or (1, 1)) if resizing.resize is None else 1
     for height, width in SIZES:
-        image = _picture(max(height, least), max(width, least), channels)
+        image = waves(max(height, least), max(width, least), channels)
         found = alone.run(None, {INPUT: image[None]})[0][0].astype(int)
         difference = np.abs(found - resized(image, resizing, "the image")).max()
         if difference > ROUNDING:
@@ -94,13 +90,6 @@ def check(resizing: Resizing, channels: int) -> None:
             )
 
 
-def _picture(height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """A smooth image, other in every place."""
-    y, x, c = np.ogrid[:height, :width, :channels]
-    waves: NDArray[np.float64] = np.sin(y / 17 + c) + np.cos(x / 13)
-    return np.rint(127.5 + 63 * waves).astype(np.uint8)
-
-
 def _prefix(resizing: Resizing) -> tuple[list[NodeProto], dict[str, Any]]:
     """Nodes from the input to the resized images, and the constants that they read."""
     from onnx import TensorProto, helper
@@ -108,7 +97,7 @@ def _prefix(resizing: Resizing) -> tuple[list[NodeProto], dict[str, Any]]:
     def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
         return helper.make_node(kind, [_name(one) for one in inputs], [_name(output)], _name(output), **attributes)
 
-    constants: dict[str, Any] = {"one": [1], "two": [2], "half": [2.0], "sides": [1, 2]}
+    constants: dict[str, Any] = {"half": [2.0], "sides": [1, 2]}
     nodes = [node("Shape", ["input"], "size", start=1, end=3)]
     image, size = "input", "size"
     if resizing.resize is not None:
@@ -123,10 +112,8 @@ def _prefix(resizing: Resizing) -> tuple[list[NodeProto], dict[str, Any]]:
         else:
             constants[size] = list(resizing.resize)
         smoothed = {"antialias": 1, "exclude_outside": 1, "cubic_coeff_a": -0.5}
-        whole = helper.make_node("Resize", [INPUT, "", "", _name(size)], [_name("whole")])
-        settings = {**smoothed, "mode": MODES[resizing.interpolation], "axes": [1, 2]}
-        whole.attribute.extend(helper.make_attribute(name, value) for name, value in settings.items())
-        nodes.append(whole)
+        mode = MODES[resizing.interpolation]
+        nodes.append(node("Resize", ["input", "", "", size], "whole", mode=mode, axes=[1, 2], **smoothed))
         image = "whole"
     if resizing.cut is not None:
         constants["cut"] = list(resizing.cut)
@@ -146,7 +133,7 @@ def _prefix(resizing: Resizing) -> tuple[list[NodeProto], dict[str, Any]]:
 
 
 def _name(part: str) -> str:
-    return INPUT if part == INPUT else f"resizing/{part}"
+    return part if part in {INPUT, ""} else f"resizing/{part}"
 
 
 def _tensor(name: str, value: Any) -> Any:

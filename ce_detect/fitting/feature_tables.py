@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -107,14 +108,21 @@ def rounding(*tables: Table) -> Floats | None:
     return np.max(known, axis=0) if known else None
 
 
-def features(signature: Signature, x: Pixels) -> Floats:
-    """Signatures ``(n, features)`` of many images, which are read and judged in batches."""
+def features(signature: Signature, x: Pixels, told: Callable[[int], None] = lambda _: None) -> Floats:
+    """Signatures ``(n, features)`` of many images, which are read and judged in batches.
+
+    Args:
+        signature: what makes them.
+        x: images.
+        told: called after each batch with the number of its images.
+    """
     matrix = np.empty((len(x), len(signature.names)), np.float32)
     done = 0
     with torch.inference_mode():
         for batch in tensors.batches(x, signature.batch, signature.classifier.device):
             matrix[done : done + len(batch)] = signature(batch)[1].cpu().numpy()
             done += len(batch)
+            told(len(batch))
     return matrix
 
 
@@ -143,7 +151,9 @@ def rounded(signature: Signature, x: Pixels) -> Floats:
     return found
 
 
-def table(signature: Signature, sets: Sets, folder: Path | None = None) -> Table:
+def table(
+    signature: Signature, sets: Sets, folder: Path | None = None, told: Callable[[float], None] = lambda _: None
+) -> Table:
     """Signatures of everything in a split, from the cache where they are known.
 
     Known are those of one classifier, one signature with all its learned parameters, and one set of images.
@@ -152,12 +162,13 @@ def table(signature: Signature, sets: Sets, folder: Path | None = None) -> Table
         signature: what makes the features.
         sets: the split.
         folder: the cache; None for none.
+        told: called with the share that is done.
     """
     if folder is None:
-        return _computed(signature, sets)
+        return _computed(signature, sets, told)
 
     def computed() -> Arrays:
-        made = _computed(signature, sets)
+        made = _computed(signature, sets, told)
         assert made.rounding is not None
         return {_CLEAN: made.clean, _ROUNDING: made.rounding[None], **made.attacked}
 
@@ -169,12 +180,20 @@ def table(signature: Signature, sets: Sets, folder: Path | None = None) -> Table
     return Table(found[_CLEAN], attacked, len(sets.clean), twins, found[_ROUNDING][0])
 
 
-def _computed(signature: Signature, sets: Sets) -> Table:
+def _computed(signature: Signature, sets: Sets, told: Callable[[float], None]) -> Table:
     """Signatures of everything in a split."""
     clean = sets.clean if sets.corrupted is None else Concatenated([sets.clean, sets.corrupted])
-    attacked = {name: features(signature, twins.pixels) for name, twins in sets.attacked.items()}
+    total = len(clean) + sum(len(twins) for twins in sets.attacked.values())
+    done = 0
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+        told(done / total)
+
+    attacked = {name: features(signature, twins.pixels, count) for name, twins in sets.attacked.items()}
     twins = {name: twins.index for name, twins in sets.attacked.items()}
-    return Table(features(signature, clean), attacked, len(sets.clean), twins, rounded(signature, sets.clean))
+    return Table(features(signature, clean, count), attacked, len(sets.clean), twins, rounded(signature, sets.clean))
 
 
 def _key(signature: Signature, sets: Sets) -> str:

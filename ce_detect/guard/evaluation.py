@@ -11,6 +11,7 @@ import numpy as np
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import attack_all
 from ce_detect.calibrate.pipeline import Calibrated
+from ce_detect.core.progress import reported
 from ce_detect.core.types import Progress
 from ce_detect.data import Images
 from ce_detect.data.corruptions import MILD, Corruption
@@ -31,7 +32,7 @@ class EvaluationOptions(TypedDict, total=False):
     cache: str | Path | None
     jobs: int | None
     attack_time: float | None
-    progress: Progress | None
+    progress: Progress | bool | None
 
 
 class RedTeamOptions(TypedDict, total=False):
@@ -39,7 +40,7 @@ class RedTeamOptions(TypedDict, total=False):
 
     plan: Plan | None
     secret_seeds: bool
-    progress: Progress | None
+    progress: Progress | bool | None
 
 
 def evaluate(
@@ -52,7 +53,7 @@ def evaluate(
     cache: str | Path | None = None,
     jobs: int | None = None,
     attack_time: float | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> report.Report:
     """Attack images that calibration did not see and measure the gate on them and on their clean twins.
 
@@ -65,16 +66,17 @@ def evaluate(
         cache: see `ce_detect.CalibrationSettings`, as all that follow.
         jobs: processes that make attacked images.
         attack_time: seconds after which no new chunk of images is attacked.
-        progress: called with what is being done, work done and work in all.
+        progress: see `ce_detect.core.progress.reported`.
     """
     _warn(calibrated, images)
     gate, manifest = calibrated.gate, calibrated.manifest
     if attacks is None:
         attacks = tuple(Attack.of(**spec) for spec in manifest.recipe.attacks)
-    attacked = attack_all(
-        gate.signature.classifier, images.pixels, attacks, seed=seed, cache=None if cache is None else Path(cache),
-        jobs=jobs, seconds=attack_time, progress=progress,
-    )  # fmt: skip
+    with reported(progress) as shown:
+        attacked = attack_all(
+            gate.signature.classifier, images.pixels, attacks, seed=seed, cache=None if cache is None else Path(cache),
+            jobs=jobs, seconds=attack_time, progress=shown,
+        )  # fmt: skip
     return report.evaluate(
         gate, images.pixels, images.y, attacked, target=manifest.fpr, corruptions=corruptions, seed=seed
     )
@@ -86,7 +88,7 @@ def redteam(
     *,
     plan: Plan | None = None,
     secret_seeds: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> red_team.RedTeam:
     """Attack classifier and gate together, see `ce_detect.redteam.red_team`.
 
@@ -95,15 +97,16 @@ def redteam(
         images: clean, within the bounds; none of which calibration saw.
         plan: what the attacker may do, by default `ce_detect.redteam.settings.Plan()`.
         secret_seeds: the attacker does not know the seeds of the gate's random interventions.
-        progress: called with what is being done, work done and work in all.
+        progress: see `ce_detect.core.progress.reported`.
 
     Raises:
         UsageError: secret seeds of a gate in which nothing is random.
     """
     _warn(calibrated, images)
-    return red_team.redteam_gate(
-        calibrated.gate, images.x, plan or Plan(), secret_seeds=secret_seeds, progress=progress
-    )
+    with reported(progress) as shown:
+        return red_team.redteam_gate(
+            calibrated.gate, images.x, plan or Plan(), secret_seeds=secret_seeds, progress=shown
+        )
 
 
 def _warn(calibrated: Calibrated, images: Images) -> None:

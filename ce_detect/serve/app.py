@@ -151,6 +151,7 @@ class _Routes:
             else:
                 inference = protocol.parse(body, model.contract, header_length=request.headers.get(HEADER_LENGTH))
             x = await self._read(model, inference.x) if isinstance(inference.x, tuple) else inference.x
+            # the model is asked for again: a reload during the read closes the queue of the one before
             job = self._service.model(**request.path_params).batcher.submit(Job(x, inference.id, inference.threshold))
             del body
             result = await self._verdict(job)

@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from support.models import TINY, tiny_model
-from support.pictures import picture, pixels
+from support.pictures import picture
 
 from ce_detect import DetectedModel, Resizing
 from ce_detect.adapters.pretrained import from_pretrained, normalized, preprocessing
 from ce_detect.core.errors import ModelError
+from ce_detect.data.resizing import resized, waves
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -67,9 +68,10 @@ def test_a_processor_is_read_by_what_it_does(does: Resizing, settings: dict[str,
     found = preprocessing(theirs)
     assert found.resizing is not None
     assert found.resizing.interpolation == does.interpolation
-    image = pixels(90, 120)
+    image = waves(90, 120)
     expected = theirs(images=Image.fromarray(image), return_tensors="np")["pixel_values"][0]
-    assert 255 * np.abs(found(image) - expected).mean() * found.std[0] < 2
+    unit = expected.transpose(1, 2, 0) * found.std + found.mean
+    assert np.abs(255 * unit - resized(image, found.resizing, "x")).mean() < 2
 
 
 class Flips(Theirs):
@@ -127,12 +129,12 @@ def test_photographs_come_to_the_model_as_its_processor_brings_them(tmp_path: An
     guard = from_pretrained(model, theirs)
     assert isinstance(guard, DetectedModel)
     for i in range(3):
-        picture(tmp_path / f"{i}.png", pixels(60 + 9 * i, 50))
+        picture(tmp_path / f"{i}.png", waves(60 + 9 * i, 50))
     images = guard.wrapped.read(tmp_path)
     guard.wrapped.fit(images)
     assert guard.classifier.bounds == (0.0, 1.0)
     assert images.pixels.shape == (3, channels, height, width)
-    expected = theirs(images=Image.fromarray(pixels(60, 50)), return_tensors="np")["pixel_values"]
+    expected = theirs(images=Image.fromarray(waves(60, 50)), return_tensors="np")["pixel_values"]
     torch = pytest.importorskip("torch")
     with torch.no_grad():
         logits = model(torch.from_numpy(expected))

@@ -74,6 +74,7 @@ def test_version() -> None:
         (["calibrate", "--model", "demo", "--data", "demo", "--output", "no/such/place"], "cannot write no/such/place"),
         (["calibrate", "--model", "demo", "--data", "demo", "--limit", "60"], "images in all would do"),
         (["calibrate", "--model", "demo", "--data", "demo", "--harden-split", "train"], "--harden-with"),
+        (["calibrate", "--model", "demo", "--data", "demo", "--crop", "8", "--interpolation", "box"], "--resize"),
         (["calibrate", "--model", "demo", "--data", "demo", "--harden-with", "demo"], "harden = 0"),
         (["calibrate", "--model", "demo", "--data", "demo", "--harden", "1", "--cascade"], "exclude each other"),
         (["calibrate", "--model", "demo", "--data", "demo", "--harden-with", "nope"], "'nope' is no data"),

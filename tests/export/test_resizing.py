@@ -8,12 +8,11 @@ import numpy as np
 import onnx
 import pytest
 from support import fused
-from support.pictures import pixels
 from support.scans import png
 
 from ce_detect import Resizing
 from ce_detect.core.errors import ArtifactError, ExportError, InputError, ModelError, UsageError
-from ce_detect.data.resizing import resized
+from ce_detect.data.resizing import resized, waves
 from ce_detect.export import resizing as exported
 from ce_detect.runtime import Gate
 from ce_detect.serve.model import Model
@@ -48,7 +47,7 @@ def test_images_of_any_size_are_judged_as_their_resized_pixels(
     """Two of one size, as arrays: crops lie where Pillow's do, and edges are smoothed alike."""
     gate = graph(tmp_path, resizing)
     assert gate.any_size
-    x = np.stack([pixels(*size), pixels(*size)[::-1]])
+    x = np.stack([waves(*size), waves(*size)[::-1]])
     expected = [resized(image, resizing, "x").mean() / 255 for image in x]
     np.testing.assert_allclose(gate(x).score, expected, atol=0.1 / 255)
     exported.check(resizing, 3)
@@ -60,7 +59,7 @@ def test_a_graph_that_resizes_says_what_it_takes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got shape"):
         gate(np.zeros((1, 40, 30, 1), np.uint8))
     with pytest.raises(UsageError, match="export without any size"):
-        gate.read([png(pixels(9, 9))])
+        gate.read([png(waves(9, 9))])
     with pytest.raises(ArtifactError, match="export without any size"):
         Model(Settings(artifact=gate.path), record=lambda *_: None)
     assert not Gate(fused.write_graph(tmp_path, uint8=True)).any_size

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.models import TINY, tiny_images, tiny_model
-from support.pictures import picture, pixels
+from support.pictures import picture
 
 from ce_detect import Resizing, load_data
 from ce_detect.core.errors import CalibrationError, InputError, ModelError, NotCalibratedError
+from ce_detect.data.resizing import waves
 from ce_detect.guard.wrapped_model import WrappedModel, module
 
 PLAIN = TINY["plain"]
@@ -66,7 +67,7 @@ def test_how_files_come_to_their_size_is_kept(tmp_path: Path) -> None:
     """It is known from the images, or said beforehand; arrays of another size are refused."""
     channels, height, width = PLAIN.shape
     for i in range(4):
-        picture(tmp_path / f"{i}.png", pixels(height + 9 * i, width + 20)[:, :, :channels])
+        picture(tmp_path / f"{i}.png", waves(height + 9 * i, width + 20)[:, :, :channels])
     resizing = Resizing((height + 2, width + 2), (height, width))
     model = WrappedModel(tiny_model("plain"), bounds=PLAIN.bounds)
     images = model.read(load_data(tmp_path, resizing=resizing))

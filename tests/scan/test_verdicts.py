@@ -11,11 +11,11 @@ import pytest
 from pyarrow import parquet
 from support.fused import SHAPE, images, metadata, write_graph
 from support.fused import resized as resized_manifest
-from support.pictures import picture, pixels
+from support.pictures import picture
 from support.scans import COUNT, folder, levels, png, scanned, tables
 
 from ce_detect import Resizing
-from ce_detect.data.resizing import resized
+from ce_detect.data.resizing import resized, waves
 from ce_detect.runtime import Gate
 from ce_detect.scan.sources import Array
 
@@ -49,11 +49,11 @@ def test_photographs_of_any_size_are_judged(tmp_path: Path) -> None:
     gate = Gate(write_graph(tmp_path, said=metadata(resized_manifest(resizing))))
     sizes = [(40, 31), (9, 60), (4, 5), (100, 100)]
     for i, size in enumerate(sizes):
-        picture(tmp_path / "photos" / f"{i}.png", pixels(*size))
+        picture(tmp_path / "photos" / f"{i}.png", waves(*size))
     found = scanned(gate, tmp_path / "photos", tmp_path / "out.parquet")
     scores = parquet.read_table(tmp_path / "out.parquet").column("score").to_pylist()
     assert (found.inputs, found.errors) == (4, 0)
-    expected = [resized(pixels(*size), resizing, "x").mean() / 255 for size in sizes]
+    expected = [resized(waves(*size), resizing, "x").mean() / 255 for size in sizes]
     assert scores == pytest.approx(expected, rel=1e-5)
 
 

@@ -13,17 +13,16 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from support import fused
-from support.pictures import pixels
 from support.scans import png
 from support.serving import INFER, Watched, client, column, limits, serving
 
 from ce_detect import Resizing
-from ce_detect.data.resizing import resized
+from ce_detect.data.resizing import resized, waves
 
 RESIZING = Resizing((6, 7), fused.SHAPE[1:])
 SIZES = [(40, 31), (9, 60), (4, 5)]
-FILES = [png(pixels(*size)) for size in SIZES]
-SCORES = [resized(pixels(*size), RESIZING, "x").mean() / 255 for size in SIZES]
+FILES = [png(waves(*size)) for size in SIZES]
+SCORES = [resized(waves(*size), RESIZING, "x").mean() / 255 for size in SIZES]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +73,7 @@ def test_files_of_many_sizes_are_one_request(server: Watched) -> None:
         ([""], {}, "hold 1 files, some of them empty"),
         (["bm8gaW1hZ2U="], {"shape": [1, 1]}, "has shape [1, 1], expected [files], or 'FP32' [batch, 3, 4, 5]"),
         (["bm8gaW1hZ2U="] * 9, {}, "at most 8"),
-        ([base64.b64encode(png(pixels(50, 50))).decode()], {}, "more than 2000 pixels; send it smaller"),
+        ([base64.b64encode(png(waves(50, 50))).decode()], {}, "more than 2000 pixels; send it smaller"),
     ],
 )
 def test_what_is_no_file_is_refused(server: Watched, files: list[Any], changed: Any, said: str) -> None:

@@ -36,10 +36,3 @@ def labels_of(images: Images) -> list[int]:
     """Labels that must be there."""
     assert images.y is not None
     return images.y.tolist()
-
-
-def pixels(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
-    """A smooth image, other in every place."""
-    rows, columns, colours = np.ogrid[:height, :width, :channels]
-    waves = np.sin(rows / 7) + np.cos(columns / (5 + colours)) + np.sin((rows + columns) / 11)
-    return np.rint(127.5 + 42 * waves).astype(np.uint8)

@@ -43,7 +43,7 @@ SIGNATURES_A_TURN = 8
 GATE_ROUNDS = 41
 """How often a whole gate is timed, where it is not slow."""
 
-ITEM_ROUNDS = 7
+ITEM_ROUNDS = 5
 """How often an item is timed, where it is not slow."""
 
 
@@ -90,10 +90,15 @@ class Meter:
         """The signature of these items, run in the chunk that is fastest here."""
         return signature_of(self._classifier, items, self.chunk)
 
-    def items(self, items: Sequence[Item]) -> dict[str, float]:
+    def items(self, items: Sequence[Item], told: Callable[[float], None] = lambda _: None) -> dict[str, float]:
         """Cost of each item on top of a signature that has nothing else, by name: in single inputs or in batches.
 
-        In forward passes of an input that pays for interventions: what all inputs pay for costs it more.
+        In forward passes of an input that pays for interventions: what all inputs pay for costs it more. In batches
+        signatures are not compiled: arithmetic takes the time there, and compiling would take longer than timing.
+
+        Args:
+            items: what is timed.
+            told: called with the share that is done.
         """
         by_name = {item.name: item for item in items}
 
@@ -102,9 +107,12 @@ class Meter:
             for start in range(0, len(names), SIGNATURES_A_TURN):
                 signatures = [self.signature([by_name[name]]) for name in names[start : start + SIGNATURES_A_TURN]]
                 compared = [self.signature([]), *signatures]
-                found = np.array([self._ratios(compared, [x], rounds=ITEM_ROUNDS) for x in self._extremes])
+                found = np.array(
+                    [self._ratios(compared, [x], rounds=ITEM_ROUNDS, compiled=len(x) == 1) for x in self._extremes]
+                )
                 over = (found[:, 1:] - found[:, :1]).max(0).clip(min=0)
                 costs += [round(float(cost), 3) for cost in over]
+                told(len(costs) / len(names))
             return costs
 
         costs = self._table.get([item.name for item in items], measure)
@@ -208,10 +216,10 @@ class Meter:
 
     def _ratios(
         self, modules: Sequence[nn.Module], parts: Sequence[Tensor], *, rounds: int,
-        against: Callable[[Tensor], Any] | None = None,
+        against: Callable[[Tensor], Any] | None = None, compiled: bool = True,
     ) -> list[float]:  # fmt: skip
-        """Times of modules over that of the bare model, or of another function."""
-        runs = [Inference(m).judge if isinstance(m, GateModule) else Compiled(m) for m in modules]
+        """Times of modules over that of the bare model, or of another function; signatures compiled or as they are."""
+        runs = [Inference(m).judge if isinstance(m, GateModule) else Compiled(m) if compiled else m for m in modules]
         bare, seconds = on_each(against or self._bare, parts), SECONDS * (len(modules) + 1)
         with torch.inference_mode():
             timed = [on_each(run, parts) for run in runs]

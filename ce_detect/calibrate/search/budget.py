@@ -17,7 +17,7 @@ MARGIN = 0.06
 KEPT = 1 - MARGIN / 2
 """Share of the budget that a gate may be measured to cost; the rest is for scatter in timing."""
 
-ROUNDS = 8
+ROUNDS = 6
 """Rounds of choosing items and measuring the whole gate."""
 
 
@@ -28,6 +28,8 @@ def room(meter: Meter, budget: float) -> float:
 
 def within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> Chosen:
     """Repeat a choice with more or less room, as the whole gate was measured to cost; keep the best that fits.
+
+    A choice that fits and leaves no more than the margin ends it: more room would buy little, and measuring takes long.
 
     Args:
         choose: takes the room for items, in forward passes.
@@ -42,6 +44,8 @@ def within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> Ch
         cost = meter.cost(chosen.items, budget)
         if cost <= budget * KEPT:
             fitting.append((chosen, cost))
+            if cost >= budget * (1 - MARGIN):
+                break
             enough = max(enough, given)
         else:
             too_much = min(too_much, given)

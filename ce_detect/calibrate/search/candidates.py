@@ -132,15 +132,21 @@ def learnable(classifier: Classifier) -> list[Item]:
     return [Item.of(intervention) for intervention in found]
 
 
-def completed(spec: Mapping[str, Any], classifier: Classifier, seed: int = 0) -> Intervention:
+def completed(spec: Mapping[str, Any], classifier: Classifier, seed: int = 0, *, told: bool = True) -> Intervention:
     """Make an intervention from a recipe's specification; what it leaves out and the classifier knows is filled in.
 
-    Where the classifier takes one size alone, what would make its input smaller keeps the size, and the log says so.
+    Where the classifier takes one size alone, what would make its input smaller keeps the size.
+
+    Args:
+        spec: of the recipe.
+        classifier: whose sites it names.
+        seed: of what is drawn at random.
+        told: whether the log says that a size was kept.
 
     Raises:
         CalibrationError: what makes a hidden layer smaller, of such a classifier.
     """
-    spec = spec if classifier.elastic else _at_full_size(spec)
+    spec = spec if classifier.elastic else _at_full_size(spec, told)
     cls = kinds().get(str(spec.get("kind")))
     known = {} if cls is None else arguments_of(cls.__init__).parameters
     shape = {**site_shapes(classifier), INPUT: classifier.input_shape}.get(spec.get("site", INPUT), ())
@@ -155,7 +161,7 @@ def completed(spec: Mapping[str, Any], classifier: Classifier, seed: int = 0) ->
     return from_spec({**{key: value for key, value in filled.items() if key in known}, **spec})
 
 
-def _at_full_size(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def _at_full_size(spec: Mapping[str, Any], told: bool) -> Mapping[str, Any]:
     kind = spec.get("kind")
     if kind == Pool.__name__:
         raise CalibrationError(
@@ -168,7 +174,8 @@ def _at_full_size(spec: Mapping[str, Any]) -> Mapping[str, Any]:
         changed = {"scale": 1.0}
     else:
         return spec
-    logger.warning("the classifier takes images of one size alone: %s runs with %s, at full cost", kind, changed)
+    if told:
+        logger.warning("the classifier takes images of one size alone: %s runs with %s, at full cost", kind, changed)
     return {**spec, **changed}
 
 

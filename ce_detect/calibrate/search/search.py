@@ -30,7 +30,14 @@ logger = logging.getLogger("ce_detect")
 COMPARED_IMAGES = {"fit": (600, 180), "select": (300, 120)}
 """Clean images, and attacked images of each attack, on which candidates are compared."""
 
-STAGES = ("learning interventions", "timing interventions", "trying them on fit", "trying them on select", "choosing")
+STAGES = {
+    "learning interventions": 0.05,
+    "timing interventions": 0.2,
+    "trying them on fit": 0.3,
+    "trying them on select": 0.15,
+    "choosing": 0.3,
+}
+"""What is done one after the other, and about which share of the time it takes."""
 
 
 def search(
@@ -66,21 +73,20 @@ def search(
     Raises:
         CalibrationError: a recipe names an intervention that cannot be made or learned for this classifier.
     """
-    begin = partial(_begin, settings.progress)
-    begin("learning interventions")
+    tell = partial(_tell, settings.progress)
+    tell("learning interventions", 0.0)
     if settings.recipe.interventions:
         return _named(classifier, data, meter, settings, required)
     if not settings.recipe.attacks:
         return _in_order(classifier, meter, settings, required)
     proposed, autoencoders = _proposed(classifier, data, settings, required)
-    begin("timing interventions")
-    costs = meter.items(proposed)
+    costs = meter.items(proposed, partial(tell, "timing interventions"))
     signature = meter.signature(proposed)
     tables = {}
     for split, sets in data.sets.items():
-        begin(f"trying them on {split}")
-        tables[split] = feature_tables.table(signature, _first(sets, *COMPARED_IMAGES[split]), cache)
-    begin("choosing")
+        told = partial(tell, f"trying them on {split}")
+        tables[split] = feature_tables.table(signature, _first(sets, *COMPARED_IMAGES[split]), cache, told)
+    tell("choosing", 0.0)
     objective = Objective(tables["fit"], tables["select"])
     compared = Comparison(proposed, costs, columns_of(proposed, signature.names), objective)
     chosen = budget.within(partial(best_of_two, compared, required), meter, settings.budget)
@@ -90,9 +96,12 @@ def search(
     return Chosen(chosen.items, {**chosen.ledger, "considered": entries, "learned": autoencoders})
 
 
-def _begin(progress: Progress | None, stage: str) -> None:
+def _tell(progress: Progress | None, stage: str, share: float) -> None:
+    """Say that so much of a stage is done."""
     if progress is not None:
-        progress(f"search: {stage}", STAGES.index(stage), len(STAGES))
+        names = list(STAGES)
+        before = sum(STAGES[name] for name in names[: names.index(stage)])
+        progress(f"search: {stage}", before + share * STAGES[stage], 1.0)
 
 
 def _named(

@@ -1,4 +1,4 @@
-"""Progress with the time left: a bar on a terminal, now and then a line elsewhere; always on stderr."""
+"""Progress with the time left, on stderr: a bar on a terminal, one line in a notebook, a line a minute elsewhere."""
 
 from __future__ import annotations
 
@@ -8,23 +8,55 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
 if TYPE_CHECKING:  # help needs neither rich nor NumPy, which take long to import
     from rich.progress import Progress as RichProgress
 
     from ce_detect.core.types import Progress
 
-LINE_EVERY = 30.0
-"""Seconds between two lines where stderr is not a terminal."""
+FIRST_AFTER = 20.0
+"""Seconds after which the first line is printed: short work prints none."""
+
+LINE_EVERY = 60.0
+"""Seconds between two lines after that."""
+
+NOTEBOOK_EVERY = 1.0
+"""Seconds between two states of the one line in a notebook."""
+
+
+def quiet(description: str, done: float, total: float) -> None:
+    """Show nothing."""
 
 
 @contextmanager
-def shown_progress() -> Iterator[Progress]:
-    """Yield a callback for the library's ``progress``."""
-    if not sys.stderr.isatty():
+def reported(asked: Progress | bool | None = None) -> Iterator[Progress]:
+    """Yield a callback for progress.
+
+    Args:
+        asked: the callback itself; False for one that shows nothing; True or None for one that shows it on stderr.
+    """
+    if asked is False:
+        yield quiet
+    elif asked is not None and asked is not True:
+        yield asked
+    elif sys.stderr.isatty():
+        with _on_terminal() as bar:
+            yield bar
+    elif _in_notebook():
+        lines = Lines(first=0.0, every=NOTEBOOK_EVERY, rewritten=True)
+        yield lines
+        lines.wipe()
+    else:
         yield Lines()
-        return
+
+
+def _in_notebook() -> bool:
+    """Whether this is a kernel of Jupyter, whose output is a page."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+@contextmanager
+def _on_terminal() -> Iterator[Bar]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -72,28 +104,48 @@ class Lines:
     """Prints a line now and then.
 
     Args:
+        first: seconds until the first line.
+        every: seconds between two lines.
+        rewritten: whether each line is written over the one before.
         clock: seconds since some moment.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._printed = clock()
-        self._start = (0.0, 0.0, 0.0)
+    def __init__(
+        self,
+        *,
+        first: float = FIRST_AFTER,
+        every: float = LINE_EVERY,
+        rewritten: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._every, self._rewritten, self._clock = every, rewritten, clock
+        self._next = clock() + first
+        self._phase = (0.0, 0.0, 0.0)
+        self._width = 0
 
     def __call__(self, description: str, done: float, total: float) -> None:
         """Print the state where the last line is old enough; see `ce_detect.core.types.Progress`."""
         now = self._clock()
-        _, done_before, total_before = self._start
+        _, done_before, total_before = self._phase
         if total != total_before or done < done_before:
-            self._start = (now, done, total)
-        if now - self._printed < LINE_EVERY:
-            return
-        self._printed = now
-        click.echo(f"{description}: {done / total:.0%} done{self._left(now, done, total)}", err=True)
+            self._phase = (now, done, total)
+        if now >= self._next:
+            self._next = now + self._every
+            self._print(f"{description}: {done / total:.0%} done{self._left(now, done, total)}")
+
+    def wipe(self) -> None:
+        """Leave no line behind where lines are rewritten."""
+        if self._rewritten and self._width:
+            self._print("")
+
+    def _print(self, line: str) -> None:
+        start, end = ("\r", "") if self._rewritten else ("", "\n")
+        print(start + line.ljust(self._width if self._rewritten else 0), end=end, file=sys.stderr, flush=True)
+        self._width = len(line)
 
     def _left(self, now: float, done: float, total: float) -> str:
-        began, done_then, _ = self._start
-        if done <= done_then:
+        began, done_then, _ = self._phase
+        if not done_then < done < total:
             return ""
         return f", about {in_words((now - began) * (total - done) / (done - done_then))} left"
 
