@@ -23,7 +23,18 @@ HOMES = {
     "tensors": "ce_detect.data.tensors",  # batches on the classifier's device
     "split_by_identity": "ce_detect.data.splits:split_by_identity",  # the splits that a calibration makes
     "MILD": "ce_detect.data.corruptions:MILD",  # the corruptions that a report counts as clean
+    "mixture": "ce_detect.data.corruptions:mixture",  # images as the threshold's mixture has them
+    "Change": "ce_detect.data.corruptions.corruption:Change",  # what it does to an image
+    "generator": "ce_detect.data.corruptions:generator",  # what it draws from
+    "codecs": "ce_detect.data.corruptions.codecs",  # changes at strengths of our own
+    "geometry": "ce_detect.data.corruptions.geometry",  # the same
+    "light": "ce_detect.data.corruptions.light",  # the same
+    "optics": "ce_detect.data.corruptions.optics",  # the same
+    "as_bytes": "ce_detect.data.corruptions.pictures:as_bytes",  # what a file holds
+    "Floats": "ce_detect.core.types:Floats",  # arrays of images
     # Attacks
+    "controls": "ce_detect.attacks.controls",  # changes as large as an attack's
+    "Shuffled": "ce_detect.attacks.controls:Shuffled",  # controls of a whole attack
     "AttackedSet": "ce_detect.attacks.generation:AttackedSet",  # attacked twins of some images
     "attack_all": "ce_detect.attacks.generation:attack_all",  # every program judges the same cached attacks
     "CHUNK": "ce_detect.attacks.chunks:CHUNK",  # images in a piece of work, to time attacks by full pieces
@@ -51,8 +62,8 @@ HOMES = {
     "stacked": "ce_detect.fitting.feature_tables:stacked",  # the weights that our own heads learn with, for peers
     "by_rows": "ce_detect.heads.base:by_rows",  # scores of many signatures
     "fused_head": "ce_detect.fitting.heads:fused_head",  # heads on many draws of the images
-    "successes": "ce_detect.calibrate.dataset:successes",  # attempts that changed the decision
-    "decisions": "ce_detect.calibrate.dataset:decisions",  # what they changed
+    "successes": "ce_detect.calibrate.decisions:successes",  # attempts that changed the decision
+    "decisions": "ce_detect.calibrate.decisions:decisions",  # what they changed
     "feature_tables": "ce_detect.fitting.feature_tables",  # the memory of its tables is measured
     "divided": "ce_detect.calibrate.dataset:divided",  # the splits that they start from
     "prepare": "ce_detect.calibrate.dataset:prepare",  # splits and attacks of a calibration, for adaptive rows

@@ -38,12 +38,13 @@ def main() -> None:
     program.add_argument("--suite", choices=("cifar10", "full"), default="cifar10")
     program.add_argument("--only", choices=tuple(SUBJECTS), nargs="+", help="these subjects, whatever the suite")
     program.add_argument("--budgets", type=float, nargs="+", default=list(BUDGETS))
+    program.add_argument("--matrix", action="store_true", help="also the train x test matrix, at 2.0; takes long")
     program.add_argument("--time-attacks", action="store_true", help="also time some attacks without the cache")
     options = program.parse_args()
     quiet()
     names = options.only or (tuple(SUBJECTS) if options.suite == "full" else ("cifar10-resnet20",))
     for name in names:
-        outcome = measured(SUBJECTS[name], options.budgets, time_attacks=options.time_attacks)
+        outcome = measured(SUBJECTS[name], options.budgets, time_attacks=options.time_attacks, matrix=options.matrix)
         write(path(name), outcome)
         show(outcome)
     outcomes = [json.loads(path(name).read_text()) for name in SUBJECTS if path(name).exists()]
@@ -55,7 +56,7 @@ def path(name: str) -> Path:
     return RESULTS / f"detection-{name}.json"
 
 
-def measured(subject: Subject, budgets: list[float], *, time_attacks: bool) -> dict[str, Any]:
+def measured(subject: Subject, budgets: list[float], *, time_attacks: bool, matrix: bool) -> dict[str, Any]:
     """Everything measured on one subject."""
     first, fresh = subject.split()
     guard = subject.guard(first.pixels.shape[1:])
@@ -69,7 +70,7 @@ def measured(subject: Subject, budgets: list[float], *, time_attacks: bool) -> d
         "seed": SEED,
         "n": {"calibration": len(first), "clean": len(fresh), **{name: len(s) for name, s in attacked.items()}},
         "attack_seconds": attacking,
-        "budgets": [at(budget, subject, guard, first, fresh, attacked, attacking) for budget in budgets],
+        "budgets": [at(budget, subject, guard, first, fresh, attacked, attacking, matrix) for budget in budgets],
     }
 
 
@@ -81,6 +82,7 @@ def at(
     fresh: Images,
     attacked: dict[str, AttackedSet],
     attacking: dict[str, float] | None,
+    matrix: bool,
 ) -> dict[str, Any]:
     """Calibrate at one budget, leave the gate for other programs, and measure it."""
     start = time.perf_counter()
@@ -89,7 +91,7 @@ def at(
     times = {"calibration_with_attacks_cached": round(seconds, 1)}
     if attacking is not None:
         times["share_of_calibration"] = round(seconds / (seconds + attacking["whole_calibration"]), 3)
-    found = figures(guard, budget, first, fresh, attacked, Recipe.load(subject.recipe))
+    found = figures(guard, budget, first, fresh, attacked, Recipe.load(subject.recipe), crossed=matrix)
     subject.leave(guard, budget)
     print(f"\n{subject.title}, budget {budget}: {found['summary']}", flush=True)
     return {**found, "seconds": times}

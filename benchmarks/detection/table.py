@@ -60,23 +60,21 @@ def interventions() -> list[list[str]]:
 
 
 def cascade() -> list[list[str]]:
-    """A cascade beside the same budget without one."""
+    """A cascade at its budget."""
     found = {row["subject"]: row for row in read(RESULTS / "cascade.json")["rows"]}
     shares = ("0", "0.1", "1")
     rows = [
         [
-            "images, model", "1.5 without: seen / unseen / all", "cascade: seen / unseen / all",
+            "images, model", "cascade: seen / unseen / all",
             "cleared: clean / attacked", *(f"cost, {float(share):.0%} attacked" for share in shares),
         ],
     ]  # fmt: skip
     for subject in (name for name in NAMES if name in found):
         row, plain = found[subject], read(RESULTS / f"detection-{subject}.json")
-        (without,) = (budget for budget in plain["budgets"] if budget["budget"] == 1.5)
         attacked = [share for name, share in row["cleared"].items() if name != "clean"]
         rows.append(
             [
                 plain["what"].partition(";")[0],
-                areas(without),
                 areas(row),
                 f"{row['cleared']['clean']:.0%} / {sum(attacked) / len(attacked):.1%}",
                 *(" / ".join(f"{row['traffic'][share][batch]:.2f}" for batch in ("1", "8", "32")) for share in shares),

@@ -1,7 +1,10 @@
-"""How many clean images are flagged when a camera, a codec or a lamp changes them a little?
+"""How many clean images are flagged after natural change, and which attacks are found after it?
 
-    CE_DETECT_DATA=... python -m benchmarks.natural.benign   # recipes that count such change as clean, and the default
+    CE_DETECT_DATA=... python -m benchmarks.natural.natural    # false alarms by kind of change, and controls
+    CE_DETECT_DATA=... python -m benchmarks.natural.treated    # attacks that were saved, scaled or touched up
+    CE_DETECT_DATA=... python -m benchmarks.natural.on_purpose # an attacker who attacks through a JPEG or a resize
+    CE_DETECT_DATA=... python -m benchmarks.natural.ablation   # which part of the evidence is causal
 
-Attacked images come from the cache, where ``benchmarks.detection.detection`` left them, or are made. Result:
-``results/benign.json``; `table` is its table in the docs.
+Half of the kinds of change never serve calibration. Gates come from ``benchmarks.detection.detection``, or are made;
+attacked images come from the cache, or are made. Results: ``results/<program>-<subject>.json``; `table` has the tables.
 """

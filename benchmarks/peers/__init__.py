@@ -2,6 +2,7 @@
 
     CE_DETECT_DATA=... python -m benchmarks.peers.compare                              # what is missing
     CE_DETECT_DATA=... python -m benchmarks.peers.compare --only fashion --peers rlt lid --again
+    CE_DETECT_DATA=... python -m benchmarks.peers.natural   # the best of them on natural change and saved attacks
 
 Needs attacked images and gates that ``benchmarks.detection.detection`` left. A peer is a file in `methods` that fits
 `protocol`; `arena` is what all are taught and judged on, `ours` our gates as peers, `judged`, `standings` and `picture`

@@ -9,6 +9,7 @@ from benchmarks.program import read
 from benchmarks.subjects.settings import NAMES
 
 FOLDER = Path(__file__).parent / "results" / "compare"
+NATURAL = FOLDER.parent / "natural.json"
 
 
 def peers() -> list[list[str]]:
@@ -36,4 +37,19 @@ def cell(found: dict[str, Any] | None) -> str:
     return " / ".join(f"{found['summary'][key]:.3f}" for key in ("auroc_seen", "auroc_unseen", "auroc_worst"))
 
 
-TABLES = {"peers": peers}
+def on_natural() -> list[list[str]]:
+    """The best peers on natural change, on controls, and on saved attacks."""
+    head = ["detector", "images a kind", "learned kinds: mean / worst flagged", "other kinds: mean / worst flagged"]
+    rows = [[*head, "controls flagged", "AUROC, attack against control", "AUROC, treated: mean / worst"]]
+    found = read(NATURAL)["rows"] if NATURAL.exists() else {}
+    for row in found.values():
+        halves = [row["natural"][half] for half in ("learned", "held_out")]
+        controls, treated = row["controls"], row["treated"]
+        cells = ["no threshold" if half is None else f"{half['mean']:.1%} / {half['worst']:.1%}" for half in halves]
+        flagged = "no threshold" if controls["flagged"] is None else f"{controls['flagged']:.1%}"
+        areas = f"{controls['auroc']:.3f}", f"{treated['auroc']:.3f} / {treated['worst']:.3f}"
+        rows.append([row["title"], str(row["n"]["natural"]), *cells, flagged, *areas])
+    return rows
+
+
+TABLES = {"peers": peers, "peers-natural": on_natural}

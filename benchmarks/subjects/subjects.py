@@ -82,9 +82,19 @@ class Subject:
         guard.save(path)
 
 
+_OTHER = (
+    Attack.of("pgd", eps="1/255", eps_step="1/1020"),
+    Attack.of("apgd-dlr", eps="4/255", max_iter=25),
+    Attack.of("mim", eps="4/255", eps_step="1/255"),
+    Attack.of("cw-l2", name="cw-l2 confidence 10", confidence=10.0),
+)
+"""Weaker than the recipe's, stronger, and by other rules: all of them are chosen by nobody's recipe."""
+
+
 def _unseen(many: int, few: int) -> tuple[tuple[Attack, int], ...]:
     queries = (Attack.of("square"), many), (Attack.of("hopskipjump"), few)
-    return ((Attack.of("deepfool"), many), (Attack.of("apgd-dlr"), many), *queries)
+    first = (Attack.of("deepfool"), many), (Attack.of("apgd-dlr"), many)
+    return (*first, *queries, *((attack, few) for attack in _OTHER))
 
 
 _of = Attack.of

@@ -57,7 +57,7 @@ class RecipePart(Struct, frozen=True, kw_only=True):
         splits: share of the images by name of the split.
         attacks: arguments of `ce_detect.Attack.of` or ``custom``.
         learned_from: names of those that succeeded often enough.
-        corruptions: kind and severity of each benign change that counts as clean.
+        corruptions: kind and severity of each natural change that counts as clean.
         corrupted: share of such images in the mixture for which the threshold holds too.
     """
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from ce_detect.calibrate.cost.pytorch import ONNXRUNTIME_ALLOWANCE, Meter
-from ce_detect.calibrate.dataset import CalibrationData, successes
+from ce_detect.calibrate.dataset import CalibrationData
+from ce_detect.calibrate.decisions import successes
 from ce_detect.calibrate.items import Item
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import torch
 
 from ce_detect.attacks.generation import AttackedSet, attack_all
-from ce_detect.calibrate import enough, sanity
+from ce_detect.calibrate import enough, sanity, variants
+from ce_detect.calibrate.decisions import decisions, successes
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
-from ce_detect.core.errors import CalibrationError
+from ce_detect.core.errors import CalibrationError, InputError
 from ce_detect.core.types import Index, Progress
-from ce_detect.data import Images, Mapped, Pixels, rows, splits, tensors
-from ce_detect.data.corruptions import mixture
+from ce_detect.data import Images, Pixels, rows, splits, validation
 from ce_detect.fitting import feature_tables
 
 logger = logging.getLogger("ce_detect")
 
 LEAST_SUCCESSES = {"fit": 16, "select": 4}
 """Successes in a split below which an attack teaches nothing."""
-
-BATCH = 128
-"""Images that the classifier decides on at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +32,15 @@ class Divided:
         images: all of them, each once.
         identities: of each, see `ce_detect.data.splits.identities`.
         parts: positions by split.
+        beside: images of ``also_clean`` by split, none of which is among the others.
+        beside_identities: of all these.
     """
 
     images: Images
     identities: splits.Identities
     parts: dict[str, Index]
+    beside: dict[str, Pixels]
+    beside_identities: splits.Identities
 
     def clean(self, split: str) -> Pixels:
         """Clean images of a split."""
@@ -79,7 +78,35 @@ def divided(images: Images, settings: CalibrationSettings) -> Divided:
     enough.warn_of_the_largest(len(first), settings)
     if len(first) < len(images):
         images, identities = images.subset(first), identities[first]
-    return Divided(images, identities, splits.split(identities, settings.recipe.splits, settings.seed))
+    parts = splits.split(identities, settings.recipe.splits, settings.seed)
+    return Divided(images, identities, parts, *_beside(images, identities, settings))
+
+
+def _beside(
+    images: Images, known: splits.Identities, settings: CalibrationSettings
+) -> tuple[dict[str, Pixels], splits.Identities]:
+    """The images of ``also_clean`` in splits, each once and without those that are known already; and identities.
+
+    Raises:
+        InputError: images of another shape, or outside the bounds.
+        TooFewSamplesError: too few for the promise that is asked for.
+    """
+    if settings.also_clean is None:
+        return {}, known[:0]
+    further = settings.also_clean if images.bounds is None else settings.also_clean.within(images.bounds)
+    pixels = further.pixels
+    try:
+        validation.check_all(
+            pixels, input_shape=images.pixels.shape[1:], bounds=images.bounds or validation.found_bounds(pixels)
+        )
+    except InputError as error:
+        raise InputError(f"also_clean: {error}") from None
+    identities = splits.identities(pixels)
+    first = splits.first_of_each(identities)
+    kept = first[~np.isin(identities[first], known)]
+    enough.check(len(kept), settings, of="also_clean")
+    parts = splits.split(identities[kept], settings.recipe.splits, settings.seed)
+    return {split: rows(pixels, kept[part]) for split, part in parts.items()}, identities[kept]
 
 
 def prepare(classifier: Classifier, found: Divided, settings: CalibrationSettings) -> CalibrationData:
@@ -95,56 +122,15 @@ def prepare(classifier: Classifier, found: Divided, settings: CalibrationSetting
     fooled = {split: successes(classifier, attacked[split], decided[parts[split]]) for split in ("fit", "select")}
     attacks = _teaching(settings.recipe, fooled)
     sets = {
-        split: feature_tables.Sets(
-            rows(images.pixels, parts[split]),
-            {attack: fooled[split][attack] for attack in attacks},
-            corrupted(classifier, rows(images.pixels, parts[split]), settings, share=1.0),
+        split: variants.teaching(
+            classifier, rows(images.pixels, parts[split]), decided[parts[split]],
+            {attack: twins[attack] for attack in attacks}, settings, found.beside.get(split),
         )
-        for split in fooled
-    }
-    return CalibrationData(images, found.identities, parts, decided, sets, attacked["test"])
-
-
-def decisions(classifier: Classifier, x: Pixels) -> Index:
-    """Labels ``(n,)`` that the classifier gives images."""
-    labels, done = np.empty(len(x), np.int64), 0  # many small arrays would scatter over the memory that batches need
-    with torch.inference_mode():
-        for batch in tensors.batches(x, BATCH, classifier.device):
-            labels[done : done + len(batch)] = classifier.logits(batch).argmax(1).cpu().numpy()
-            done += len(batch)
-    return labels
-
-
-def successes(classifier: Classifier, attacked: dict[str, AttackedSet], labels: Index) -> dict[str, AttackedSet]:
-    """Keep what changed the classifier's decision.
-
-    Args:
-        classifier: what was attacked.
-        attacked: attacked images by name of the attack.
-        labels: its decisions ``(n,)`` on the clean images.
-    """
-    return {
-        name: twins.subset(decisions(classifier, twins.pixels) != labels[twins.index])
-        for name, twins in attacked.items()
-    }
-
-
-def corrupted(classifier: Classifier, clean: Pixels, settings: CalibrationSettings, *, share: float) -> Pixels | None:
-    """Clean images in the variants that the recipe counts as clean; None where it has none.
-
-    Args:
-        classifier: its bounds are kept.
-        clean: images ``(n, channels, height, width)``.
-        settings: with the recipe, and the seed that says which image gets which corruption.
-        share: of the images that are changed.
-    """
-    recipe = settings.recipe
-    if not recipe.corruptions or not len(clean):
-        return None
-    variant = partial(
-        mixture, corruptions=recipe.corruptions, share=share, bounds=classifier.bounds, seed=settings.seed
+        for split, twins in fooled.items()
+    }  # fmt: skip
+    return CalibrationData(
+        images, found.identities, parts, found.beside, found.beside_identities, decided, sets, attacked["test"]
     )
-    return Mapped(clean, variant)
 
 
 def _attacked(

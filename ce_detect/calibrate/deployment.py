@@ -106,7 +106,7 @@ def deployed(gate: GateModule, data: CalibrationData, settings: CalibrationSetti
             "deploy = 'fp16': on a CPU ONNX Runtime rounds the weights alone and computes in float32, so the threshold "
             "is that of the graph on a CPU. For a GPU calibrate where onnxruntime-gpu finds one"
         )
-    variants = threshold.variants(gate.signature.classifier, data.clean("calibrate"), settings)
+    variants = threshold.variants(gate.signature.classifier, data, settings)
     scores = [_judged(graph, x)[0] for x in variants]
     if not all(np.isfinite(found).all() for found in scores):
         raise CalibrationError(

@@ -18,12 +18,13 @@ LEAST_CLEAN = 50
 """Clean images in *fit* below which no detector is learned."""
 
 
-def check(count: int, settings: CalibrationSettings) -> None:
+def check(count: int, settings: CalibrationSettings, *, of: str = "images") -> None:
     """Refuse what so many distinct images cannot give.
 
     Args:
         count: distinct images; or all of them, before it is known which are equal.
         settings: with the promise, and the recipe whose splits share the images.
+        of: what errors call them.
 
     Raises:
         TooFewSamplesError: too few for the promise, or to learn from; says how many would do.
@@ -33,10 +34,10 @@ def check(count: int, settings: CalibrationSettings) -> None:
     try:
         conformal.rank(sizes["calibrate"], settings.fpr, **_promise(settings))
     except TooFewSamplesError as error:
-        reason = f"{error}. Of the {count} images given, the recipe keeps {shares['calibrate']:.0%} for the threshold"
+        reason = f"{error}. Of the {count} {of} given, the recipe keeps {shares['calibrate']:.0%} for the threshold"
         raise _too_few(reason, count, settings, _or_marginal(settings)) from None
     if sizes["fit"] < LEAST_CLEAN:
-        reason = f"{sizes['fit']} of {count} images are left to learn from, at least {LEAST_CLEAN} are needed"
+        reason = f"{sizes['fit']} of {count} {of} are left to learn from, at least {LEAST_CLEAN} are needed"
         raise _too_few(reason, count, settings)
 
 

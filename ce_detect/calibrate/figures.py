@@ -42,10 +42,12 @@ def tested(
     test = data.images.subset(data.parts["test"])
     if not len(test):
         return None
-    return report.evaluate(
+    found = report.evaluate(
         gate, test.pixels, test.y, data.tested, target=settings.fpr, corruptions=settings.recipe.corruptions,
         seed=settings.seed, judge=judge,
-    ).to_dict()  # fmt: skip
+    )  # fmt: skip
+    found.warn()
+    return found.to_dict()
 
 
 def _in_onnxruntime(meter: Meter, items: tuple[Item, ...], budget: float) -> dict[int, float]:

@@ -1,7 +1,7 @@
 """Calibration, in one direction: split and attack, search, fit, set the threshold, harden, measure, describe.
 
-A recipe with corruptions counts them as clean: in *fit* and *select* each clean image appears plain and under one of
-them, and the threshold must hold twice, see `ce_detect.calibrate.threshold`.
+What counts as clean and as attacked, natural change included, is in `ce_detect.calibrate.variants`; what the threshold
+must hold for in `ce_detect.calibrate.threshold`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def _calibrated(classifier: Classifier, bare: nn.Module, images: Divided, settin
     described = manifest(classifier, data, settings, chosen, gate, found, deployed.part)
     sample = _sample(data)
     samples.keep(gate, sample, cache)
-    return Calibrated(gate, described, np.concatenate([data.identities, hardened.identities]), sample)
+    seen = np.concatenate([data.identities, data.beside_identities, hardened.identities])
+    return Calibrated(gate, described, seen, sample)
 
 
 def _meter(
@@ -131,7 +132,7 @@ def _fitted(
         cascade=settings.cascade,
     )  # fmt: skip
     clean_only = None if kind == "distance" else heads.clean_only(signature, fit, select)
-    return threshold.with_threshold(signature, head, clean_only, clean, settings)
+    return threshold.with_threshold(signature, head, clean_only, data, settings)
 
 
 def _sample(data: CalibrationData) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -31,8 +31,8 @@ class Recipe:
         head: ``"mlp"``, ``"logistic"``, or ``"distance"`` (clean data alone).
         prevalence: share of attacked inputs at which ``probability`` is reported, in (0, 1).
         interventions: specifications to use as they are; empty to search within the budget.
-        corruptions: benign changes whose outcome counts as clean.
-        corrupted: share of corrupted images in the mixture for which the threshold holds too, in (0, 1).
+        corruptions: natural changes whose outcome counts as clean, see `ce_detect.calibrate.variants`.
+        corrupted: share of changed images in the mixture for which the threshold holds too, in (0, 1).
     """
 
     name: str
@@ -60,13 +60,11 @@ class Recipe:
                 raise CalibrationError(
                     f"no recipe {str(name)!r}; there are: {listed}; or give the path of a .toml file"
                 )
-        try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CalibrationError(f"recipe {path} cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise CalibrationError(f"recipe {path} is not valid TOML: {error}") from error
-        return cls.parse(path.stem, raw)
+        return cls.parse(path.stem, _read(path, "recipe"))
+
+    def with_corruptions(self, corruptions: tuple[Corruption, ...]) -> Recipe:
+        """Return the same with further natural changes that count as clean."""
+        return replace(self, corruptions=tuple(dict.fromkeys((*self.corruptions, *corruptions))))
 
     @classmethod
     def parse(cls, name: str, raw: Mapping[str, Any]) -> Recipe:
@@ -97,6 +95,27 @@ class Recipe:
             corruptions=_corruptions(name, raw),
             corrupted=_share(name, "corrupted", raw.get("corrupted", 0.5)),
         )
+
+
+def corruptions_of(path: str | Path) -> tuple[Corruption, ...]:
+    """Read natural changes from a TOML file that has ``[[corruption]]`` tables and nothing else.
+
+    Raises:
+        CalibrationError: there is no such file, it is not TOML, or a table makes no sense.
+    """
+    raw = _read(Path(path), "natural changes")
+    if list(raw) != ["corruption"]:
+        raise CalibrationError(f"{path} has {', '.join(raw) or 'nothing'}; expected [[corruption]] tables alone")
+    return _corruptions(str(path), raw)
+
+
+def _read(path: Path, what: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CalibrationError(f"{what} {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CalibrationError(f"{what} {path} is not valid TOML: {error}") from error
 
 
 def recipe_folder() -> Path:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack, get_args
 
-from ce_detect.calibrate.recipe import Recipe
+from ce_detect.calibrate.recipe import Recipe, corruptions_of
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.progress import quiet
 from ce_detect.core.types import Bounds, Precision, Progress
 from ce_detect.data import Images, Pixels, as_images
+from ce_detect.data.corruptions import Corruption
 from ce_detect.verdict import conformal
 
 SECRET_BITS = 48
@@ -38,6 +39,8 @@ class CalibrationOptions(TypedDict, total=False):
     secret_seed: int | Literal["random"] | None
     cascade: bool
     deploy: Precision
+    natural: str | Path | tuple[Corruption, ...]
+    also_clean: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,12 @@ class CalibrationSettings:
             `ce_detect.export.precision`. In fewer bits threshold, clean scores and figures on *test* are those of that
             graph, in ONNX Runtime on this machine, so that the promise holds there, and an export writes it. The
             budget is that of the gate in float32. Not with ``harden`` or ``cascade``.
+        natural: natural changes of your own that count as clean beside those of the recipe, see
+            `ce_detect.data.corruptions.Corruption`; given as such, or as the path of a TOML file of ``[[corruption]]``
+            tables.
+        also_clean: images from where the gate will stand, without labels, given as anything that
+            `ce_detect.data.as_images` reads. They are not attacked. The heads learn that they are clean, and the
+            threshold holds for them as it holds for the others.
 
     Raises:
         CalibrationError: a value that makes no sense, or two that exclude each other.
@@ -101,6 +110,8 @@ class CalibrationSettings:
     secret_seed: int | None = None
     cascade: bool = False
     deploy: Precision = "fp32"
+    natural: tuple[Corruption, ...] = ()
+    also_clean: Images | None = None
 
     @classmethod
     def of(cls, settings: CalibrationSettings | None = None, **changes: Unpack[CalibrationOptions]) -> Self:
@@ -139,6 +150,7 @@ class CalibrationSettings:
     def __post_init__(self) -> None:
         for name, form in _FORMS.items():
             object.__setattr__(self, name, form(getattr(self, name)))
+        object.__setattr__(self, "recipe", self.recipe.with_corruptions(self.natural))
         conformal.check(self.fpr, self.guarantee, self.confidence)
         _check_budget(self)
         _check_cascade(self)
@@ -162,6 +174,10 @@ def _images(given: Any) -> Images | None:
     return given if given is None or isinstance(given, Images) else as_images(given)
 
 
+def _natural(given: str | Path | tuple[Corruption, ...]) -> tuple[Corruption, ...]:
+    return corruptions_of(given) if isinstance(given, str | Path) else tuple(given)
+
+
 def _progress(given: Progress | bool | None) -> Progress | None:
     if isinstance(given, bool):
         return None if given else quiet
@@ -173,6 +189,8 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "cache": _folder,
     "secret_seed": _seed,
     "harden_with": _images,
+    "also_clean": _images,
+    "natural": _natural,
     "progress": _progress,
 }
 """What brings a value that users give into the form of its field."""

@@ -1,7 +1,7 @@
 """The threshold that keeps the promise, from clean images of *calibrate* alone.
 
-Where a recipe counts corrupted images as clean, the threshold must hold twice: for the plain images and for the
-mixture, see `ce_detect.verdict.conformal`.
+It must hold for the plain images, for a mixture of plain and naturally changed ones where the recipe counts those as
+clean, and for images of the user's own where there are some: the largest counts, see `ce_detect.verdict.conformal`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from ce_detect.calibrate.dataset import corrupted
+from ce_detect.calibrate.dataset import CalibrationData
 from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.calibrate.variants import corrupted
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.types import Floats
 from ce_detect.data import Pixels
@@ -30,7 +31,7 @@ def flagged(clean: Pixels, settings: CalibrationSettings) -> float:
 
 
 def with_threshold(
-    signature: Signature, head: Head, clean_only: Head | None, clean: Pixels, settings: CalibrationSettings
+    signature: Signature, head: Head, clean_only: Head | None, data: CalibrationData, settings: CalibrationSettings
 ) -> GateModule:
     """The gate of heads that were fitted, each with a threshold of its own.
 
@@ -38,19 +39,22 @@ def with_threshold(
         signature: what the heads score.
         head: the head that learned from attacks, if any did.
         clean_only: the one that did not; None where that is the head.
-        clean: images of *calibrate* ``(n, channels, height, width)``.
+        data: thresholds come from its split *calibrate*.
         settings: with the promise that the thresholds keep.
     """
-    features = [feature_tables.features(signature, x) for x in variants(signature.classifier, clean, settings)]
+    features = [feature_tables.features(signature, x) for x in variants(signature.classifier, data, settings)]
     beside = None if clean_only is None else Detector(clean_only, **detector(_scores(clean_only, features), settings))
     gate = GateModule(signature, head, **detector(_scores(head, features), settings), clean_only=beside)
     return gate.eval().to(signature.classifier.device)
 
 
-def variants(classifier: Classifier, clean: Pixels, settings: CalibrationSettings) -> list[Pixels]:
-    """The images that a threshold must hold for: the plain ones, and where the recipe has corruptions, the mixture."""
-    mixed = corrupted(classifier, clean, settings, share=settings.recipe.corrupted)
-    return [x for x in (clean, mixed) if x is not None]
+def variants(classifier: Classifier, data: CalibrationData, settings: CalibrationSettings) -> list[Pixels]:
+    """The images that a threshold must hold for: the plain ones, the mixture with natural change, the user's own."""
+    clean = data.clean("calibrate")
+    found = [clean]
+    if settings.recipe.corruptions:
+        found.append(corrupted(classifier, clean, settings, share=settings.recipe.corrupted))
+    return [*found, data.beside["calibrate"]] if "calibrate" in data.beside else found
 
 
 def detector(scores: list[Floats], settings: CalibrationSettings) -> dict[str, Any]:

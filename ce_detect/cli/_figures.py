@@ -65,9 +65,9 @@ def print_gate(title: str, manifest: Manifest, threshold: float) -> None:
     if manifest.deploy is not None:
         pairs["deployed in"] = f"{manifest.deploy.precision}: all of this holds for the exported graph"
     if recipe.corruptions:
-        listed = ", ".join(f"{table['kind']} {table['severity']}" for table in recipe.corruptions)
+        listed = ", ".join(f"{table['kind']} {table.get('severity', '')}".strip() for table in recipe.corruptions)
         pairs["counts as clean"] = listed
-        pairs["also promised"] = f"the same of a mixture of which {exact_percent(recipe.corrupted)} are so corrupted"
+        pairs["also promised"] = f"the same of a mixture of which {exact_percent(recipe.corrupted)} are so changed"
     print_pairs(title, pairs)
 
 
@@ -76,8 +76,9 @@ def print_report(title: str, report: Plain) -> None:
     print_clean(f"{title}: {report['clean']['n']} clean images", report)
     if report["attacks"]:
         print_attacks(f"{title}: attacks, at the calibrated threshold", report["attacks"])
+        print_controls(f"{title}: the same perturbations, their pixels shuffled: no attack", report["attacks"])
     if report["corruptions"]:
-        print_corruptions(f"{title}: benign change, where every flag is a false alarm", report["corruptions"])
+        print_corruptions(f"{title}: natural change, where every flag is a false alarm", report["corruptions"])
 
 
 def print_clean(title: str, report: Plain) -> None:
@@ -91,6 +92,7 @@ def print_clean(title: str, report: Plain) -> None:
             "flagged of the misclassified": percent(clean["false_positive_rate_misclassified"]),
             "accuracy": percent(clean["accuracy"]),
             "accuracy of what passes": percent(clean["passed_accuracy"]),
+            "read a flag as": "an attack, or an input of which the model is unsure: both are worth a look",
         }
     if clean["clean_only_false_positive_rate"] is not None:
         pairs["flagged by the clean-only detector"] = percent(clean["clean_only_false_positive_rate"])
@@ -102,6 +104,17 @@ def print_attacks(title: str, attacks: Mapping[str, Plain]) -> None:
     beside = any(figures["clean_only"] is not None for figures in attacks.values())
     rows = [(name, *_row(figures), *(_clean_only(figures) if beside else ())) for name, figures in attacks.items()]
     print_table(title, (*_HEADER, *(_CLEAN_ONLY if beside else ())), rows)
+
+
+def print_controls(title: str, attacks: Mapping[str, Plain]) -> None:
+    """Print one row an attack; nothing of an artifact that was made before there were controls."""
+    rows = [
+        (name, percent(found["flagged"]), decimal(found["auroc"]))
+        for name, figures in attacks.items()
+        if (found := figures.get("control")) is not None
+    ]
+    if rows:
+        print_table(title, ("control of", "flagged", "AUROC of successes against it"), rows)
 
 
 def print_corruptions(title: str, corruptions: Mapping[str, Plain]) -> None:

@@ -79,6 +79,17 @@ SEED = _Seed()
 )
 @click.option("--harden-split", metavar="NAME", help="Which split of them.")
 @click.option(
+    "--natural",
+    type=options.FILE,
+    help="TOML file with [[corruption]] tables: natural changes of your own that count as clean, too. A kind is one of "
+    "ours, or 'path/to/file.py:function'.",
+)
+@click.option(
+    "--also-clean",
+    metavar="DATA",
+    help="Images from where the gate will stand, without labels. They count as clean, and the promise holds for them.",
+)
+@click.option(
     "--secret-seed",
     type=SEED,
     default=None,
@@ -118,6 +129,8 @@ def command(
     as_json: bool,
     harden_with: str | None,
     harden_split: str | None,
+    natural: Path | None,
+    also_clean: str | None,
     resize: Size | None,
     crop: Size | None,
     interpolation: Interpolation | None,
@@ -138,7 +151,8 @@ def command(
 
     resizing = Resizing.of(resize, crop, interpolation or "bilinear")
     further = None if harden_with is None else load_data(harden_with, split=harden_split, resizing=resizing)
-    asked = CalibrationSettings.of(harden_with=further, **settings)
+    field = None if also_clean is None else load_data(also_clean, resizing=resizing)
+    asked = CalibrationSettings.of(harden_with=further, natural=natural or (), also_clean=field, **settings)
     images = load_data(data, split=split, limit=limit, resizing=resizing)
     enough.check(len(images), asked)  # before the model is loaded; calibrate asks again, of the distinct ones
     guard = DetectedModel(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
 @click.option("--attack", "names", multiple=True, metavar="NAME", help="Use this attack instead, as often as you like.")
 @options.attack_options()
 @click.option(
-    "--corruptions/--no-corruptions", default=True, show_default=True, help="Count false alarms under benign change."
+    "--corruptions/--no-corruptions", default=True, show_default=True, help="Count false alarms under natural change."
 )
 @click.option("--max-fpr", type=click.FloatRange(0, 1), help="Check: share of clean inputs that is flagged.")
 @click.option(

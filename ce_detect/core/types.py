@@ -20,6 +20,9 @@ Setting = float | int | str | bool
 HeadKind = Literal["mlp", "logistic", "distance"]
 """Heads that a recipe can ask for."""
 
+BASELINES = ("mean", "blur", "noise")
+"""What may be put in the place of what a mask hides."""
+
 Precision = Literal["fp32", "fp16", "int8"]
 """What the classifier in an exported graph computes with: float32, float16, or whole numbers of eight bits."""
 

@@ -129,6 +129,13 @@ def from_folder(root: Path, limit: int | None, resizing: Resizing | None = None)
     return stack.images(str(root))
 
 
+def from_image(path: Path, resizing: Resizing | None = None) -> Images:
+    """Read one image file; see `ce_detect.load_data`."""
+    stack = Stack(resizing)
+    stack.append(path, None, str(path))
+    return stack.images(str(path))
+
+
 def _in_turn(root: Path, limit: int | None) -> list[tuple[Path, int | None]]:
     """Paths and labels of the images, one of each class in turn; labels are None where there are no class folders."""
     classes = _folders_in(root)

@@ -68,11 +68,13 @@ def load_data(
         return files.from_npz(path, split, limit)
     if path.suffix == ".npy":
         return files.from_npy(path, limit)
+    if path.suffix.lower() in files.SUFFIXES and path.is_file():
+        return files.from_image(path, resizing)
     if ":" in name:
         return _from_factory(name, limit, resizing)
     raise UsageError(
         f"{name!r} is no data that can be loaded; expected a folder of class folders or of parquet files that exists, "
-        "a .npz, .npy or .parquet file, 'package.module:factory', 'file.py:factory' or 'demo'"
+        "an image file, a .npz, .npy or .parquet file, 'package.module:factory', 'file.py:factory' or 'demo'"
     )
 
 

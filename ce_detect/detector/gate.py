@@ -16,8 +16,9 @@ class GateModule(Detector):
 
     Attributes:
         signature: inputs to logits and features.
-        clean_only: a second detector on the same signature that no attack taught; `forward` leaves it alone. None where
-            the detector itself is of that kind.
+        clean_only: a second detector on the same signature that no attack taught; `forward` leaves it alone. It judges
+            by the distance from clean signatures, has a threshold of its own with the same promise, finds less, and
+            assumes nothing about the attacker; its ``probability`` is NaN. None where the detector itself is that.
     """
 
     def __init__(

@@ -41,6 +41,19 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlFigures:
+    """Perturbations of an attack with their pixels shuffled: as large, but no attack; see `ce_detect.attacks.controls`.
+
+    Attributes:
+        flagged: share of them that is flagged; each is a false alarm.
+        auroc: of successful attempts against them.
+    """
+
+    flagged: float
+    auroc: float
+
+
+@dataclass(frozen=True, slots=True)
 class AttackFigures:
     """One attack. An attempt succeeds when the classifier's decision differs from its decision on the clean twin.
 
@@ -56,6 +69,7 @@ class AttackFigures:
         passed_accuracy: accuracy over the attempts that pass the gate; None without labels.
         clean_only: what the detector that no attack taught does, at its own threshold; None where the gate has none
             beside.
+        control: the same perturbations with their pixels shuffled, which are no attack.
     """
 
     n: int
@@ -69,11 +83,12 @@ class AttackFigures:
     evasion_rate: float
     passed_accuracy: float | None
     clean_only: Detection | None
+    control: ControlFigures
 
 
 @dataclass(frozen=True, slots=True)
 class CorruptionFigures:
-    """One kind of benign change; every flag is a false alarm.
+    """One kind of natural change; every flag is a false alarm.
 
     Attributes:
         n: number of inputs.

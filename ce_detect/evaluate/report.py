@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,14 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ce_detect.attacks.controls import Shuffled
 from ce_detect.attacks.generation import AttackedSet
 from ce_detect.core.types import Floats, Index
-from ce_detect.data import Mapped, Pixels, tensors
+from ce_detect.data import Mapped, Pixels, rows, tensors
 from ce_detect.data.corruptions import Corruption
 from ce_detect.detector.detector import Detector
 from ce_detect.detector.gate import GateModule
-from ce_detect.evaluate.figures import AttackFigures, CleanFigures, CorruptionFigures, Detection
+from ce_detect.evaluate.figures import AttackFigures, CleanFigures, ControlFigures, CorruptionFigures, Detection
 from ce_detect.evaluate.metrics import auroc, share_above, tpr_at
+
+logger = logging.getLogger("ce_detect")
+
+TWICE = 2.0
+"""Times the rate that was asked for, above which natural change is warned of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,17 @@ class Report:
     clean: CleanFigures
     attacks: dict[str, AttackFigures]
     corruptions: dict[str, CorruptionFigures]
+
+    def warn(self) -> None:
+        """Log the natural changes that are flagged at more than twice the rate that was asked for."""
+        rates = {name: found.false_positive_rate for name, found in self.corruptions.items()}
+        above = [f"{name} {rate:.0%}" for name, rate in rates.items() if rate > TWICE * self.target]
+        if above:
+            logger.warning(
+                "natural change is flagged at more than twice the %.3g %% asked for: %s. Where your inputs have it, "
+                "calibrate with natural = [...] (--natural), or with such images as also_clean (--also-clean)",
+                100 * self.target, ", ".join(above),
+            )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; figures that do not exist (no successes, no labels) are None."""
@@ -103,8 +121,8 @@ def evaluate(
         y: labels ``(n,)``; None where they are not known.
         attacked: attacked twins of some or all of ``x``, by name.
         target: false-positive rate that was asked for.
-        corruptions: benign changes of ``x`` to count false alarms under.
-        seed: seed of the corruptions.
+        corruptions: natural changes of ``x`` to count false alarms under.
+        seed: seed of the corruptions and of the controls.
         judge: what scores inputs; by default the gate itself.
     """
     clean = judge(gate, x)
@@ -113,7 +131,11 @@ def evaluate(
         threshold=clean.threshold,
         target=target,
         clean=_clean_figures(clean, y),
-        attacks={name: _attack_figures(clean, judge(gate, twins.pixels), twins, y) for name, twins in attacked.items()},
+        attacks={
+            name: _attack_figures(clean, judge(gate, twins.pixels), twins, y, judge(gate, control))
+            for name, twins in attacked.items()
+            for control in [Shuffled(twins.pixels, rows(x, twins.index), bounds, seed)]
+        },
         corruptions={
             corruption.name: _corruption_figures(clean, judge(gate, Mapped(x, change)), y)
             for corruption in corruptions
@@ -135,7 +157,9 @@ def _clean_figures(clean: Judged, y: Index | None) -> CleanFigures:
     )
 
 
-def _attack_figures(clean: Judged, attacked: Judged, twins: AttackedSet, y: Index | None) -> AttackFigures:
+def _attack_figures(
+    clean: Judged, attacked: Judged, twins: AttackedSet, y: Index | None, control: Judged
+) -> AttackFigures:
     success = attacked.label != clean.label[twins.index]
     passed = attacked.score <= attacked.threshold
     both = clean.clean_only, attacked.clean_only
@@ -146,6 +170,7 @@ def _attack_figures(clean: Judged, attacked: Judged, twins: AttackedSet, y: Inde
         evasion_rate=float((success & passed).mean()),
         passed_accuracy=None if y is None else _mean((attacked.label == y[twins.index])[passed]),
         clean_only=None if both[0] is None or both[1] is None else _detection(both[0], both[1], success),
+        control=ControlFigures(_flagged(control), auroc(control.score, attacked.score[success])),
     )
 
 

@@ -40,12 +40,14 @@ class Sets:
     Attributes:
         clean: ``(n, channels, height, width)``.
         attacked: twins by name of the attack.
-        corrupted: the clean images after benign change, which count as clean too; None where the recipe has none.
+        corrupted: further images that count as clean, first variants of the clean ones in their order; None for none.
+        variants: times that each clean image appears among these.
     """
 
     clean: Pixels
     attacked: dict[str, AttackedSet]
     corrupted: Pixels | None = None
+    variants: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,10 @@ MEMBERS = 4
 WIDTH = 64
 """Hidden units of each network."""
 
+DECAY = 3.0
+"""Penalty on their weights. Chosen on ResNet-20 for attacks that were saved or scaled: 0.1, 1, 3, 10 and 30 gave mean
+AUROCs of .916, .924, .927, .925 and .922 there, and no fresh attack was found less often with 3 than with 0.1."""
+
 BATCH = 128
 """Signatures in a step of their training, or all where there are fewer."""
 
@@ -169,7 +173,7 @@ def _network(
     squashed = _squashed(Head(center, scale), x)
     linear = LogisticRegression(C=0.1, max_iter=1000).fit(squashed, target, sample_weight=weights)
     networks = [
-        MLPClassifier((WIDTH,), alpha=0.1, max_iter=40, batch_size=min(BATCH, len(x)), random_state=seed + member)
+        MLPClassifier((WIDTH,), alpha=DECAY, max_iter=40, batch_size=min(BATCH, len(x)), random_state=seed + member)
         for member in range(members)
     ]
     with warnings.catch_warnings():  # the networks train for a fixed number of epochs on purpose

@@ -61,7 +61,7 @@ def evaluate(
         calibrated: the gate and its manifest.
         images: clean, within the bounds; labels are optional.
         attacks: what to do, by default the attacks of the recipe.
-        corruptions: benign changes to count false alarms under, by default all mild ones.
+        corruptions: natural changes to count false alarms under, by default all mild ones.
         seed: seed of the attacks and of the corruptions.
         cache: see `ce_detect.CalibrationSettings`, as all that follow.
         jobs: processes that make attacked images.
@@ -77,9 +77,11 @@ def evaluate(
             gate.signature.classifier, images.pixels, attacks, seed=seed, cache=None if cache is None else Path(cache),
             jobs=jobs, seconds=attack_time, progress=shown,
         )  # fmt: skip
-    return report.evaluate(
+    found = report.evaluate(
         gate, images.pixels, images.y, attacked, target=manifest.fpr, corruptions=corruptions, seed=seed
     )
+    found.warn()
+    return found
 
 
 def redteam(

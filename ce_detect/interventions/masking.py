@@ -9,7 +9,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ce_detect.classifiers.base import INPUT, positions
+from ce_detect.core.types import BASELINES
 from ce_detect.interventions.base import Intervention, LearnedIntervention, Range, Resume, shape_of
+
+
+def noise_pattern(seed: int) -> Tensor:
+    """Noise ``(1, 1, 32, 32)`` for the baseline of that name."""
+    return torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(seed + 1))
+
+
+def baseline_of(h: Tensor, kind: str, noise: Tensor) -> Tensor:
+    """What is put in the place of what is hidden, of the shape of ``h``.
+
+    Args:
+        h: picture or feature map ``(batch, channels, height, width)``.
+        kind: one of `ce_detect.core.types.BASELINES`.
+        noise: see `noise_pattern`.
+    """
+    mean = h.mean(dim=(2, 3), keepdim=True)
+    if kind == "mean":
+        return mean.expand_as(h)
+    if kind == "blur":
+        return F.avg_pool2d(F.pad(h, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+    spread = h.std(dim=(2, 3), correction=0, keepdim=True)
+    pattern = F.interpolate(noise.to(h.dtype), size=h.shape[-2:], mode="nearest")
+    least, largest = h.amin(dim=(1, 2, 3), keepdim=True), h.amax(dim=(1, 2, 3), keepdim=True)
+    return torch.clamp(mean + spread * pattern, min=least, max=largest)
 
 
 class _Mask(Intervention):
@@ -22,14 +47,13 @@ class _Mask(Intervention):
         "cells": Range(1, whole=True),
         "keep": Range(0, 1),
         "reverse": (False, True),
-        "baseline": ("mean", "blur", "noise"),
+        "baseline": BASELINES,
     }
 
     noise: Tensor
 
     def _draw_noise(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed + 1)
-        self.register_buffer("noise", torch.randn(1, 1, 32, 32, generator=generator), persistent=False)
+        self.register_buffer("noise", noise_pattern(seed), persistent=False)
 
     def _masks(self, height: int, width: int) -> Tensor:
         """Masks ``(draws, 1, 1, height, width)`` in [0, 1]."""
@@ -40,18 +64,8 @@ class _Mask(Intervention):
         masks = self._masks(h.shape[-2], h.shape[-1]).to(h.dtype)
         if self.settings["reverse"]:
             masks = 1 - masks
-        return (masks * h.unsqueeze(0) + (1 - masks) * self._baseline(h)).flatten(0, 1)
-
-    def _baseline(self, h: Tensor) -> Tensor:
-        mean = h.mean(dim=(2, 3), keepdim=True)
-        if self.settings["baseline"] == "mean":
-            return mean.expand_as(h)
-        if self.settings["baseline"] == "blur":
-            return F.avg_pool2d(F.pad(h, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
-        spread = h.std(dim=(2, 3), correction=0, keepdim=True)
-        pattern = F.interpolate(self.noise.to(h.dtype), size=h.shape[-2:], mode="nearest")
-        least, largest = h.amin(dim=(1, 2, 3), keepdim=True), h.amax(dim=(1, 2, 3), keepdim=True)
-        return torch.clamp(mean + spread * pattern, min=least, max=largest)
+        baseline = baseline_of(h, str(self.settings["baseline"]), self.noise)
+        return (masks * h.unsqueeze(0) + (1 - masks) * baseline).flatten(0, 1)
 
 
 class GridMask(_Mask):

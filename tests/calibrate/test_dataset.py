@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import AttackedSet
 from ce_detect.calibrate.recipe import Recipe
+from ce_detect.calibrate.variants import PERTURBATIONS
 from ce_detect.classifiers.normalization import Normalized
 from ce_detect.core.errors import CalibrationError
 from ce_detect.data import Images, Mapped, load_data
@@ -60,11 +61,15 @@ def test_images_are_read_a_few_at_a_time(
         most.append(len(x))
         return x
 
-    def all_of_them(_: AttackedSet) -> Any:
-        raise AssertionError("the whole attacked set was read")
+    def few_of_them(some: AttackedSet) -> NDArray[np.float32]:
+        assert len(some) <= PERTURBATIONS, "the whole attacked set was read"
+        return np.asarray(some.pixels)
+
+    def all_of_them(_: Images) -> Any:
+        raise AssertionError("all images were read")
 
     images = load_data("demo", limit=450)
-    monkeypatch.setattr(AttackedSet, "x", property(all_of_them))
+    monkeypatch.setattr(AttackedSet, "x", property(few_of_them))
     monkeypatch.setattr(Images, "x", property(all_of_them))
     other = calibrated(Images(Mapped(images.pixels, noted), images.y, images.bounds), cache)
     assert 1 < max(most) <= MOST

@@ -84,7 +84,7 @@ def test_scores_that_are_no_numbers_are_refused(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A float16 above 65504 is infinite. A CPU computes with none, so what it says of them is called out."""
-    data = SimpleNamespace(clean=lambda _: calibrated.fresh()[0][:40])
+    data = SimpleNamespace(clean=lambda _: calibrated.fresh()[0][:40], beside={})
     graph = SimpleNamespace(providers=("CPUExecutionProvider",))
     scores = np.full(40, np.nan, np.float32)
     monkeypatch.setattr(deployment, "_part", lambda *_: (DeployPart(precision="fp16"), graph))

@@ -49,6 +49,16 @@ def test_the_refusal_says_what_the_weaker_promise_needs() -> None:
         enough.check(60, CalibrationSettings(guarantee="marginal"))
 
 
+def test_the_refusal_says_what_is_too_few() -> None:
+    """Images, unless they are called something else; too few to learn from as well as for the promise."""
+    with pytest.raises(TooFewSamplesError, match="Of the 60 images given"):
+        enough.check(60, CalibrationSettings())
+    with pytest.raises(TooFewSamplesError, match="Of the 60 also_clean given"):
+        enough.check(60, CalibrationSettings(), of="also_clean")
+    with pytest.raises(TooFewSamplesError, match="48 of 120 also_clean are left to learn from"):
+        enough.check(120, CalibrationSettings(fpr=0.1), of="also_clean")
+
+
 def test_python_refuses_before_the_model_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the model nor an attack is touched; copies of images count once."""
     monkeypatch.setattr(wrapping, "wrap", never)

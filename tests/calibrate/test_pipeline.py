@@ -1,4 +1,4 @@
-"""Benign change and the clean-only detector in a calibration: promises, figures, artifact."""
+"""Natural change and the clean-only detector in a calibration: promises, figures, artifact."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def plain() -> DetectedModel:
 
 
 @pytest.fixture(scope="module")
-def benign(images: Images) -> DetectedModel:
+def natural(images: Images) -> DetectedModel:
     """One for which corruptions count as clean."""
     corruptions = [corruption.spec() for corruption in HARSH]
     return calibrate(images, {**RECIPE, "corruption": corruptions, "corrupted": 0.7})
@@ -71,32 +71,32 @@ def calibration_split(guard: DetectedModel, images: Images) -> NDArray[np.float3
     return first[split(identities(first), guard.manifest["recipe"]["splits"], guard.manifest["seed"])["calibrate"]]
 
 
-# ---- benign change
+# ---- natural change
 
 
-def test_the_threshold_holds_on_plain_images_and_on_the_mixture(benign: DetectedModel, images: Images) -> None:
+def test_the_threshold_holds_on_plain_images_and_on_the_mixture(natural: DetectedModel, images: Images) -> None:
     """It is the larger of two thresholds, each from one score an image; p-values stay with the plain scores."""
-    x = calibration_split(benign, images)
+    x = calibration_split(natural, images)
     mixed = mixture(x, HARSH, share=0.7, bounds=(0.0, 1.0), seed=0)
-    scores = [benign(variant).score for variant in (x, mixed)]
-    np.testing.assert_allclose(benign.gate.clean_scores, np.sort(scores[0]), atol=1e-4)
-    assert benign.threshold == pytest.approx(max(conformal.threshold(found, 0.1) for found in scores), abs=1e-4)
-    flagged = benign(images.x[600:])
+    scores = [natural(variant).score for variant in (x, mixed)]
+    np.testing.assert_allclose(natural.gate.clean_scores, np.sort(scores[0]), atol=1e-4)
+    assert natural.threshold == pytest.approx(max(conformal.threshold(found, 0.1) for found in scores), abs=1e-4)
+    flagged = natural(images.x[600:])
     assert (flagged.p_value[flagged.is_adversarial] <= 0.1).all()
 
 
-def test_corrupted_images_that_were_learned_pass(plain: DetectedModel, benign: DetectedModel, images: Images) -> None:
+def test_corrupted_images_that_were_learned_pass(plain: DetectedModel, natural: DetectedModel, images: Images) -> None:
     """The promise to the mixture holds on fresh images, where a detector that never saw corruptions breaks it."""
     mixed = mixture(images.x[600:], HARSH, share=0.7, bounds=(0.0, 1.0), seed=9)
-    rates = [float(guard(mixed).is_adversarial.mean()) for guard in (plain, benign)]
+    rates = [float(guard(mixed).is_adversarial.mean()) for guard in (plain, natural)]
     assert rates[1] < 0.12 < 0.15 < rates[0]
 
 
-def test_the_manifest_says_what_counts_as_clean(plain: DetectedModel, benign: DetectedModel) -> None:
+def test_the_manifest_says_what_counts_as_clean(plain: DetectedModel, natural: DetectedModel) -> None:
     """Corruptions and their share are kept, and the test split has figures under each."""
-    recipe = benign.manifest["recipe"]
+    recipe = natural.manifest["recipe"]
     assert (recipe["corruptions"], recipe["corrupted"]) == ([corruption.spec() for corruption in HARSH], 0.7)
-    figures = benign.manifest["figures"]["test"]
+    figures = natural.manifest["figures"]["test"]
     assert list(figures["corruptions"]) == ["gaussian-noise 2", "contrast 1"]
     assert 0.5 < figures["attacks"][PGD]["clean_only"]["auroc"] < 1
     assert (plain.manifest["recipe"]["corruptions"], plain.manifest["recipe"]["corrupted"]) == ([], 0.0)
@@ -167,14 +167,14 @@ def test_gating_does_not_ask_the_clean_only_detector(plain: DetectedModel, image
         handle.remove()
 
 
-def test_an_artifact_keeps_both(benign: DetectedModel, images: Images, tmp_path: Path) -> None:
+def test_an_artifact_keeps_both(natural: DetectedModel, images: Images, tmp_path: Path) -> None:
     """After loading, both detectors say what they said, and saving again gives the same bytes."""
-    benign.save(tmp_path / "a.safetensors")
+    natural.save(tmp_path / "a.safetensors")
     again = DetectedModel.load(tmp_path / "a.safetensors", fashion_cnn())
     again.save(tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     for judge in (DetectedModel.__call__, DetectedModel.clean_only):
-        before, after = (judge(guard, images.x[600:650]) for guard in (benign, again))
+        before, after = (judge(guard, images.x[600:650]) for guard in (natural, again))
         np.testing.assert_array_equal(before.score, after.score)
         np.testing.assert_array_equal(before.p_value, after.p_value)
         assert before.threshold == after.threshold

@@ -8,7 +8,7 @@ import pytest
 
 from ce_detect.calibrate.recipe import SPLITS, Recipe, recipe_folder, shipped_recipes
 from ce_detect.core.errors import CalibrationError
-from ce_detect.data.corruptions import MILD
+from ce_detect.data.corruptions import TAUGHT, Corruption
 
 ATTACK = '[[attack]]\nkind = "fgsm"\n'
 
@@ -34,17 +34,26 @@ def test_shipped_recipes_load(name: str) -> None:
 
 def test_recipes_that_the_documentation_names_ship() -> None:
     """The default and the ones for other needs are there."""
-    assert {"default", "quick", "black-box", "clean-only", "benign"} <= set(shipped_recipes())
+    assert {"default", "quick", "black-box", "clean-only", "large"} <= set(shipped_recipes())
     assert Recipe.load("clean-only").attacks == ()
     assert len({attack.kind for attack in Recipe.load("default").attacks}) >= 4
 
 
-def test_benign_is_the_default_with_corruptions() -> None:
-    """The attacks are those of the default, so that attacked images in the cache serve both."""
-    default, benign = Recipe.load("default"), Recipe.load("benign")
-    assert (benign.attacks, benign.splits, benign.head) == (default.attacks, default.splits, default.head)
-    assert set(benign.corruptions) == set(MILD)
-    assert (benign.corrupted, default.corruptions) == (0.5, ())
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_natural_change_counts_as_clean_in_every_shipped_recipe(name: str) -> None:
+    """The same kinds in all, each at a severity drawn for the image, in half of the images."""
+    recipe = Recipe.load(name)
+    assert recipe.corruptions == tuple(Corruption(kind) for kind in TAUGHT)
+    assert recipe.corrupted == 0.5
+
+
+def test_further_corruptions_make_another_recipe() -> None:
+    """Each counts once, and the recipe itself stays as it was."""
+    recipe = Recipe.load("quick")
+    more = recipe.with_corruptions((Corruption("gamma"), Corruption("jpeg"), Corruption("jpeg", 2)))
+    assert more.corruptions == (*recipe.corruptions, Corruption("gamma"), Corruption("jpeg", 2))
+    assert recipe == Recipe.load("quick")
+    assert recipe.with_corruptions(()) == recipe
 
 
 def test_missing_keys_have_defaults(tmp_path: Path) -> None:
@@ -97,7 +106,13 @@ def test_settings_arrive(tmp_path: Path) -> None:
         (ATTACK + '[[corruption]]\nkind = "jpeg"\nseverity = 5\n', "severity = 5 of corruption 'jpeg' is not 1 or 2"),
         (ATTACK + "[[corruption]]\nseverity = 1\n", r"a \[\[corruption\]\] in recipe 'mine' has no kind"),
         (ATTACK + '[[corruption]]\nkind = "jpeg"\nquality = 9\n', "has a key 'quality'; it has: kind, severity"),
-        (ATTACK + 2 * '[[corruption]]\nkind = "jpeg"\n', "lists the corruption 'jpeg 1' twice"),
+        (ATTACK + 2 * '[[corruption]]\nkind = "jpeg"\n', "lists the corruption 'jpeg' twice"),
+        (
+            ATTACK + 2 * '[[corruption]]\nkind = "jpeg"\nseverity = 1\n',
+            "recipe 'mine' lists the corruption 'jpeg 1' twice",
+        ),
+        (ATTACK + "[[corruption]]\nkind = 3\n", "no corruption 3"),
+        (ATTACK + '[[corruption]]\nkind = "absent.py:f"\n', "'absent.py:f' cannot be found: there is no Python file"),
         (f"corrupted = 0.5\n{ATTACK}", r"gives a share of corrupted images, but no \[\[corruption\]\]"),
         (f'corrupted = 1\n{ATTACK}[[corruption]]\nkind = "jpeg"\n', "corrupted = 1 .*not a share between 0 and 1"),
         ("head = \n", "is not valid TOML: .*line 1"),

@@ -52,7 +52,7 @@ def test_settings_can_be_changed_by_name_and_are_left_as_they_were() -> None:
     first = CalibrationSettings.of(recipe="quick", fpr=0.05, cache="somewhere")
     second = CalibrationSettings.of(first, fpr=0.1, attack_time=3.0)
     assert (first.fpr, second.fpr, second.attack_time) == (0.05, 0.1, 3.0)
-    assert second.recipe is first.recipe
+    assert second.recipe == first.recipe
     assert second.cache == Path("somewhere")
     with pytest.raises(FrozenInstanceError):
         first.fpr = 0.5  # type: ignore[misc]

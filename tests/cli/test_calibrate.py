@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from support.command_line import Calibrated, call
+from pathlib import Path
 
+import numpy as np
+import pytest
+from support.command_line import Calibrated, Called, call
+
+from ce_detect.data import load_data
 from ce_detect.runtime import Gate
 
 
@@ -29,6 +33,51 @@ def test_calibrate_prints_the_manifest(calibrated: Calibrated) -> None:
     assert manifest["recipe"]["name"] == "tiny"
     assert len(manifest["signature"]["names"]) == 2
     assert calibrated.guard.is_file()
+
+
+def calibrate(calibrated: Calibrated, *more: object) -> Called:
+    """Calibrate as the fixture did, with more flags."""
+    config, recipe = ("--config", calibrated.folder / "config.toml"), calibrated.folder / "tiny.toml"
+    return call("calibrate", *config, "--recipe", recipe, "--fpr", 0.05, *more)
+
+
+def test_a_file_of_natural_changes_is_read_first(
+    calibrated: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with it is one line, exit code 2, and no model was asked for."""
+    monkeypatch.setattr("ce_detect.load_model", None)
+    (tmp_path / "fog.toml").write_text('[[corruption]]\nkind = "fog"\n')
+    output = ("--output", tmp_path / "guard.safetensors")
+    for name, said in (("fog.toml", "no corruption 'fog'; there are: "), ("absent.toml", "cannot be read")):
+        done = calibrate(calibrated, "--natural", tmp_path / name, *output)
+        assert done.code == 2
+        assert said in done.err
+
+
+def test_too_few_images_of_ones_own_are_refused(calibrated: Calibrated, tmp_path: Path) -> None:
+    """The error names them, and says how many would do."""
+    np.savez(tmp_path / "own.npz", x=load_data("demo").x[500:520])
+    done = calibrate(calibrated, "--also-clean", tmp_path / "own.npz", "--output", tmp_path / "guard.safetensors")
+    assert done.code == 2
+    assert "Of the 20 also_clean given" in done.err
+    assert "distinct images in all would do" in done.err
+
+
+@pytest.mark.slow
+def test_changes_and_images_of_ones_own_count_as_clean(calibrated: Calibrated, tmp_path: Path) -> None:
+    """The manifest lists the changes, and they are printed."""
+    (tmp_path / "own.py").write_text("def negative(image, generator):\n    return 255 - image\n")
+    kind = f"{tmp_path / 'own.py'}:negative"
+    (tmp_path / "own.toml").write_text(f'[[corruption]]\nkind = "{kind}"\n')
+    np.savez(tmp_path / "own.npz", x=1 - load_data("demo").x[500:800])
+    given = ("--natural", tmp_path / "own.toml", "--also-clean", tmp_path / "own.npz")
+    guard = tmp_path / "guard.safetensors"
+    done = calibrate(calibrated, *given, "--output", guard)
+    assert done.code == 0, done.err
+    told = "".join(done.out.split())
+    for said in ("".join(kind.split()), "controlof", "sochanged"):
+        assert said in told
+    assert call("inspect", guard, "--json").data["recipe"]["corruptions"] == [{"kind": kind}]
 
 
 @pytest.mark.slow

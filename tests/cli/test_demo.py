@@ -10,6 +10,7 @@ from support.command_line import Calibrated, call
 
 from ce_detect import Attack, CalibrationSettings
 from ce_detect.cli import demo
+from ce_detect.data.corruptions import KINDS
 from ce_detect.guard.demonstration import Sizes, demonstrate
 
 
@@ -31,12 +32,12 @@ def test_demonstration(calibrated: Calibrated) -> None:
     )
     found = demonstrate(
         settings,
-        sizes=Sizes(calibration=400, held_out=100, attacked=64),
+        sizes=Sizes(calibration=400, held_out=50, attacked=50),
         unseen=Attack.of("fgsm", eps="2/255"),
         shown=Attack.of("pgd", max_iter=5),
     )
     assert list(found.report["attacks"]) == ["fgsm 8/255", "fgsm 2/255"]
-    assert len(found.report["corruptions"]) == 7
+    assert list(found.report["corruptions"]) == [f"{kind} 1" for kind in KINDS]
     assert [judged.kind for judged in found.judged] == ["clean", "pgd 8/255"]
     assert found.cost > 0
     assert "p-value" in demo.in_words(found.judged[1])

@@ -78,7 +78,7 @@ class Meter:
         self.paying = 1.0 if cleared is None else 1 - cleared
         self._batches = [x[:batch] for batch in BATCHES if batch <= len(x)]
         affordable = [part for part in self._batches if part.numel() <= MOST_VALUES] or self._batches[:1]
-        self._extremes = affordable[:1] + affordable[1:][-1:]
+        self._large = affordable[-1]
         self._onnxruntime = OnnxRuntimeCost(classifier) if can_measure(classifier) else None
         self.chunk = fastest_chunk(classifier, bare, x[: max(1, MOST_VALUES // x[0].numel())], table)
 
@@ -91,10 +91,11 @@ class Meter:
         return signature_of(self._classifier, items, self.chunk)
 
     def items(self, items: Sequence[Item], told: Callable[[float], None] = lambda _: None) -> dict[str, float]:
-        """Cost of each item on top of a signature that has nothing else, by name: in single inputs or in batches.
+        """Cost of each item on top of a signature that has nothing else, by name, in batches.
 
-        In forward passes of an input that pays for interventions: what all inputs pay for costs it more. In batches
-        signatures are not compiled: arithmetic takes the time there, and compiling would take longer than timing.
+        In forward passes of an input that pays for interventions: what all inputs pay for costs it more. Signatures are
+        not compiled: in batches arithmetic takes the time, and compiling would take longer than timing. What an item
+        costs single inputs shows when the gate is measured whole.
 
         Args:
             items: what is timed.
@@ -107,10 +108,8 @@ class Meter:
             for start in range(0, len(names), SIGNATURES_A_TURN):
                 signatures = [self.signature([by_name[name]]) for name in names[start : start + SIGNATURES_A_TURN]]
                 compared = [self.signature([]), *signatures]
-                found = np.array(
-                    [self._ratios(compared, [x], rounds=ITEM_ROUNDS, compiled=len(x) == 1) for x in self._extremes]
-                )
-                over = (found[:, 1:] - found[:, :1]).max(0).clip(min=0)
+                found = np.array(self._ratios(compared, [self._large], rounds=ITEM_ROUNDS, compiled=False))
+                over = (found[1:] - found[0]).clip(min=0)
                 costs += [round(float(cost), 3) for cost in over]
                 told(len(costs) / len(names))
             return costs

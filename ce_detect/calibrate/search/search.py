@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ce_detect.calibrate.cost.pytorch import Meter
 from ce_detect.calibrate.dataset import CalibrationData
@@ -21,14 +24,15 @@ from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Progress
+from ce_detect.data import rows
 from ce_detect.fitting import feature_tables, layer_consistency
 from ce_detect.fitting import interventions as learning
 from ce_detect.interventions import AblateConcept, LearnedIntervention, RobustCopy
 
 logger = logging.getLogger("ce_detect")
 
-COMPARED_IMAGES = {"fit": (600, 180), "select": (300, 120)}
-"""Clean images, and attacked images of each attack, on which candidates are compared."""
+COMPARED_IMAGES = {"fit": (480, 140), "select": (240, 100)}
+"""Clean inputs, variants included, and attacked ones of each attack, on which candidates are compared."""
 
 STAGES = {
     "learning interventions": 0.05,
@@ -85,7 +89,7 @@ def search(
     tables = {}
     for split, sets in data.sets.items():
         told = partial(tell, f"trying them on {split}")
-        tables[split] = feature_tables.table(signature, _first(sets, *COMPARED_IMAGES[split]), cache, told)
+        tables[split] = feature_tables.table(signature, _some(sets, *COMPARED_IMAGES[split]), cache, told)
     tell("choosing", 0.0)
     objective = Objective(tables["fit"], tables["select"])
     compared = Comparison(proposed, costs, columns_of(proposed, signature.names), objective)
@@ -164,7 +168,16 @@ def _taught(
     return usable, figures
 
 
-def _first(sets: feature_tables.Sets, clean: int, attacked: int) -> feature_tables.Sets:
-    """The first images of a split: enough to compare candidates by."""
-    some = {name: twins.subset(slice(attacked)) for name, twins in sets.attacked.items()}
-    return feature_tables.Sets(sets.clean[:clean], some)
+def _some(sets: feature_tables.Sets, clean: int, attacked: int) -> feature_tables.Sets:
+    """Some images of a split in all their variants: enough to compare candidates by."""
+    some = {name: twins.subset(_every_so_many(len(twins), attacked)) for name, twins in sets.attacked.items()}
+    if sets.corrupted is None or not sets.variants:
+        return feature_tables.Sets(sets.clean[:clean], some)
+    images = np.arange(min(len(sets.clean), clean // (1 + sets.variants)))
+    variants = np.concatenate([turn * len(sets.clean) + images for turn in range(sets.variants)])
+    return feature_tables.Sets(sets.clean[: len(images)], some, rows(sets.corrupted, variants))
+
+
+def _every_so_many(size: int, most: int) -> slice:
+    """Every so many of them, so that at most so many are taken: what comes first is fresh, what comes last is not."""
+    return slice(None, None, max(1, math.ceil(size / most)))

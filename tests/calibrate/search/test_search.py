@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ce_detect.attacks import Attack
+from ce_detect.attacks.generation import AttackedSet
 from ce_detect.calibrate.items import Item
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.search import search
@@ -18,6 +20,7 @@ from ce_detect.core.errors import CalibrationError
 from ce_detect.data import Images, load_data
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.fitting import interventions
+from ce_detect.fitting.feature_tables import Sets
 from ce_detect.guard.detected_model import DetectedModel
 
 SITE = "stage2.8"
@@ -112,6 +115,37 @@ def test_the_search_weighs_every_family(images: Images, cache: Path, few_steps: 
         "search: trying them on select", "search: choosing",
     ]  # fmt: skip
     assert ledger["learned"][0]["accuracy_inserted"] <= 1
+
+
+def sets(count: int, twins: int, *, variants: int, own: int = 0) -> Sets:
+    """Images whose pixel says which they are: clean ones, then variants of each, then the user's own."""
+    clean = np.arange(count, dtype=np.float32)[:, None, None, None]
+    beside = [clean + 1000 * (1 + turn) for turn in range(variants)]
+    further = np.full((own, 1, 1, 1), -1, np.float32)
+    attacked = AttackedSet(Attack.of("fgsm"), np.arange(twins, dtype=np.float32)[:, None, None, None], np.arange(twins))
+    corrupted = np.concatenate([*beside, further]) if variants or own else None
+    return Sets(clean, {"fgsm": attacked}, corrupted, variants)
+
+
+def test_candidates_are_compared_on_images_in_all_their_variants() -> None:
+    """As many as are asked for in all, the same images in each variant; attacks from the first to the last."""
+    found = search._some(sets(50, 90, variants=3), 40, 30)
+    kept = np.asarray(found.clean).ravel()
+    np.testing.assert_array_equal(kept, np.arange(10))
+    np.testing.assert_array_equal(np.asarray(found.corrupted).reshape(3, 10) % 1000, np.tile(kept, (3, 1)))
+    np.testing.assert_array_equal(np.asarray(found.corrupted).reshape(3, 10)[:, 0] // 1000, [1, 2, 3])
+    np.testing.assert_array_equal(found.attacked["fgsm"].index, np.arange(0, 90, 3))
+    few = search._some(sets(5, 7, variants=3), 40, 30)
+    assert (len(few.clean), len(few.corrupted or ()), len(few.attacked["fgsm"])) == (5, 15, 7)
+    alone = search._some(sets(50, 90, variants=0), 40, 30)
+    assert (len(alone.clean), alone.corrupted) == (40, None)
+
+
+def test_many_images_of_the_users_own_leave_others_to_compare_on() -> None:
+    """However many there are, candidates are compared on plain images and their variants, too."""
+    found = search._some(sets(50, 90, variants=3, own=5000), 40, 30)
+    assert len(found.clean) >= 5
+    assert (np.asarray(found.corrupted) >= 1000).sum() >= 5
 
 
 def test_recipe_does_not_name_the_copy(images: Images, cache: Path) -> None:

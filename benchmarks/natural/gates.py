@@ -1,0 +1,71 @@
+"""Gates that are judged here: of a subject, at one budget, by seed of the calibration."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.face import AttackedSet, Images
+from benchmarks.program import progress
+from benchmarks.subjects.settings import FPR, NAMES, SEED
+from benchmarks.subjects.subjects import SUBJECTS, Subject
+from ce_detect import DetectedModel
+
+BUDGET = 2.0
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A gate, and what it is to judge.
+
+    Attributes:
+        subject: whose it is.
+        seed: of its calibration.
+        guard: the gate.
+        first: images that calibrated it.
+        fresh: images that did not.
+        attacked: attacks on the first of these.
+    """
+
+    subject: Subject
+    seed: int
+    guard: DetectedModel
+    first: Images
+    fresh: Images
+    attacked: dict[str, AttackedSet]
+
+
+def options(program: argparse.ArgumentParser) -> None:
+    """Which subjects and seeds, and how many attacked images."""
+    program.add_argument("--only", choices=NAMES, nargs="+", default=list(NAMES))
+    program.add_argument("--seeds", type=int, nargs="+", default=[SEED])
+    program.add_argument("--clean", type=int, default=1200, help="clean images that are judged, at most")
+    program.add_argument("--attacked", type=int, default=200, help="attacked images of each attack, at most")
+
+
+def gates(asked: argparse.Namespace, name: str) -> Iterator[Judged]:
+    """Each gate that was asked for."""
+    subject = SUBJECTS[name]
+    first, fresh = subject.split()
+    guard = subject.guard(first.pixels.shape[1:])
+    attacked = {
+        attack: twins.subset(slice(asked.attacked)) for attack, twins in subject.attack(guard, fresh, progress).items()
+    }
+    fresh = fresh.subset(slice(asked.clean))
+    attacked = {attack: twins.subset(twins.index < len(fresh)) for attack, twins in attacked.items()}
+    for seed in asked.seeds:
+        yield Judged(subject, seed, _gate(subject, guard, first, seed), first, fresh, attacked)
+
+
+def _gate(subject: Subject, guard: DetectedModel, first: Images, seed: int) -> DetectedModel:
+    plain = subject.artifact(BUDGET)
+    path = plain if seed == SEED else plain.with_stem(f"{plain.stem}-seed-{seed}")
+    if path.exists():
+        return DetectedModel.load(path, guard.model)
+    guard.calibrate(first, recipe=subject.recipe, fpr=FPR, budget=BUDGET, seed=seed, progress=progress)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    guard.save(path)
+    return guard
