@@ -16,6 +16,7 @@ from ce_detect.core.errors import NotCalibratedError
 from ce_detect.detector import serialization
 from ce_detect.detector.gate import GateModule
 from ce_detect.evaluate.report import Report
+from ce_detect.explain import explanation
 from ce_detect.export.parity import Differences
 from ce_detect.guard import evaluation, exporting
 from ce_detect.guard.wrapped_model import Reading, WrappedModel, module
@@ -107,16 +108,16 @@ class DetectedModel:
         return as_policy(policy).apply(self.calibrated.inference.result(x), x)
 
     def clean_only(self, x: Any) -> GateResult:
-        """Judge inputs by the distance of their signatures from clean ones, which no attack taught.
-
-        It has a threshold of its own with the same promise, detects less, and assumes nothing about the attacker;
-        ``probability`` is NaN. Without attacks in the calibration it is the detector itself.
-        """
+        """Judge inputs by the detector that no attack taught, see `ce_detect.detector.gate.GateModule`."""
         return self.calibrated.inference.result(x, self.gate.clean_only)
 
     def evaluate(self, x: Any, y: Any = None, **options: Unpack[evaluation.EvaluationOptions]) -> Report:
         """Attack images that calibration did not see and measure, see `ce_detect.guard.evaluation.evaluate`."""
         return evaluation.evaluate(self.calibrated, self.wrapped.images(x, y), **options)
+
+    def explain(self, x: Any, **options: Unpack[explanation.ExplanationOptions]) -> explanation.Explanation:
+        """Say why inputs were judged as they were, see `ce_detect.explain.explanation.explain`."""
+        return explanation.explain(self.calibrated.inference, x, **options)
 
     def redteam(self, x: Any, **options: Unpack[evaluation.RedTeamOptions]) -> RedTeam:
         """Attack classifier and gate together, see `ce_detect.guard.evaluation.redteam`."""

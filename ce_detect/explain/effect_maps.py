@@ -1,0 +1,136 @@
+"""Causal-effect maps: how much the logits move when the neighbourhood of a pixel is hidden.
+
+do(hide a window) for windows of three sizes all over a picture. A pixel gets the mean effect of the windows of one size
+that cover it, and then the mean over the sizes. The smaller a window, the better it tells where an effect sits: the
+effect of a larger one is shared among its pixels by what the smaller ones found there. After Yang et al. 2019, arXiv
+1902.03380, who mask the input and hidden layers; effects are those of `ce_detect.features.effects`, on logits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ce_detect.classifiers.base import INPUT, Classifier, site_shapes
+from ce_detect.core.errors import UsageError
+from ce_detect.core.types import BASELINES
+from ce_detect.features.effects import EFFECTS, effects
+from ce_detect.interventions.masking import baseline_of, noise_pattern
+
+SHARES = (0.125, 0.25, 0.5)
+"""Sides of the windows, as shares of the sides of the picture, the smallest first."""
+
+EVEN = 0.05
+"""Part of a larger window's effect that is shared evenly, relative to what smaller ones found on average."""
+
+OVERLAPPING = 0.25
+"""Windows of this share or more overlap by half; smaller ones lie side by side, as there are many of them."""
+
+TINY = 1e-12
+"""Keeps a window whose pixels have no effects at all from a division by zero."""
+
+ROWS = 64
+"""Hidden variants that are judged at a time."""
+
+MAPS = {"target": "target effect", "non_target": "non-target effect", "rival": "rival rise"}
+"""Names of the maps, and the effects that they show."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectMaps:
+    """Effects by pixel, in log-odds or logits. Positive target effect: hiding this place makes the decision weaker.
+
+    Attributes:
+        target: target effect ``(batch, height, width)``, in the size of the input.
+        non_target: mean change of all other logits, of the same shape.
+        rival: rise of the rival that gains most, of the same shape.
+        label: decisions ``(batch,)`` whose evidence is looked at.
+        site: where the picture was hidden.
+        baseline: what was put in its place.
+    """
+
+    target: Tensor
+    non_target: Tensor
+    rival: Tensor
+    label: Tensor
+    site: str
+    baseline: str
+
+
+def effect_maps(
+    classifier: Classifier, x: Tensor, *, baseline: str = "mean", site: str = INPUT, seed: int = 0
+) -> EffectMaps:
+    """Make the maps of some inputs.
+
+    Args:
+        classifier: any; gradients are not needed.
+        x: ``(batch, channels, height, width)``, within the bounds, on the classifier's device.
+        baseline: what is put in the place of a window: ``"mean"`` of the picture, ``"blur"``, or ``"noise"``.
+        site: the input, or a site whose tensor is a feature map.
+        seed: seed of the noise.
+
+    Raises:
+        UsageError: no such baseline, or a site that is not a feature map of this classifier.
+    """
+    if baseline not in BASELINES:
+        raise UsageError(f"baseline = {baseline!r}, expected one of {', '.join(BASELINES)}")
+    shapes = {INPUT: classifier.input_shape, **site_shapes(classifier)}
+    if site not in shapes or len(shapes[site]) != 3:
+        others = ", ".join(name for name, shape in shapes.items() if len(shape) == 3)
+        raise UsageError(f"site = {site!r} has no feature map here, expected one of {others}")
+    with torch.inference_mode():
+        found = [_of_one(classifier, image, baseline, site, seed) for image in x.split(1)]
+    maps, labels = torch.cat([one for one, _ in found]), torch.cat([label for _, label in found])
+    parts = [maps[:, EFFECTS.index(effect)] for effect in MAPS.values()]
+    return EffectMaps(parts[0], parts[1], parts[2], labels, site, baseline)
+
+
+def _of_one(classifier: Classifier, x: Tensor, baseline: str, site: str, seed: int) -> tuple[Tensor, Tensor]:
+    """Maps ``(1, effects, height, width)`` and the decision of one input."""
+    if site == INPUT:
+        z, h = classifier.logits(x), x
+    else:
+        z, latents = classifier.trace(x, (site,))
+        h = latents[site]
+    instead = baseline_of(h, baseline, noise_pattern(seed).to(h.device))
+    height, width = h.shape[-2:]
+    found: list[Tensor] = []
+    for masks in _windows(height, width, h.device):
+        smaller = (
+            torch.stack(found).mean(0).abs() if found else torch.ones(len(EFFECTS), height, width, device=h.device)
+        )
+        there = smaller + EVEN * smaller.mean((1, 2), keepdim=True) + TINY
+        summed, covered = torch.zeros_like(there), masks.sum((0, 1))
+        for hidden in masks.split(ROWS):
+            changed = torch.where(hidden > 0, instead, h)
+            repeated = x.expand(len(hidden), *x.shape[1:])
+            after = classifier.logits(changed) if site == INPUT else classifier.resume(site, changed, repeated)
+            moved = effects(z.expand(len(hidden), -1), after[None], multi_label=classifier.multi_label)[0]
+            inside = torch.einsum("nhw,ehw->ne", hidden[:, 0], there) / hidden.sum((1, 2, 3))[:, None]
+            summed += torch.einsum("ne,nhw->ehw", moved / inside, hidden[:, 0]) * there
+        found.append(summed / covered)
+    mean = torch.stack(found).mean(0)[None]
+    return F.interpolate(mean, x.shape[-2:], mode="bilinear", align_corners=False), z.argmax(1)
+
+
+def _windows(height: int, width: int, device: torch.device) -> Iterator[Tensor]:
+    """Masks ``(windows, 1, height, width)`` of each size: 1 where a window hides the picture."""
+    sizes = {tuple(max(1, math.ceil(share * side)) for side in (height, width)): share for share in SHARES}
+    for (tall, wide), share in sizes.items():
+        part = 2 if share >= OVERLAPPING else 1
+        tops, lefts = (_starts(side, size, part) for side, size in ((height, tall), (width, wide)))
+        masks = torch.zeros(len(tops) * len(lefts), 1, height, width, device=device)
+        for mask, (top, left) in zip(masks, ((top, left) for top in tops for left in lefts), strict=True):
+            mask[:, top : top + tall, left : left + wide] = 1
+        yield masks
+
+
+def _starts(side: int, size: int, part: int) -> list[int]:
+    """Where windows begin, so that they cover a side; the last one ends where it ends."""
+    step = max(1, size // part)
+    return sorted({min(start, side - size) for start in range(0, side, step)})

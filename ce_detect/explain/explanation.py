@@ -1,0 +1,87 @@
+"""Why inputs were judged as they were: maps, and what carried the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+import torch
+
+from ce_detect.core.types import Floats
+from ce_detect.data import tensors
+from ce_detect.detector.inference import Inference
+from ce_detect.explain.attribution import Carried, carried
+from ce_detect.explain.effect_maps import EffectMaps, effect_maps
+from ce_detect.verdict.result import GateResult
+
+
+class ExplanationOptions(TypedDict, total=False):
+    """What an explanation is asked for, see `explain`."""
+
+    baseline: str
+    site: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why some inputs were judged as they were.
+
+    Attributes:
+        result: the verdicts.
+        maps: where effects sit, see `ce_detect.explain.effect_maps.EffectMaps`.
+        carried: for each input what carried its score, the largest share first.
+        pixels: the inputs ``(batch, channels, height, width)``.
+    """
+
+    result: GateResult
+    maps: EffectMaps
+    carried: list[list[Carried]]
+    pixels: Floats
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Plain data for JSON, an entry an input; maps are nested lists."""
+        columns = ("label", "score", "p_value", "is_adversarial")
+        verdicts = {name: np.asarray(getattr(self.result, name)).tolist() for name in columns}
+        return [
+            {
+                **{name: values[place] for name, values in verdicts.items()},
+                "threshold": self.result.threshold,
+                "carried": [
+                    {"name": part.name, "share": part.share, "effect": part.effect, "words": part.words}
+                    for part in parts
+                ],
+                "maps": {
+                    name: np.asarray(getattr(self.maps, name)[place].cpu()).round(4).tolist()
+                    for name in ("target", "non_target", "rival")
+                },
+                "site": self.maps.site,
+                "baseline": self.maps.baseline,
+            }
+            for place, parts in enumerate(self.carried)
+        ]
+
+
+def explain(inference: Inference, x: Any, **options: Unpack[ExplanationOptions]) -> Explanation:
+    """Explain verdicts on a few inputs: a map takes some hundred forward passes an input.
+
+    Args:
+        inference: what judges by the gate.
+        x: NumPy array or tensor ``(batch, channels, height, width)``, within the bounds.
+        options: ``baseline`` is put in the place of what is hidden: ``"mean"``, ``"blur"`` or ``"noise"``; ``site`` is
+            where, the input or a layer with a feature map; ``seed`` is that of the noise.
+
+    Raises:
+        InputError: inputs that cannot be judged.
+        UsageError: a baseline or site that there is not.
+        MissingExtraError: Captum is not installed.
+    """
+    gate = inference.gate
+    classifier = gate.signature.classifier
+    checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
+    maps = effect_maps(classifier, checked, **options)
+    with torch.inference_mode():
+        features = torch.cat([gate.signature(part)[1] for part in checked.split(gate.signature.batch)])
+    result = inference.result(checked.cpu().numpy())
+    return Explanation(result, maps, carried(gate, features.clone()), checked.cpu().numpy())

@@ -1,0 +1,102 @@
+"""Effect maps of models whose effects are known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support.models import TINY, tiny_classifier, tiny_images, tiny_model
+from torch import Tensor, nn
+
+from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.wrapping import wrap
+from ce_detect.core.errors import UsageError
+from ce_detect.explain.effect_maps import SHARES, effect_maps
+
+
+class OneQuadrant(nn.Module):
+    """Class 1 against class 0 by the mean of the top left quarter alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return two logits."""
+        mean = x[:, :, :8, :8].mean((1, 2, 3))
+        return torch.stack([-8 * mean, 8 * mean], dim=1)
+
+
+def one_quadrant() -> Classifier:
+    """That model, wrapped."""
+    return wrap(OneQuadrant().eval(), input_shape=(3, 16, 16), bounds=(0.0, 1.0))
+
+
+def bright_quadrant() -> Tensor:
+    """A dark picture whose top left quarter is bright."""
+    x = torch.full((1, 3, 16, 16), 0.1)
+    x[:, :, :8, :8] = 0.9
+    return x
+
+
+@pytest.mark.parametrize("baseline", ["mean", "noise"])
+def test_the_map_sits_where_the_model_looks(baseline: str) -> None:
+    """Of a model that looks at one quarter, nearly all of the largest effects are there."""
+    classifier = one_quadrant()
+    maps = effect_maps(classifier, bright_quadrant(), baseline=baseline)
+    above = (maps.target - maps.target.median()).clamp_min(0)
+    assert float(above[:, :8, :8].sum() / above.sum()) >= 0.95
+    assert maps.label.tolist() == [1]
+
+
+def test_hiding_everything_that_counts_has_the_effect_of_the_formula() -> None:
+    """A pixel's value is a mean over the sizes of the mean effect of the windows over it; one corner by hand."""
+    classifier = one_quadrant()
+    x = bright_quadrant()
+    mean = float(x.mean())
+    expected = []
+    for share in SHARES:
+        size = int(16 * share)  # the one window over the first pixel begins at the corner
+        covered = min(size, 8) ** 2 / 64
+        after = 0.9 * (1 - covered) + mean * covered
+        expected.append(16 * (0.9 - after))  # log-odds of two logits: their difference
+    found = effect_maps(classifier, x).target[0, 0, 0]
+    np.testing.assert_allclose(found, np.mean(expected), rtol=5e-3)
+
+
+def test_a_constant_picture_has_no_effects() -> None:
+    """Its mean is what stands there already."""
+    classifier = one_quadrant()
+    maps = effect_maps(classifier, torch.full((2, 3, 16, 16), 0.5))
+    assert float(maps.target.abs().max()) < 1e-5
+    assert maps.target.shape == (2, 16, 16)
+
+
+def test_other_parameters_give_another_map() -> None:
+    """Maps are of the model, not of the picture alone."""
+    x, shape = tiny_images("plain", 1), TINY["plain"]
+    other = tiny_model("plain")
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter.abs().mean())
+    models = tiny_classifier("plain"), wrap(other, input_shape=shape.shape, bounds=shape.bounds)
+    maps = [effect_maps(classifier, x).target.flatten().numpy() for classifier in models]
+    assert abs(np.corrcoef(*maps)[0, 1]) < 0.9
+
+
+def test_hidden_layers_have_maps_in_the_size_of_the_input() -> None:
+    """At every site with a feature map; batched images have the maps that they have alone."""
+    classifier = tiny_classifier("plain")
+    x = tiny_images("plain", 2)
+    site = next(name for name in classifier.sites if name != "input")
+    maps = effect_maps(classifier, x, site=site)
+    assert maps.rival.shape == (2, *x.shape[2:])
+    alone = effect_maps(classifier, x[1:], site=site)
+    torch.testing.assert_close(alone.target[0], maps.target[1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"baseline": "black"}, "one of mean, blur, noise"), ({"site": "nowhere"}, "has no feature map here, expected")],
+)
+def test_what_there_is_not_is_refused(options: dict[str, str], said: str) -> None:
+    """With what there is."""
+    with pytest.raises(UsageError, match=said):
+        effect_maps(tiny_classifier("plain"), tiny_images("plain", 1), **options)
