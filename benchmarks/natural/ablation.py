@@ -64,8 +64,8 @@ def main() -> None:
 def parts_of(names: tuple[str, ...], free: int) -> dict[str, Any]:
     """Which features belong to which part."""
     place = np.arange(len(names))
-    trace = np.array([name.startswith("trace.") for name in names])
-    return {"effects": place >= free, "free statistics": trace, "picture": (place < free) & ~trace}
+    picture = np.array([name.startswith("trace.image-gradients") for name in names])
+    return {"effects": place >= free, "free statistics": (place < free) & ~picture, "picture": picture}
 
 
 def measured(found: Judged) -> dict[str, dict[str, float]]:

@@ -12,7 +12,7 @@ COMMANDS = {
     "doctor": "Say what is installed, what is missing and where things are kept.",
     "calibrate": "Make a detector for a model from clean images.",
     "evaluate": "Measure a detector on images that its calibration did not see.",
-    "explain": "Say why inputs were judged as they were, as a page.",
+    "explain": "Say why inputs were judged as they were.",
     "redteam": "Attack a detector and its classifier together, and write a report card.",
     "export": "Write classifier and detector as one ONNX graph.",
     "verify": "Compare an exported graph with PyTorch.",

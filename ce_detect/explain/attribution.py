@@ -23,8 +23,8 @@ STEPS = 64
 
 FREE = {
     "trace.layer-consistency": "how well early layers follow from the deepest one",
+    "trace.image-gradients": "differences of neighbouring pixels",
     "trace.": "logits and activations of the one forward pass",
-    "": "differences of neighbouring pixels",
 }
 """Parts of the free statistics: how the names of their features begin, and what they are in words."""
 

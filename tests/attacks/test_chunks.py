@@ -81,6 +81,15 @@ def test_same_seed_gives_the_same_bytes(x: Floats, tmp_path: Path) -> None:
     assert not set(chunks_in(tmp_path / "one").values()) & set(chunks_in(tmp_path / "three").values())
 
 
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_attacks_have_gradients_where_the_caller_turned_them_off(off: Any, x: Floats, tmp_path: Path) -> None:
+    """Who calibrates inside of a block without gradients gets the same attacks."""
+    attack_plain(x[:4], tmp_path / "on")
+    with off():
+        attack_plain(x[:4], tmp_path / "off")
+    assert chunks_in(tmp_path / "on") == chunks_in(tmp_path / "off")
+
+
 def test_global_generators_are_left_alone(x: Floats, tmp_path: Path) -> None:
     """The caller's random numbers are the same with and without an attack in between, also if it fails."""
 

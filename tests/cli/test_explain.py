@@ -1,0 +1,42 @@
+"""``ce-detect explain``: a page, the same as data, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.calibrated import fresh, guard
+from support.command_line import call
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> tuple[object, ...]:
+    """A detector and an image file, as a command line."""
+    guard().save(tmp_path / "guard.safetensors")
+    pixels = np.round(fresh()[0][0, 0] * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    return ("explain", tmp_path / "guard.safetensors", tmp_path / "one.png", "--model", "demo")
+
+
+def test_an_image_file_is_explained(asked: tuple[object, ...], tmp_path: Path) -> None:
+    """As a page and as data, with the verdict of the gate."""
+    done = call(*asked, "--out", tmp_path / "why.html", "--json", "--baseline", "blur")
+    assert done.code == 0
+    (found,) = json.loads(done.out)["inputs"]
+    judged = guard()(np.float32(np.asarray(Image.open(tmp_path / "one.png"))[None, None] / 255))
+    assert found["score"] == pytest.approx(float(judged.score[0]), abs=1e-4)
+    assert np.asarray(found["maps"]["target"]).shape == (28, 28)
+    assert found["baseline"] == "blur"
+    assert "one.png, image 1" in (tmp_path / "why.html").read_text()
+
+
+def test_what_is_missing_or_unknown_is_said(asked: tuple[object, ...], tmp_path: Path) -> None:
+    """Where to write, and a layer that there is not."""
+    assert "give --out report.html" in call(*asked).err
+    done = call(*asked, "--out", tmp_path / "why.html", "--site", "nowhere")
+    assert done.code == 2
+    assert "has no feature map here" in done.err
+    assert not (tmp_path / "why.html").exists()
