@@ -47,8 +47,8 @@ def hardened() -> DetectedModel:
 def test_rounds_are_in_the_manifest() -> None:
     """Each round says what was found, how much of it passed before, and how much passes after it was learned.
 
-    After all rounds no more passes than before them. What one round gives, from a hundred examples, may be nothing: clean
-    images score higher, too, so the threshold rises.
+    After all rounds no more passes than before them. One round may give nothing with a hundred examples: clean images
+    score higher, too, so the threshold rises.
     """
     rounds = hardened().manifest["figures"]["hardening"]
     assert [one["name"] for one in rounds] == ["adaptive-round-1", "adaptive-round-2"]

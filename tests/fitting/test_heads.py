@@ -63,6 +63,32 @@ def test_folds_keep_an_image_and_what_was_made_of_it_together() -> None:
     assert sorted(seen) == sorted([*range(10), *range(10)])
 
 
+def test_networks_are_held_back_where_they_would_learn_noise() -> None:
+    """Few rows and one feature in a hundred that tells take a large penalty, many rows of a curved border a small one."""
+    generator = np.random.default_rng(0)
+
+    def noisy(count: int) -> Any:
+        clean, attacked = (generator.normal(size=(count, 100)).astype(np.float32) for _ in range(2))
+        attacked[:, 0] += 1
+        return learn.Table(clean, {"some": attacked})
+
+    def curved(count: int) -> Any:
+        x = generator.normal(size=(count, 3)).astype(np.float32)
+        inside = np.abs(np.sin(2 * x[:, 0]) + x[:, 1]) < 0.5
+        return learn.Table(x[~inside], {"some": x[inside]})
+
+    assert learn.best_decay(noisy(60), noisy(400), seed=0) == max(learn.DECAYS)
+    assert learn.best_decay(curved(4000), curved(2000), seed=0) == min(learn.DECAYS)
+
+
+def test_where_nothing_is_selected_by_the_first_penalty_is_taken() -> None:
+    """A split without images, or an attack without successes in one of the two."""
+    rows = np.zeros((4, 2), np.float32)
+    fit, nothing = learn.Table(rows, {"some": rows}), learn.Table(rows, {"some": rows[:0]})
+    assert learn.best_decay(fit, nothing, seed=0) == learn.DECAYS[0]
+    assert learn.best_decay(nothing, fit, seed=0) == learn.DECAYS[0]
+
+
 def test_without_interventions_there_is_nothing_to_spare() -> None:
     """A gate of free statistics alone has one head."""
     alone = learn.without_interventions(guard().gate.signature)
