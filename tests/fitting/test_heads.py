@@ -64,7 +64,7 @@ def test_folds_keep_an_image_and_what_was_made_of_it_together() -> None:
 
 
 def test_networks_are_held_back_where_they_would_learn_noise() -> None:
-    """Few rows and one feature in a hundred that tells take a large penalty, many rows of a curved border a small one."""
+    """Few rows with one telling feature in a hundred take a large penalty, many rows of a curved border a small one."""
     generator = np.random.default_rng(0)
 
     def noisy(count: int) -> Any:
