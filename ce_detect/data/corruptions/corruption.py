@@ -27,8 +27,8 @@ SMALL = 64
 
 SEVERITIES = (1, 2)
 
-LEAST, MOST = 0.5, 2.0
-"""Severities between which one is drawn where none is given."""
+LEAST, MOST = 0.5, 2.5
+"""Severities between which one is drawn where none is given: a bit beyond those that are judged, at both ends."""
 
 Change = Callable[[Floats, float, np.random.Generator], NDArray[Any]]
 """From an image ``(channels, height, width)`` in [0, 1] to another, which may leave the range."""
@@ -43,7 +43,7 @@ class _Kind(NamedTuple):
 
 # fmt: off
 _KINDS: dict[str, _Kind] = {
-    "gaussian-noise": _Kind(noise.gaussian, (0.02, 0.06), (0.03, 0.08), True),
+    "gaussian-noise": _Kind(noise.gaussian, (0.02, 0.04), (0.03, 0.06), True),
     "shot-noise": _Kind(noise.shot, (500, 250), (250, 120), False),
     "uniform-noise": _Kind(noise.uniform, (1, 2), (1, 2), True),
     "dead-pixels": _Kind(noise.dead, (0.001, 0.003), (0.0002, 0.0005), False),
@@ -92,7 +92,7 @@ class Corruption:
         kind: one of `KINDS`; or a function of yours, ``"package.module:function"`` or ``"path/to/file.py:function"``,
             that is called with an image ``(height, width, channels)`` in uint8 and a ``numpy.random.Generator``, and
             returns an image of the same shape in uint8.
-        severity: 1 or 2; None draws one for each image, from a half to 2. A function of yours has none.
+        severity: 1 or 2; None draws one for each image, from `LEAST` to `MOST`. A function of yours has none.
 
     Raises:
         CalibrationError: no such kind, function or severity.

@@ -40,7 +40,7 @@ def white_balance(pixels: Floats, amount: float, generator: np.random.Generator)
 
 def grey(pixels: Floats, share: float, generator: np.random.Generator) -> NDArray[Any]:
     """Colours are taken away, by this share."""
-    return blended(pixels, luminance(pixels), 1 - share)
+    return blended(pixels, luminance(pixels), 1 - min(share, 1.0))
 
 
 def vignette(pixels: Floats, amount: float, generator: np.random.Generator) -> NDArray[Any]:

@@ -38,7 +38,7 @@ def sharpening(pixels: Floats, amount: float, generator: np.random.Generator) ->
 def median(pixels: Floats, share: float, generator: np.random.Generator) -> NDArray[Any]:
     """Median of 3 x 3 pixels, mixed with this share into the image."""
     filtered = ndimage().median_filter(pixels, size=(1, 3, 3), mode="nearest")
-    return blended(pixels, filtered, 1 - share)
+    return blended(pixels, filtered, 1 - min(share, 1.0))
 
 
 def _grid(reach: float) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -114,12 +114,12 @@ def test_severity_two_changes_more(kind: str) -> None:
 
 
 def test_a_severity_is_drawn_for_each_image() -> None:
-    """Factors of contrast lie between those of severities a half and 2, and differ from image to image."""
+    """Factors of contrast lie between those of severities a half and 2.5, and differ from image to image."""
     x = grey(60)
     middle = x.mean((2, 3), keepdims=True)
     out = corrupted("contrast", x, None)
     factors = ((out - middle) * (x - middle)).sum((1, 2, 3)) / ((x - middle) ** 2).sum((1, 2, 3))
-    assert 0.59 < factors.min() < 0.65
+    assert 0.49 < factors.min() < 0.55
     assert 0.85 < factors.max() < 0.91
     assert len(np.unique(factors.round(2))) > 15
 
