@@ -33,7 +33,7 @@ from ce_detect.calibrate.manifest import manifest
 from ce_detect.calibrate.search.search import search
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
-from ce_detect.core.progress import reported
+from ce_detect.core.progress import quiet, reported
 from ce_detect.core.types import Floats
 from ce_detect.data import splits
 from ce_detect.detector.gate import GateModule
@@ -118,7 +118,14 @@ def _fitted_in_rounds(
     Signatures of the images are the largest that there is in memory; they are let go when this returns.
     """
     fit = partial(_fitted, signature, data, settings)
-    tables = {split: feature_tables.table(signature, sets) for split, sets in data.sets.items()}
+    progress = settings.progress or quiet
+    tables = {
+        split: feature_tables.table(
+            signature, sets, told=lambda share, split=split: progress(f"fit: {split}", share, 1)
+        )
+        for split, sets in data.sets.items()
+    }
+    progress("fit: heads", 0, 1)
     return adversarial_rounds.harden(fit(tables), data.sets, tables, fit, settings, reach)
 
 
