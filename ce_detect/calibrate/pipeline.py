@@ -34,7 +34,7 @@ from ce_detect.calibrate.search.search import search
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.progress import quiet, reported
-from ce_detect.core.types import Floats
+from ce_detect.core.types import Floats, Progress
 from ce_detect.data import splits
 from ce_detect.detector.gate import GateModule
 from ce_detect.detector.inference import Inference
@@ -119,14 +119,16 @@ def _fitted_in_rounds(
     """
     fit = partial(_fitted, signature, data, settings)
     progress = settings.progress or quiet
-    tables = {
-        split: feature_tables.table(
-            signature, sets, told=lambda share, split=split: progress(f"fit: {split}", share, 1)
-        )
-        for split, sets in data.sets.items()
-    }
+    tables = {}
+    for split, sets in data.sets.items():
+        what = f"fit: what {split} shows"
+        tables[split] = feature_tables.table(signature, sets, told=partial(_share, progress, what))
     progress("fit: heads", 0, 1)
     return adversarial_rounds.harden(fit(tables), data.sets, tables, fit, settings, reach)
+
+
+def _share(progress: Progress, what: str, share: float) -> None:
+    progress(what, share, 1.0)
 
 
 def _fitted(
