@@ -106,14 +106,14 @@ def deployed(gate: GateModule, data: CalibrationData, settings: CalibrationSetti
             "deploy = 'fp16': on a CPU ONNX Runtime rounds the weights alone and computes in float32, so the threshold "
             "is that of the graph on a CPU. For a GPU calibrate where onnxruntime-gpu finds one"
         )
-    variants = threshold.variants(gate.signature.classifier, data, settings)
-    scores = [_judged(graph, x)[0] for x in variants]
+    held = threshold.variants(gate.signature.classifier, data, settings)
+    scores = [_judged(graph, one.pixels)[0] for one in held]
     if not all(np.isfinite(found).all() for found in scores):
         raise CalibrationError(
             f"deploy = {settings.deploy!r}: scores of the graph are not finite, so some activation is too large for "
             "its numbers (in fp16 above 65504). Calibrate with another precision"
         )
-    found = threshold.detector(scores, settings)
+    found = threshold.detector(scores, held, settings)
     made = GateModule(gate.signature, gate.head, **found, clean_only=gate.clean_only).eval()
 
     def judge(gate: GateModule, x: Pixels) -> report.Judged:

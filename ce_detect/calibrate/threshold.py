@@ -1,13 +1,16 @@
 """The threshold that keeps the promise, from clean images of *calibrate* alone.
 
-It must hold for the plain images, for a mixture of plain and naturally changed ones where the recipe counts those as
-clean, and for images of the user's own where there are some: the largest counts, see `ce_detect.verdict.conformal`.
+It must hold for all of `variants`: the largest counts, see `ce_detect.verdict.conformal`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from ce_detect.calibrate.dataset import CalibrationData
@@ -15,13 +18,22 @@ from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.calibrate.variants import corrupted
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.types import Floats
-from ce_detect.data import Pixels
+from ce_detect.data import Mapped, Pixels
+from ce_detect.data.corruptions import KINDS, SEVERITIES
 from ce_detect.detector.detector import Detector
 from ce_detect.detector.gate import GateModule
 from ce_detect.features.signature import Signature
 from ce_detect.fitting import feature_tables
 from ce_detect.heads.base import Head, by_rows
 from ce_detect.verdict import conformal
+
+logger = logging.getLogger("ce_detect")
+
+TIMES = 2.0
+"""Times the rate that was asked for, up to which one kind of natural change may be flagged."""
+
+MOST = 0.5
+"""That rate, at most."""
 
 
 def flagged(clean: Pixels, settings: CalibrationSettings) -> float:
@@ -42,32 +54,76 @@ def with_threshold(
         data: thresholds come from its split *calibrate*.
         settings: with the promise that the thresholds keep.
     """
-    features = [feature_tables.features(signature, x) for x in variants(signature.classifier, data, settings)]
-    beside = None if clean_only is None else Detector(clean_only, **detector(_scores(clean_only, features), settings))
-    gate = GateModule(signature, head, **detector(_scores(head, features), settings), clean_only=beside)
+    held = variants(signature.classifier, data, settings)
+    features = [feature_tables.features(signature, one.pixels) for one in held]
+
+    def thresholds(one: Head, *, told: bool) -> dict[str, Any]:
+        return detector(_scores(one, features), held, settings, told=told)
+
+    beside = None if clean_only is None else Detector(clean_only, **thresholds(clean_only, told=False))
+    gate = GateModule(signature, head, **thresholds(head, told=True), clean_only=beside)
     return gate.eval().to(signature.classifier.device)
 
 
-def variants(classifier: Classifier, data: CalibrationData, settings: CalibrationSettings) -> list[Pixels]:
-    """The images that a threshold must hold for: the plain ones, the mixture with natural change, the user's own."""
-    clean = data.clean("calibrate")
-    found = [clean]
-    if settings.recipe.corruptions:
-        found.append(corrupted(classifier, clean, settings, share=settings.recipe.corrupted))
-    return [*found, data.beside["calibrate"]] if "calibrate" in data.beside else found
+class Variant(NamedTuple):
+    """Clean images that a threshold must hold for.
+
+    Attributes:
+        name: what they are.
+        pixels: ``(n, channels, height, width)``.
+        fpr: largest share of them that may be flagged.
+        guarantee: how surely, see `ce_detect.verdict.conformal`.
+    """
+
+    name: str
+    pixels: Pixels
+    fpr: float
+    guarantee: conformal.Guarantee
 
 
-def detector(scores: list[Floats], settings: CalibrationSettings) -> dict[str, Any]:
+def variants(classifier: Classifier, data: CalibrationData, settings: CalibrationSettings) -> list[Variant]:
+    """All that a threshold must hold for, the plain images first.
+
+    The rate that was asked for holds for plain images, for their mixture with natural change, and for the user's own.
+    No kind of change alone, at the strength 2 where it has strengths, may be flagged more than `TIMES` as often.
+    """
+    clean, corruptions = data.clean("calibrate"), settings.recipe.corruptions
+    promised = settings.fpr, settings.guarantee
+    found = [Variant("plain images", clean, *promised)]
+    if corruptions:
+        mixed = corrupted(classifier, clean, settings, share=settings.recipe.corrupted)
+        found.append(Variant("the mixture with natural change", mixed, *promised))
+    if "calibrate" in data.beside:
+        found.append(Variant("also_clean", data.beside["calibrate"], *promised))
+    for one in corruptions:
+        strong = replace(one, severity=SEVERITIES[-1]) if one.kind in KINDS and one.severity is None else one
+        changed = Mapped(clean, partial(strong, bounds=classifier.bounds, seed=settings.seed))
+        found.append(Variant(strong.name, changed, min(TIMES * settings.fpr, MOST), "marginal"))
+    return found
+
+
+def detector(
+    scores: list[Floats], held: list[Variant], settings: CalibrationSettings, *, told: bool = True
+) -> dict[str, Any]:
     """Arguments of a `Detector` beside its head, from clean scores.
 
     Args:
-        scores: of the plain images, which come first, and of other `variants`; the largest of their thresholds counts.
-        settings: with the promise that the threshold keeps.
+        scores: of each of `variants`; the largest of their thresholds counts.
+        held: these variants.
+        settings: with the confidence of the promise.
+        told: whether the log names a single kind of change that sets the threshold.
     """
     thresholds = [
-        conformal.threshold(found, settings.fpr, guarantee=settings.guarantee, confidence=settings.confidence)
-        for found in scores
+        conformal.threshold(found, one.fpr, guarantee=one.guarantee, confidence=settings.confidence)
+        for found, one in zip(scores, held, strict=True)
     ]
+    strictest = held[int(np.argmax(thresholds))]
+    if told and strictest.fpr > settings.fpr:
+        logger.warning(
+            "%s alone sets the threshold: %.2g %% of the plain images are flagged, of %.3g %% that you allow, so fewer "
+            "attacks are found. Where your inputs do not have it, leave it out of the recipe",
+            strictest.name, 100 * float(np.mean(scores[0] > max(thresholds))), 100 * settings.fpr,
+        )  # fmt: skip
     plain = torch.from_numpy(scores[0])
     return {"clean_scores": plain, "threshold": max(thresholds), "prevalence": settings.recipe.prevalence}
 
