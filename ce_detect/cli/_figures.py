@@ -68,8 +68,6 @@ def print_gate(title: str, manifest: Manifest, threshold: float) -> None:
         listed = ", ".join(f"{table['kind']} {table.get('severity', '')}".strip() for table in recipe.corruptions)
         pairs["counts as clean"] = listed
         pairs["also promised"] = f"the same of a mixture of which {exact_percent(recipe.corrupted)} are so changed"
-            f"at most {exact_percent(min(1.0, 2 * manifest.fpr))} on average over calibrations"
-        )
     print_pairs(title, pairs)
 
 
