@@ -49,15 +49,17 @@ def test_the_mixture_changes_as_many_as_the_recipe_says() -> None:
 
 
 def test_the_rate_holds_for_what_was_asked_and_twice_of_it_for_each_kind() -> None:
-    """Plain, mixed and the user's own are promised; each kind alone, at strength 2, may be flagged twice as often."""
+    """Plain, mixed and the user's own are promised; each kind alone, at each strength, may be flagged twice as often."""
     found = variants(asked(*NATURAL), OWN)
-    names = ["plain images", "the mixture with natural change", "also_clean", "brightness 2", "uniform-noise 2"]
-    assert [one.name for one in found] == names
-    assert [one.fpr for one in found] == [0.1] * 3 + [0.2] * 2
-    assert [one.guarantee for one in found] == ["pac"] * 3 + ["marginal"] * 2
+    kinds = ["brightness 1", "brightness 2", "uniform-noise 2"]
+    assert [one.name for one in found] == ["plain images", "the mixture with natural change", "also_clean", *kinds]
+    assert [one.fpr for one in found] == [0.1] * 3 + [0.2] * 3
+    assert [one.guarantee for one in found] == ["pac"] * 3 + ["marginal"] * 3
     assert found[2].pixels is OWN
-    expected = Corruption("brightness", 2)(CLEAN, bounds=(0.0, 1.0), seed=0)
-    np.testing.assert_array_equal(np.asarray(found[3].pixels), expected)
+    for place, severity in ((3, 1), (4, 2)):
+        expected = Corruption("brightness", severity)(CLEAN[severity - 1 :: 2], bounds=(0.0, 1.0), seed=0)
+        np.testing.assert_array_equal(np.asarray(found[place].pixels), expected)
+    assert len(found[5].pixels) == len(CLEAN)
 
 
 def test_the_largest_threshold_counts(caplog: pytest.LogCaptureFixture) -> None:
