@@ -49,7 +49,7 @@ def test_the_mixture_changes_as_many_as_the_recipe_says() -> None:
 
 
 def test_the_rate_holds_for_what_was_asked_and_twice_of_it_for_each_kind() -> None:
-    """Plain, mixed and the user's own are promised; each kind alone, at each strength, may be flagged twice as often."""
+    """Plain, mixed and the user's own are promised; a kind alone may be flagged twice as often, at each strength."""
     found = variants(asked(*NATURAL), OWN)
     kinds = ["brightness 1", "brightness 2", "uniform-noise 2"]
     assert [one.name for one in found] == ["plain images", "the mixture with natural change", "also_clean", *kinds]
