@@ -25,7 +25,7 @@ HOMES = {
     "MILD": "ce_detect.data.corruptions:MILD",  # the corruptions that a report counts as clean
     "mixture": "ce_detect.data.corruptions:mixture",  # images as the threshold's mixture has them
     "Change": "ce_detect.data.corruptions.corruption:Change",  # what it does to an image
-    "generator": "ce_detect.data.corruptions:generator",  # what it draws from
+    "generator_for": "ce_detect.data.corruptions:generator_for",  # what it draws from
     "codecs": "ce_detect.data.corruptions.codecs",  # changes at strengths of our own
     "geometry": "ce_detect.data.corruptions.geometry",  # the same
     "light": "ce_detect.data.corruptions.light",  # the same

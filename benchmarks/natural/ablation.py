@@ -4,6 +4,7 @@
 
 Heads are fitted again on the signature of the gate, with the features of the other parts held at zero. *Effects* are
 what interventions do to logits, *free statistics* what one forward pass gives, *picture* local differences of pixels.
+Natural change is counted above the 95th percentile of the clean images of the same row, not at a gate's threshold.
 Writes ``results/ablation-<subject>.json``.
 """
 
@@ -18,47 +19,32 @@ from benchmarks.detection.measures import mean
 from benchmarks.face import (
     MILD,
     Floats,
+    Shuffled,
     Table,
     auroc,
     by_rows,
-    controls,
     divided,
     feature_tables,
     features,
     fused_head,
-    generator,
     judge,
     prepare,
+    rows,
     tpr_at,
 )
-from benchmarks.machine import environment
-from benchmarks.natural.gates import BUDGET, RESULTS, Judged, gates, options
-from benchmarks.program import parser, progress, quiet, write
+from benchmarks.natural.gates import BUDGET, Judged, program
+from benchmarks.program import progress
 from benchmarks.subjects.settings import FPR, SEED
 from ce_detect import CalibrationSettings, Recipe
 
 
 def main() -> None:
-    program = parser(__doc__)
-    options(program)
-    asked = program.parse_args()
-    quiet()
-    for name in asked.only:
-        for gate in gates(asked, name):
-            rows = measured(gate)
-            for label, row in rows.items():
-                print(name, label, row, flush=True)
-            write(
-                RESULTS / f"ablation-{name}.json",
-                {
-                    "what": "AUROC of successful attacks against clean images, their controls, and natural change",
-                    "subject": name,
-                    "budget": BUDGET,
-                    "environment": environment(),
-                    "interventions": gate.guard.manifest["signature"]["names"],
-                    "rows": rows,
-                },
-            )
+    program(
+        __doc__,
+        "ablation",
+        "AUROC of successful attacks against clean images, their controls, and natural change",
+        measured,
+    )
 
 
 def parts_of(names: tuple[str, ...], free: int) -> dict[str, Any]:
@@ -68,11 +54,11 @@ def parts_of(names: tuple[str, ...], free: int) -> dict[str, Any]:
     return {"effects": place >= free, "free statistics": (place < free) & ~picture, "picture": picture}
 
 
-def measured(found: Judged) -> dict[str, dict[str, float]]:
+def measured(found: Judged) -> dict[str, Any]:
     """Every part alone, and left out."""
     signature, x = found.guard.gate.signature, found.fresh.x
     recipe, bounds = Recipe.load(found.subject.recipe), found.guard.classifier.bounds
-    settings = CalibrationSettings.of(recipe=recipe, fpr=FPR, budget=BUDGET, seed=SEED, progress=progress)
+    settings = CalibrationSettings.of(recipe=recipe, fpr=FPR, budget=BUDGET, seed=found.seed, progress=progress)
     data = prepare(found.guard.classifier, divided(found.first, settings), settings)
     tables = [feature_tables.table(signature, data.sets[split]) for split in ("fit", "select")]
     labels = judge(found.guard.gate, x).label
@@ -82,29 +68,27 @@ def measured(found: Judged) -> dict[str, dict[str, float]]:
     for name, twins in found.attacked.items():
         fooled = judge(found.guard.gate, twins.pixels).label != labels[twins.index]
         seen[f"attack {name}"] = features(signature, twins.subset(fooled).pixels)
-        pairs = zip(x[twins.index], twins.x, strict=True)
-        made = [
-            controls.shuffled(image, twin - image, bounds=bounds, generator=generator(SEED, name, image))
-            for image, twin in pairs
-        ]
-        seen[f"control {name}"] = features(signature, np.stack(made))
+        shuffled = Shuffled(twins.pixels, rows(found.fresh.pixels, twins.index), bounds, SEED)
+        seen[f"control {name}"] = features(signature, shuffled)
     parts = parts_of(signature.names, signature.free)
     kept = {"all": np.ones(len(signature.names), bool)}
     kept |= {f"{part} alone": mask for part, mask in parts.items()}
     kept |= {f"without {part}": ~mask for part, mask in parts.items()}
-    return {label: _row(found, signature, tables, seen, mask, recipe) for label, mask in kept.items() if mask.any()}
+    measured = {label: _row(found, signature, tables, seen, mask, recipe) for label, mask in kept.items() if mask.any()}
+    summary = {label: row["auroc"] for label, row in measured.items()}
+    return {"summary": summary, "interventions": found.guard.manifest["signature"]["names"], "parts": measured}
 
 
 def _row(
     found: Judged, signature: Any, tables: list[Table], seen: dict[str, Floats], kept: Any, recipe: Recipe
 ) -> dict[str, float]:
-    some = tuple(
-        Table(table.clean * kept, {name: rows * kept for name, rows in table.attacked.items()}, rounding=table.rounding)
+    masked = tuple(
+        Table(table.clean * kept, {name: some * kept for name, some in table.attacked.items()}, rounding=table.rounding)
         for table in tables
     )
-    head = fused_head(signature, some, recipe.head, SEED)
+    head = fused_head(signature, masked, recipe.head, SEED)
     with torch.inference_mode():
-        scores = {name: by_rows(head, torch.from_numpy(np.float32(rows * kept))).numpy() for name, rows in seen.items()}
+        scores = {name: by_rows(head, torch.from_numpy(np.float32(some * kept))).numpy() for name, some in seen.items()}
     names = [name for name in found.attacked if len(scores[f"attack {name}"])]
     level = float(np.quantile(scores["clean"], 1 - FPR))
     return {

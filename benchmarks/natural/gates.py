@@ -1,14 +1,16 @@
-"""Gates that are judged here: of a subject, at one budget, by seed of the calibration."""
+"""What the programs here do alike: gates of a subject at one budget, by seed of the calibration, and their results."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.face import AttackedSet, Images
-from benchmarks.program import progress
+from benchmarks.machine import environment
+from benchmarks.program import parser, progress, quiet, write
 from benchmarks.subjects.settings import FPR, NAMES, SEED
 from benchmarks.subjects.subjects import SUBJECTS, Subject
 from ce_detect import DetectedModel
@@ -38,12 +40,34 @@ class Judged:
     attacked: dict[str, AttackedSet]
 
 
-def options(program: argparse.ArgumentParser) -> None:
-    """Which subjects and seeds, and how many attacked images."""
-    program.add_argument("--only", choices=NAMES, nargs="+", default=list(NAMES))
-    program.add_argument("--seeds", type=int, nargs="+", default=[SEED])
-    program.add_argument("--clean", type=int, default=1200, help="clean images that are judged, at most")
-    program.add_argument("--attacked", type=int, default=200, help="attacked images of each attack, at most")
+def program(doc: str | None, name: str, what: str, measured: Callable[[Judged], dict[str, Any]]) -> None:
+    """Measure each gate that the command line asks for, and write a row for each seed as soon as it is there.
+
+    Args:
+        doc: of the program.
+        name: of its results, ``results/<name>-<subject>.json``.
+        what: the results are.
+        measured: a row; its ``"summary"`` is printed.
+    """
+    asked = _options(doc)
+    quiet()
+    for subject in asked.only:
+        rows: list[dict[str, Any]] = []
+        described = {"what": what, "subject": subject, "budget": BUDGET, "environment": environment(), "rows": rows}
+        for gate in gates(asked, subject):
+            rows.append({"seed": gate.seed, **measured(gate)})
+            print(subject, gate.seed, rows[-1]["summary"], flush=True)
+            write(RESULTS / f"{name}-{subject}.json", described)
+
+
+def _options(doc: str | None) -> argparse.Namespace:
+    """Which subjects and seeds, and how many images."""
+    asked = parser(doc)
+    asked.add_argument("--only", choices=NAMES, nargs="+", default=list(NAMES))
+    asked.add_argument("--seeds", type=int, nargs="+", default=[SEED])
+    asked.add_argument("--clean", type=int, default=1200, help="clean images that are judged, at most")
+    asked.add_argument("--attacked", type=int, default=200, help="attacked images of each attack, at most")
+    return asked.parse_args()
 
 
 def gates(asked: argparse.Namespace, name: str) -> Iterator[Judged]:

@@ -15,34 +15,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection.measures import mean, resplits
-from benchmarks.face import MILD, Floats, auroc, controls, generator, judge, mixture, share_above
-from benchmarks.machine import environment
-from benchmarks.natural.gates import BUDGET, RESULTS, Judged, gates, options
-from benchmarks.program import parser, quiet, write
+from benchmarks.face import MILD, Floats, auroc, controls, generator_for, judge, mixture, share_above
+from benchmarks.natural.gates import Judged, program
 from benchmarks.subjects.settings import FPR, SEED
 from ce_detect import Recipe
 
 
 def main() -> None:
-    program = parser(__doc__)
-    options(program)
-    asked = program.parse_args()
-    quiet()
-    for name in asked.only:
-        rows = []
-        for gate in gates(asked, name):
-            rows.append(measured(gate))
-            print(name, gate.seed, rows[-1]["summary"], flush=True)
-            write(
-                RESULTS / f"natural-{name}.json",
-                {
-                    "what": "share flagged of clean images under natural change and of controls; 5 % asked",
-                    "subject": name,
-                    "budget": BUDGET,
-                    "environment": environment(),
-                    "rows": rows,
-                },
-            )
+    program(__doc__, "natural", "share flagged after natural change and of controls; 5 % asked", measured)
 
 
 def measured(found: Judged) -> dict[str, Any]:
@@ -67,7 +47,6 @@ def measured(found: Judged) -> dict[str, Any]:
         return mixture(pixels, recipe.corruptions, share=recipe.corrupted, bounds=bounds, seed=SEED)
 
     return {
-        "seed": found.seed,
         "summary": summary(kinds, attacks),
         "plain": round(share_above(clean.score, clean.threshold), 4),
         "misclassified": None if found.fresh.y is None else _flagged_where(clean, clean.label != found.fresh.y),
@@ -106,7 +85,7 @@ def _against(found: Judged, name: str, clean: Any, beside: Floats) -> dict[str, 
     judged = judge(gate, attacked)
     scores = judged.score[judged.label != clean.label[twins.index]]
     eps = [float(np.abs(twin - image).max()) for image, twin in zip(images, attacked, strict=True)]
-    draws = [generator(SEED, f"control {name}", image) for image in images]
+    draws = [generator_for(SEED, f"control {name}", image) for image in images]
     made = {
         "shuffled": [
             controls.shuffled(image, twin - image, bounds=bounds, generator=draw)

@@ -19,15 +19,17 @@ from torch import Tensor
 
 from benchmarks.detection.measures import mean
 from benchmarks.face import Classifier, attack_all, auroc, codecs, judge, share_above
-from benchmarks.machine import environment
-from benchmarks.natural.gates import BUDGET, RESULTS, Judged, gates, options
+from benchmarks.natural.gates import Judged, program
 from benchmarks.natural.treatments import TREATMENTS
-from benchmarks.program import parser, progress, quiet, write
+from benchmarks.program import progress
 from benchmarks.subjects.settings import SEED
 from ce_detect import Attack
 
 DRAWS = 4
 """Treatments that a step averages over."""
+
+ATTACKED = 100
+"""Images that are attacked."""
 
 JUDGED_AFTER = {
     "jpeg": ("JPEG 95", "JPEG 85", "JPEG 75", "JPEG 60"),
@@ -79,33 +81,12 @@ def _resized(x: Tensor, drawn: np.random.Generator) -> Tensor:
 
 
 def main() -> None:
-    program = parser(__doc__)
-    options(program)
-    program.set_defaults(attacked=100)
-    asked = program.parse_args()
-    quiet()
-    for name in asked.only:
-        for gate in gates(asked, name):
-            rows = measured(gate, asked.attacked)
-            areas = [row["auroc"] for row in rows if row["auroc"] is not None]
-            print(name, {"auroc": mean(areas), "worst": min(areas)}, rows, flush=True)
-            write(
-                RESULTS / f"on-purpose-{name}.json",
-                {
-                    "what": "PGD 8/255 through a treatment, judged after the real one; 5 % asked",
-                    "subject": name,
-                    "budget": BUDGET,
-                    "environment": environment(),
-                    "auroc": mean(areas),
-                    "worst": min(areas),
-                    "rows": rows,
-                },
-            )
+    program(__doc__, "on-purpose", "PGD 8/255 through a treatment, judged after the real one; 5 % asked", measured)
 
 
-def measured(found: Judged, count: int) -> list[dict[str, Any]]:
+def measured(found: Judged) -> dict[str, Any]:
     """Every expected treatment, judged after each real one."""
-    gate, x = found.guard.gate, found.fresh.x[:count]
+    gate, x = found.guard.gate, found.fresh.x[:ATTACKED]
     labels = judge(gate, x).label
     known = {treatment.name: treatment for treatment in TREATMENTS}
     rows = []
@@ -127,7 +108,8 @@ def measured(found: Judged, count: int) -> list[dict[str, Any]]:
                     "flagged": round(share_above(scores, judged.threshold), 4) if len(scores) else None,
                 }
             )
-    return rows
+    areas = [row["auroc"] for row in rows if row["auroc"] is not None]
+    return {"summary": {"auroc": mean(areas), "worst": min(areas)}, "cells": rows}
 
 
 if __name__ == "__main__":

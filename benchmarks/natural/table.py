@@ -113,9 +113,8 @@ def treated_cells() -> list[list[str]]:
 def on_purpose() -> list[list[str]]:
     """An attacker who attacks through a treatment."""
     rows = [["subject", "attacks through", "judged after", "still fools", "AUROC", "flagged"]]
-    for name in NAMES:
-        path = RESULTS / f"on-purpose-{name}.json"
-        for row in read(path)["rows"] if path.exists() else []:
+    for name, found in _results("on-purpose"):
+        for row in found[0]["cells"]:
             figures = [
                 "-" if row[key] is None else show([row[key]]) for key, show in (("auroc", _area), ("flagged", _percent))
             ]
@@ -129,9 +128,8 @@ def ablation() -> list[list[str]]:
         ["subject", "evidence", "features", "AUROC", "found at 5 %", "against shuffled controls",
          "against natural change", "natural change flagged at 5 %"]
     ]  # fmt: skip
-    for name in NAMES:
-        path = RESULTS / f"ablation-{name}.json"
-        for label, row in read(path)["rows"].items() if path.exists() else []:
+    for name, found in _results("ablation"):
+        for label, row in found[0]["parts"].items():
             rows.append(
                 [
                     name,

@@ -14,35 +14,15 @@ from typing import Any
 
 from benchmarks.detection.measures import mean
 from benchmarks.face import auroc, judge, share_above
-from benchmarks.machine import environment
-from benchmarks.natural.gates import BUDGET, RESULTS, Judged, gates, options
+from benchmarks.natural.gates import Judged, program
 from benchmarks.natural.treatments import TREATMENTS
-from benchmarks.program import parser, quiet, write
 
 LEAST = 10
 """Attacked images that still fool, below which a cell is left out of the means: it would be noise."""
 
 
 def main() -> None:
-    program = parser(__doc__)
-    options(program)
-    asked = program.parse_args()
-    quiet()
-    for name in asked.only:
-        rows = []
-        for gate in gates(asked, name):
-            rows.append(measured(gate))
-            print(name, gate.seed, rows[-1]["summary"], flush=True)
-            write(
-                RESULTS / f"treated-{name}.json",
-                {
-                    "what": "treated attacks that still fool, against clean images treated alike; 5 % asked",
-                    "subject": name,
-                    "budget": BUDGET,
-                    "environment": environment(),
-                    "rows": rows,
-                },
-            )
+    program(__doc__, "treated", "treated attacks that still fool, against clean alike; 5 % asked", measured)
 
 
 def measured(found: Judged) -> dict[str, Any]:
@@ -67,7 +47,7 @@ def measured(found: Judged) -> dict[str, Any]:
                 "harmless_flagged": round(share_above(harmless, judged.threshold), 4) if len(harmless) else None,
                 "clean_flagged": round(share_above(clean.score, clean.threshold), 4),
             }
-    return {"seed": found.seed, "summary": summary(cells), "attacks": cells}
+    return {"summary": summary(cells), "attacks": cells}
 
 
 def summary(cells: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.face import Change, Floats, codecs, generator, geometry, light, optics
+from benchmarks.face import Change, Floats, codecs, generator_for, geometry, light, optics
 from benchmarks.face import as_bytes as rounded
 from benchmarks.subjects.settings import SEED
 
@@ -29,7 +29,7 @@ class Treatment:
 
     def __call__(self, x: Floats) -> Floats:
         """Treat images ``(n, channels, height, width)`` in [0, 1]; the outcome is what an 8-bit file holds."""
-        changed = [self.change(image, self.strength, generator(SEED, self.name, image)) for image in x]
+        changed = [self.change(image, self.strength, generator_for(SEED, self.name, image)) for image in x]
         return rounded(np.stack(changed)).astype(np.float32) / np.float32(255)
 
 

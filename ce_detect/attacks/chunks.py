@@ -99,8 +99,7 @@ def _key(classifier: Classifier, probe: Floats, x: Floats, attack: Attack, seed:
 def attacked(classifier: Classifier, attack: Attack, x: Floats, seed: int) -> Floats:
     """Attack the images of a chunk, with gradients also where the caller turned them off."""
     batch_size = max(1, min(CHUNK, _VALUES_IN_A_BATCH // int(np.prod(x.shape[1:]))))
-    gradients = torch.inference_mode(False), torch.enable_grad()
-    with _seeded(seed, classifier.device), np.errstate(all="ignore"), gradients[0], gradients[1]:
+    with torch.inference_mode(False), torch.enable_grad(), _seeded(seed, classifier.device), np.errstate(all="ignore"):
         return np.ascontiguousarray(run(attack, classifier, x, batch_size=batch_size))
 
 

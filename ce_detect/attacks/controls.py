@@ -1,16 +1,13 @@
-"""Controls: changes as large as an attack's that are no attack. A detector of attacks must not flag them."""
+"""Controls: changes as large as an attack's that are no attack, as an 8-bit file holds them. None must be flagged."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ce_detect.core.types import Bounds, Floats, Index
-from ce_detect.data.corruptions import generator
+from ce_detect.data.corruptions import generator_for
+from ce_detect.data.corruptions.pictures import stored
 from ce_detect.data.lazy import Lazy, Pixels
-
-LEVELS = 255
-"""Steps of an 8-bit file, to which every control is rounded."""
 
 
 def shuffled(clean: Floats, perturbation: Floats, *, bounds: Bounds, generator: np.random.Generator) -> Floats:
@@ -37,11 +34,10 @@ def signs(clean: Floats, eps: float, *, bounds: Bounds, generator: np.random.Gen
     return rounded(clean + np.float32(eps) * generator.choice([-1, 1], clean.shape).astype(np.float32), bounds)
 
 
-def rounded(x: NDArray[np.float32], bounds: Bounds) -> Floats:
+def rounded(x: Floats, bounds: Bounds) -> Floats:
     """Round to what an 8-bit file holds, within the bounds."""
     low, high = bounds
-    unit = ((x.clip(low, high) - low) / (high - low) * LEVELS).round() / LEVELS
-    return (low + (high - low) * unit).astype(np.float32)
+    return stored((x - low) / (high - low), bounds)
 
 
 class Shuffled(Lazy):
@@ -61,6 +57,6 @@ class Shuffled(Lazy):
     def _read(self, positions: Index) -> Floats:
         made = np.empty((len(positions), *self.shape[1:]), np.float32)
         for place, (image, twin) in enumerate(zip(self._clean[positions], self._attacked[positions], strict=True)):
-            draw = generator(self._seed, "control", image)
+            draw = generator_for(self._seed, "control", image)
             made[place] = shuffled(image, twin - image, bounds=self._bounds, generator=draw)
         return made

@@ -44,10 +44,6 @@ class AttackedSet:
         """All attacked images as one array; read anew each time where they are not in memory."""
         return np.asarray(self.pixels)
 
-    def with_pixels(self, pixels: Pixels) -> AttackedSet:
-        """Return the same images after something else was done to them."""
-        return AttackedSet(self.attack, pixels, self.index)
-
     def subset(self, index: slice | Sequence[int] | NDArray[Any]) -> AttackedSet:
         """Return some of the images, without reading them yet: a slice, positions, or a mask ``(m,)`` of bools."""
         return AttackedSet(self.attack, rows(self.pixels, index), self.index[index])

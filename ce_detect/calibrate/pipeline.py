@@ -33,8 +33,8 @@ from ce_detect.calibrate.manifest import manifest
 from ce_detect.calibrate.search.search import search
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
-from ce_detect.core.progress import quiet, reported
-from ce_detect.core.types import Floats, Progress
+from ce_detect.core.progress import quiet, reported, shares
+from ce_detect.core.types import Floats
 from ce_detect.data import splits
 from ce_detect.detector.gate import GateModule
 from ce_detect.detector.inference import Inference
@@ -121,14 +121,10 @@ def _fitted_in_rounds(
     progress = settings.progress or quiet
     tables = {}
     for split, sets in data.sets.items():
-        what = f"fit: what {split} shows"
-        tables[split] = feature_tables.table(signature, sets, told=partial(_share, progress, what))
+        told = shares(progress, f"fit: what {split} shows")
+        tables[split] = feature_tables.table(signature, sets, told=told)
     progress("fit: heads", 0, 1)
     return adversarial_rounds.harden(fit(tables), data.sets, tables, fit, settings, reach)
-
-
-def _share(progress: Progress, what: str, share: float) -> None:
-    progress(what, share, 1.0)
 
 
 def _fitted(

@@ -84,9 +84,6 @@ class CalibrationSettings:
             `ce_detect.export.precision`. In fewer bits threshold, clean scores and figures on *test* are those of that
             graph, in ONNX Runtime on this machine, so that the promise holds there, and an export writes it. The
             budget is that of the gate in float32. Not with ``harden`` or ``cascade``.
-        natural: natural changes of your own that count as clean beside those of the recipe, see
-            `ce_detect.data.corruptions.Corruption`; given as such, or as the path of a TOML file of ``[[corruption]]``
-            tables.
         also_clean: images from where the gate will stand, without labels, given as anything that
             `ce_detect.data.as_images` reads. They are not attacked. The heads learn that they are clean, and the
             threshold holds for them as it holds for the others.
@@ -110,7 +107,6 @@ class CalibrationSettings:
     secret_seed: int | None = None
     cascade: bool = False
     deploy: Precision = "fp32"
-    natural: tuple[Corruption, ...] = ()
     also_clean: Images | None = None
 
     @classmethod
@@ -119,7 +115,9 @@ class CalibrationSettings:
 
         Args:
             settings: where the others come from; None for the defaults.
-            changes: by name.
+            changes: by name. ``natural`` adds natural changes of your own to those of the recipe, which count as clean,
+                see `ce_detect.data.corruptions.Corruption`: such objects, or the path of a TOML file of
+                ``[[corruption]]`` tables.
 
         Raises:
             TypeError: a name that there is not; names the nearest.
@@ -127,11 +125,13 @@ class CalibrationSettings:
         """
         known = [one.name for one in fields(cls)]
         for name in changes:
-            if name not in known:
+            if name not in {*known, "natural"}:
                 near = difflib.get_close_matches(name, known, 1) or [", ".join(known)]
                 raise TypeError(f"no calibration setting {name!r}; did you mean {near[0]}?")
         given: dict[str, Any] = {one: getattr(settings, one) for one in known} if settings is not None else {}
-        return cls(**{**given, **changes})
+        natural = changes.pop("natural", ())
+        made = cls(**{**given, **changes})
+        return replace(made, recipe=made.recipe.with_corruptions(_natural(natural)))
 
     @property
     def drawn(self) -> int:
@@ -150,7 +150,6 @@ class CalibrationSettings:
     def __post_init__(self) -> None:
         for name, form in _FORMS.items():
             object.__setattr__(self, name, form(getattr(self, name)))
-        object.__setattr__(self, "recipe", self.recipe.with_corruptions(self.natural))
         conformal.check(self.fpr, self.guarantee, self.confidence)
         _check_budget(self)
         _check_cascade(self)
@@ -190,7 +189,6 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "secret_seed": _seed,
     "harden_with": _images,
     "also_clean": _images,
-    "natural": _natural,
     "progress": _progress,
 }
 """What brings a value that users give into the form of its field."""

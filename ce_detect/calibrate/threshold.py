@@ -98,9 +98,8 @@ def variants(classifier: Classifier, data: CalibrationData, settings: Calibratio
     for one in corruptions:
         both = one.kind in KINDS and one.severity is None
         strengths = [replace(one, severity=severity) for severity in SEVERITIES] if both else [one]
-        for place, strength in enumerate(
-            strengths
-        ):  # each on images of its own: twice as many would take twice as long
+        for place, strength in enumerate(strengths):
+            # each on images of its own: twice as many would take twice as long
             some = rows(clean, slice(place, None, len(strengths)))
             changed = Mapped(some, partial(strength, bounds=classifier.bounds, seed=settings.seed))
             found.append(Variant(strength.name, changed, min(TIMES * settings.fpr, MOST), "marginal"))

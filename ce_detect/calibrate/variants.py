@@ -7,6 +7,7 @@ same natural change, where it still fools the classifier.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,7 +19,7 @@ from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.types import Bounds, Floats, Index
 from ce_detect.data import Concatenated, Mapped, Pixels, rows
-from ce_detect.data.corruptions import generator, mixture
+from ce_detect.data.corruptions import generator_for, mixture
 from ce_detect.fitting.feature_tables import Sets
 
 NATURAL = 2
@@ -65,7 +66,7 @@ def shuffled(classifier: Classifier, clean: Pixels, attacked: dict[str, Attacked
 def _shuffled(x: Floats, *, perturbations: list[Floats], bounds: Bounds, seed: int) -> Floats:
     changed = np.empty_like(x)
     for position, image in enumerate(x):
-        draw = generator(seed, "control", image)
+        draw = generator_for(seed, "control", image)
         of_attack = perturbations[draw.integers(len(perturbations))]
         one = of_attack[draw.integers(len(of_attack))]
         changed[position] = controls.shuffled(image, one, bounds=bounds, generator=draw)
@@ -105,6 +106,6 @@ def with_treated(
     found = [twins]
     for turn in range(TREATED):
         pixels = corrupted(classifier, twins.pixels, settings, share=1.0, turn=turn)
-        found.append(twins.with_pixels(pixels).subset(decisions(classifier, pixels) != decided[twins.index]))
+        found.append(replace(twins, pixels=pixels).subset(decisions(classifier, pixels) != decided[twins.index]))
     index = np.concatenate([part.index for part in found])
-    return AttackedSet(twins.attack, Concatenated([part.pixels for part in found]), index)
+    return replace(twins, pixels=Concatenated([part.pixels for part in found]), index=index)

@@ -27,6 +27,11 @@ def quiet(description: str, done: float, total: float) -> None:
     """Show nothing."""
 
 
+def shares(progress: Progress, what: str, start: float = 0.0, size: float = 1.0) -> Callable[[float], None]:
+    """Return what tells a progress that a share of some work is done, which is such a part of the whole."""
+    return lambda share: progress(what, start + share * size, 1.0)
+
+
 @contextmanager
 def reported(asked: Progress | bool | None = None) -> Iterator[Progress]:
     """Yield a callback for progress.

@@ -17,6 +17,7 @@ from ce_detect.detector.gate import GateModule
 from ce_detect.explain.words import in_words
 from ce_detect.features.effects import EFFECTS
 from ce_detect.features.signature import Signature, feature_names
+from ce_detect.heads.base import LEFT_OUT
 
 STEPS = 64
 """Points at which gradients are taken on the way."""
@@ -37,7 +38,8 @@ class Carried:
         name: of the intervention, or of a part of the free statistics.
         share: what it added, in units of the score; negative speaks for a clean input.
         effect: change of the decision's log-odds after the intervention, its fall being positive; None of a statistic.
-        usual: the middle half of clean inputs, from and to; None of a statistic.
+        usual: median and interquartile range of that change on clean inputs; None of a statistic, and where the head
+            leaves the change out, see `ce_detect.heads.base.squashing`.
         words: all of this as a sentence.
     """
 
@@ -63,7 +65,7 @@ def carried(gate: GateModule, features: Tensor) -> list[list[Carried]]:
     head = gate.head
     middle = head.center[None].expand_as(features)
     with torch.enable_grad():
-        shares = IntegratedGradients(head).attribute(features.detach().clone(), middle.clone(), n_steps=STEPS).detach()
+        shares = IntegratedGradients(head).attribute(features.detach().clone(), middle, n_steps=STEPS).detach()
     parts = parts_of(gate.signature)
     return [
         sorted(
@@ -94,13 +96,17 @@ def _carried(gate: GateModule, name: str, columns: list[int], shares: Tensor, fe
         return Carried(name, share, None, None, f"{name}: {_added(share)}")
     wanted = {f"{name}.{EFFECTS[0]}{order}" for order in ("", ".mean")}
     column = next(column for column in columns if gate.signature.names[column] in wanted)
-    effect, middle = float(features[column]), float(gate.head.center[column])
-    spread = float(gate.head.scale[column]) / 2
-    usual = middle - spread, middle + spread
-    moved = f"the top label {'fell' if effect >= 0 else 'rose'} by {abs(effect):.1f} log-odds"
-    half = f"the middle half of clean inputs lies between {usual[0]:.1f} and {usual[1]:.1f}"
-    words = f"after do({in_words(intervention)}) {moved}; {half}: {_added(share)}"
-    return Carried(name, share, effect, usual, words)
+    effect = float(features[column])
+    usual = float(gate.head.center[column]), float(gate.head.scale[column])
+    words = f"after do({in_words(intervention)}) the top label {_moved(effect)}"
+    if usual[1] >= LEFT_OUT:
+        return Carried(name, share, effect, None, f"{words}: {_added(share)}")
+    words += f"; the median of clean inputs {_moved(usual[0])}, with an interquartile range of {usual[1]:.1f}"
+    return Carried(name, share, effect, usual, f"{words}: {_added(share)}")
+
+
+def _moved(effect: float) -> str:
+    return f"{'fell' if effect >= 0 else 'rose'} by {abs(effect):.1f} log-odds"
 
 
 def _added(share: float) -> str:

@@ -10,7 +10,8 @@ import torch
 
 from ce_detect.core.types import Floats
 from ce_detect.data import tensors
-from ce_detect.detector.inference import Inference
+from ce_detect.detector.detector import Verdict
+from ce_detect.detector.gate import GateModule
 from ce_detect.explain.attribution import Carried, carried
 from ce_detect.explain.effect_maps import EffectMaps, effect_maps
 from ce_detect.verdict.result import GateResult
@@ -63,11 +64,11 @@ class Explanation:
         ]
 
 
-def explain(inference: Inference, x: Any, **options: Unpack[ExplanationOptions]) -> Explanation:
+def explain(gate: GateModule, x: Any, **options: Unpack[ExplanationOptions]) -> Explanation:
     """Explain verdicts on a few inputs: a map takes some hundred forward passes an input.
 
     Args:
-        inference: what judges by the gate.
+        gate: a calibrated gate.
         x: NumPy array or tensor ``(batch, channels, height, width)``, within the bounds.
         options: ``baseline`` is put in the place of what is hidden: ``"mean"``, ``"blur"`` or ``"noise"``; ``site`` is
             where, the input or a layer with a feature map; ``seed`` is that of the noise.
@@ -77,11 +78,13 @@ def explain(inference: Inference, x: Any, **options: Unpack[ExplanationOptions])
         UsageError: a baseline or site that there is not.
         MissingExtraError: Captum is not installed.
     """
-    gate = inference.gate
     classifier = gate.signature.classifier
     checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
     maps = effect_maps(classifier, checked, **options)
-    with torch.inference_mode():
-        features = torch.cat([gate.signature(part)[1] for part in checked.split(gate.signature.batch)])
-    result = inference.result(checked.cpu().numpy())
-    return Explanation(result, maps, carried(gate, features.clone()), checked.cpu().numpy())
+    with torch.no_grad():
+        judged = [gate.signature(part) for part in checked.split(gate.signature.batch)]
+        features = torch.cat([found for _, found in judged])
+        verdict = gate.verdict(torch.cat([z for z, _ in judged]), features)
+    arrays = [column.cpu().numpy() for column in verdict]
+    result = GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold))
+    return Explanation(result, maps, carried(gate, features), checked.cpu().numpy())

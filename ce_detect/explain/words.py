@@ -33,15 +33,12 @@ WORDS = {
 }
 """What each kind does, with its settings."""
 
-SCALED = {"Downscale", "Pool"}
-"""Kinds whose words say their scale already."""
-
 
 def in_words(intervention: nn.Module) -> str:
     """What an intervention does, at which scale, and where, such as ``"exchange left and right, in layer stage1"``."""
     kind, settings = type(intervention).__name__, dict(intervention.settings)  # type: ignore[arg-type]
     words = WORDS[kind].format(**settings)
     scale = settings.get("scale", 1.0)
-    if scale != 1.0 and kind not in SCALED:
+    if scale != 1.0 and "{scale" not in WORDS[kind]:
         words += f", at {scale:g} of the sides"
     return words if intervention.site == INPUT else f"{words}, in layer {intervention.site}"

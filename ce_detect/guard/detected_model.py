@@ -117,7 +117,7 @@ class DetectedModel:
 
     def explain(self, x: Any, **options: Unpack[explanation.ExplanationOptions]) -> explanation.Explanation:
         """Say why inputs were judged as they were, see `ce_detect.explain.explanation.explain`."""
-        return explanation.explain(self.calibrated.inference, x, **options)
+        return explanation.explain(self.gate, x, **options)
 
     def redteam(self, x: Any, **options: Unpack[evaluation.RedTeamOptions]) -> RedTeam:
         """Attack classifier and gate together, see `ce_detect.guard.evaluation.redteam`."""

@@ -43,8 +43,9 @@ def test_what_is_not_given_has_a_default() -> None:
 
 
 def test_options_are_the_fields() -> None:
-    """What can be given by keyword is what there is."""
-    assert set(CalibrationOptions.__annotations__) == {field.name for field in fields(CalibrationSettings)}
+    """What can be given by keyword is what there is, and natural changes, which join the recipe."""
+    kept = {field.name for field in fields(CalibrationSettings)}
+    assert set(CalibrationOptions.__annotations__) == kept | {"natural"}
 
 
 def test_settings_can_be_changed_by_name_and_are_left_as_they_were() -> None:

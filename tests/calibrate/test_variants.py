@@ -18,7 +18,7 @@ from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import AttackedSet
 from ce_detect.calibrate import dataset, variants
 from ce_detect.calibrate.decisions import decisions, successes
-from ce_detect.calibrate.recipe import corruptions_of
+from ce_detect.calibrate.recipe import Recipe, corruptions_of
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError, InputError, TooFewSamplesError
@@ -225,12 +225,13 @@ def test_changes_of_the_users_own_join_the_recipe(tmp_path: Path) -> None:
     kind = f"{tmp_path / 'own.py'}:negative"
     (tmp_path / "mine.toml").write_text(f'[[corruption]]\nkind = "{kind}"\n[[corruption]]\nkind = "jpeg"\n')
     settings = CalibrationSettings.of(recipe="quick", natural=tmp_path / "mine.toml")
-    assert settings.natural == (Corruption(kind), Corruption("jpeg")) == corruptions_of(tmp_path / "mine.toml")
+    assert corruptions_of(tmp_path / "mine.toml") == (Corruption(kind), Corruption("jpeg"))
     assert [one.kind for one in settings.recipe.corruptions] == [*TAUGHT, kind]
-    alone = asked(natural=settings.natural[:1])
+    alone = asked(natural=(Corruption(kind),))
     made = np.asarray(variants.corrupted(classifier(), clean(), alone, share=1.0))
     np.testing.assert_allclose(made, 1 - clean(), atol=1e-6)
     assert CalibrationSettings.of(settings, fpr=0.1).recipe == settings.recipe
+    assert CalibrationSettings.of(settings, natural=(), recipe="quick").recipe == Recipe.load("quick")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from ce_detect.core.progress import FIRST_AFTER, LINE_EVERY, Bar, Lines, in_words, quiet, reported
+from ce_detect.core.progress import FIRST_AFTER, LINE_EVERY, Bar, Lines, in_words, quiet, reported, shares
 
 
 def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,3 +90,12 @@ def test_elsewhere_short_work_prints_nothing(capsys: pytest.CaptureFixture[str])
 def test_time_in_words(seconds: float, words: str) -> None:
     """A time is rounded to what helps."""
     assert in_words(seconds) == words
+
+
+def test_a_share_of_a_part_is_told_as_a_share_of_the_whole() -> None:
+    """Where a part of the work begins, and how much of it there is, are known."""
+    told: list[tuple[str, float, float]] = []
+    tell = shares(lambda *what: told.append(what), "search", 0.5, 0.25)
+    tell(0.0)
+    tell(1.0)
+    assert told == [("search", 0.5, 1.0), ("search", 0.75, 1.0)]

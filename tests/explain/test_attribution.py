@@ -71,7 +71,7 @@ def test_words_say_what_moved_and_what_is_usual() -> None:
     flip = next(part for part in parts if part.effect is not None)
     assert flip.usual is not None
     assert flip.words.startswith("after do(exchange left and right) the top label ")
-    assert f"between {flip.usual[0]:.1f} and {flip.usual[1]:.1f}" in flip.words
+    assert f"by {abs(flip.usual[0]):.1f} log-odds, with an interquartile range of {flip.usual[1]:.1f}" in flip.words
     assert all("the score" in part.words for part in parts)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ce_detect.calibrate.search.objective import Objective
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
+from ce_detect.core.progress import quiet, shares
 from ce_detect.core.types import Progress
 from ce_detect.data import rows
 from ce_detect.fitting import feature_tables, layer_consistency
@@ -77,20 +79,20 @@ def search(
     Raises:
         CalibrationError: a recipe names an intervention that cannot be made or learned for this classifier.
     """
-    tell = partial(_tell, settings.progress)
-    tell("learning interventions", 0.0)
+    told = _stages(settings.progress or quiet)
+    told["learning interventions"](0.0)
     if settings.recipe.interventions:
         return _named(classifier, data, meter, settings, required)
     if not settings.recipe.attacks:
         return _in_order(classifier, meter, settings, required)
     proposed, autoencoders = _proposed(classifier, data, settings, required)
-    costs = meter.items(proposed, partial(tell, "timing interventions"))
+    costs = meter.items(proposed, told["timing interventions"])
     signature = meter.signature(proposed)
     tables = {}
     for split, sets in data.sets.items():
-        told = partial(tell, f"trying them on {split}")
-        tables[split] = feature_tables.table(signature, _some(sets, *COMPARED_IMAGES[split]), cache, told)
-    tell("choosing", 0.0)
+        some = _some(sets, *COMPARED_IMAGES[split])
+        tables[split] = feature_tables.table(signature, some, cache, told[f"trying them on {split}"])
+    told["choosing"](0.0)
     objective = Objective(tables["fit"], tables["select"])
     compared = Comparison(proposed, costs, columns_of(proposed, signature.names), objective)
     chosen = budget.within(partial(best_of_two, compared, required), meter, settings.budget)
@@ -100,12 +102,13 @@ def search(
     return Chosen(chosen.items, {**chosen.ledger, "considered": entries, "learned": autoencoders})
 
 
-def _tell(progress: Progress | None, stage: str, share: float) -> None:
-    """Say that so much of a stage is done."""
-    if progress is not None:
-        names = list(STAGES)
-        before = sum(STAGES[name] for name in names[: names.index(stage)])
-        progress(f"search: {stage}", before + share * STAGES[stage], 1.0)
+def _stages(progress: Progress) -> dict[str, Callable[[float], None]]:
+    """What tells that a share of each stage is done."""
+    starts = accumulate(STAGES.values(), initial=0.0)
+    return {
+        stage: shares(progress, f"search: {stage}", start, size)
+        for (stage, size), start in zip(STAGES.items(), starts, strict=False)
+    }
 
 
 def _named(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ce_detect.core.errors import CalibrationError, UsageError
 from ce_detect.core.types import Bounds, Floats
 from ce_detect.data.corruptions import codecs, geometry, light, marks, noise, optics
-from ce_detect.data.corruptions.pictures import as_bytes
+from ce_detect.data.corruptions.pictures import as_bytes, stored
 from ce_detect.storage.importing import find
 
 SMALL = 64
@@ -145,9 +145,9 @@ class Corruption:
         corrupted = np.empty(x.shape, dtype=np.float32)
         for position, image in enumerate(x):
             pixels = (image - low) / (high - low)
-            changed = self._changed(pixels, generator(seed, self.name, image))
-            corrupted[position] = low + (high - low) * as_bytes(changed).astype(np.float32) / 255
-        return corrupted.clip(low, high)
+            changed = self._changed(pixels, generator_for(seed, self.name, image))
+            corrupted[position] = stored(changed, bounds)
+        return corrupted
 
     def _changed(self, pixels: Floats, drawn: np.random.Generator) -> NDArray[Any]:
         if ":" in self.kind:
@@ -186,7 +186,7 @@ MILD = tuple(Corruption(kind, severity) for kind in KINDS for severity in SEVERI
 """Every corruption at every severity."""
 
 
-def generator(seed: int, purpose: str, image: Floats) -> np.random.Generator:
+def generator_for(seed: int, purpose: str, image: Floats) -> np.random.Generator:
     """What draws for one image: by the seed, by what it is for, and by the image alone."""
     digest = hashlib.sha256(f"{seed} {purpose} ".encode() + (image + 0.0).tobytes()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ce_detect.core.types import Bounds, Floats
-from ce_detect.data.corruptions.corruption import Corruption, generator
+from ce_detect.data.corruptions.corruption import Corruption, generator_for
 
 
 def mixture(x: Floats, corruptions: tuple[Corruption, ...], *, share: float, bounds: Bounds, seed: int) -> Floats:
@@ -21,7 +21,7 @@ def mixture(x: Floats, corruptions: tuple[Corruption, ...], *, share: float, bou
     Returns:
         Of the same shape and order.
     """
-    drawn = np.array([_drawn(len(corruptions), share, generator(seed, "mixture", image)) for image in x], dtype=int)
+    drawn = np.array([_drawn(len(corruptions), share, generator_for(seed, "mixture", image)) for image in x], dtype=int)
     mixed = x.copy()
     for position, corruption in enumerate(corruptions):
         chosen = drawn == position

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ce_detect.core.extras import module
-from ce_detect.core.types import Floats
+from ce_detect.core.types import Bounds, Floats
 
 
 def pillow(part: str) -> Any:
@@ -25,6 +25,13 @@ def ndimage() -> Any:
 def as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Round pixels in [0, 1] to what an 8-bit file holds; what leaves the range is clipped."""
     return np.round(pixels.clip(0, 1) * 255).astype(np.uint8)
+
+
+def stored(pixels: NDArray[Any], bounds: Bounds) -> Floats:
+    """What an 8-bit file holds of pixels in [0, 1], scaled to the bounds."""
+    low, high = bounds
+    scaled = low + (high - low) * as_bytes(pixels).astype(np.float32) / 255
+    return np.asarray(scaled, np.float32).clip(low, high)
 
 
 def as_picture(pixels: Floats, change: Callable[[Any], Any]) -> Floats:

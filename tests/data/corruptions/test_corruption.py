@@ -9,7 +9,7 @@ import pytest
 from support.corrupted import UNIT, changed, colour, corrupted, grey, photographs
 
 from ce_detect.core.errors import CalibrationError
-from ce_detect.data.corruptions import KINDS, MILD, TAUGHT, Corruption, generator
+from ce_detect.data.corruptions import KINDS, MILD, TAUGHT, Corruption, generator_for
 
 NO_STRENGTH = {"flip", "enlarge"}
 """Kinds for which it makes no difference, or hardly any."""
@@ -134,9 +134,9 @@ def test_large_images_change_more(kind: str) -> None:
 def test_zero_has_one_sign() -> None:
     """An image draws alike with -0.0 in the place of 0.0, and differently for another seed or purpose."""
     x = np.zeros((1, 2, 2), np.float32)
-    drawn = generator(0, "jpeg", x).random()
-    assert generator(0, "jpeg", -x).random() == drawn
-    others = generator(1, "jpeg", x), generator(0, "webp", x), generator(0, "jpeg", x + 1)
+    drawn = generator_for(0, "jpeg", x).random()
+    assert generator_for(0, "jpeg", -x).random() == drawn
+    others = generator_for(1, "jpeg", x), generator_for(0, "webp", x), generator_for(0, "jpeg", x + 1)
     assert drawn not in {other.random() for other in others}
 
 
