@@ -27,6 +27,9 @@ from ce_detect.interventions import RobustCopy
 
 logger = logging.getLogger("ce_detect")
 
+SCALES = (1.0, 0.75, 0.5)
+"""Sizes at which a copy may look at the image, the most robust first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hardening:
@@ -94,17 +97,18 @@ def _further(
 
 
 def _affordable(classifier: Classifier, meter: Meter, budget: float) -> RobustCopy | None:
-    """A copy that is not trained yet; None where there can be none, or none within the budget."""
-    copy = robust_copy.untrained(classifier)
-    if copy is None:
-        return None
-    alone = (Item.of(robust_copy.for_timing(copy)),)
-    if meter.cost(alone, budget) <= budget * KEPT:
-        return copy
+    """The largest copy within the budget, not trained yet; None where there can be none, or none within the budget."""
+    for scale in SCALES if classifier.elastic else SCALES[:1]:
+        copy = robust_copy.untrained(classifier, scale)
+        if copy is None:
+            return None
+        alone = (Item.of(robust_copy.for_timing(copy)),)
+        if meter.cost(alone, budget) <= budget * KEPT:
+            return copy
     in_onnxruntime = (ratio / ONNXRUNTIME_ALLOWANCE for ratio in meter.onnxruntime(alone).values())
     needed = max([meter.pytorch(alone), *in_onnxruntime])
     logger.warning(
-        "no hardened copy: with it the gate costs %.2f, too much for a budget of %.2f. Without it hardening does "
-        "little; ask for a budget of %.1f", needed, budget, math.ceil(10 * needed / KEPT) / 10,
+        "no hardened copy: with the smallest the gate costs %.2f, too much for a budget of %.2f. Without it hardening "
+        "does little; ask for a budget of %.1f", needed, budget, math.ceil(10 * needed / KEPT) / 10,
     )  # fmt: skip
     return None

@@ -59,14 +59,14 @@ SHIFT = 8
 _FORMAT = 2
 
 
-def untrained(classifier: Classifier) -> RobustCopy | None:
+def untrained(classifier: Classifier, scale: float = 1.0) -> RobustCopy | None:
     """A copy at the classifier's last site, with its weights; None where none can be trained, as a warning says."""
     if not classifier.differentiable:
         return _without("the classifier gives no gradient")
-    if _steps(classifier) < LEAST_STEPS:
+    if _steps(classifier, scale) < LEAST_STEPS:
         return _without("the classifier is too large to train a copy of it")
     try:
-        copy = RobustCopy(site=classifier.sites[-1] if classifier.sites else INPUT)
+        copy = RobustCopy(site=classifier.sites[-1] if classifier.sites else INPUT, scale=scale)
         copy.attach(classifier)
     except CalibrationError as error:
         return _without(str(error))
@@ -135,7 +135,7 @@ def _train(
     classifier: Classifier, copy: RobustCopy, x: Pixels, eps: float, seed: int, progress: Progress | None
 ) -> None:
     assert copy.layers is not None
-    steps, device = _steps(classifier), classifier.device
+    steps, device = _steps(classifier, copy.scale), classifier.device
     first = torch.from_numpy(x[: 2 * BATCH]).to(device)
     added = batchnorm.put_in(copy.layers, lambda: copy(first))
     parameters = list(copy.requires_grad_(True).parameters())
@@ -204,8 +204,8 @@ def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
     return padded[:, :, top : top + height, left : left + width]
 
 
-def _steps(classifier: Classifier) -> int:
-    return int(min(IMAGES, WORK / flops(classifier)) / BATCH)
+def _steps(classifier: Classifier, scale: float) -> int:
+    return int(min(IMAGES, WORK / (flops(classifier) * scale**2)) / BATCH)
 
 
 def _key(classifier: Classifier, copy: RobustCopy, x: Pixels, reach: float, seed: int) -> str:
@@ -217,5 +217,5 @@ def _key(classifier: Classifier, copy: RobustCopy, x: Pixels, reach: float, seed
         images=fingerprint(x),
         reach=reach,
         seed=seed,
-        training=[RADII, BATCH, _steps(classifier), RATE, OVERSHOOT, SHIFT],
+        training=[RADII, BATCH, _steps(classifier, copy.scale), RATE, OVERSHOOT, SHIFT],
     )

@@ -6,7 +6,9 @@ from torch import Tensor, nn
 
 from ce_detect.classifiers.base import Classifier
 from ce_detect.core.errors import CalibrationError
+from ce_detect.core.types import Setting
 from ce_detect.interventions.base import Intervention
+from ce_detect.interventions.resolution import resize
 
 
 class RobustCopy(Intervention):
@@ -19,10 +21,12 @@ class RobustCopy(Intervention):
 
     The copy has the architecture of the classifier and float32 weights of its own, which are stored in the artifact
     under the names that ``torch.export`` gives them. They are the classifier's until
-    `ce_detect.fitting.robust_copy` trains them.
+    `ce_detect.fitting.robust_copy` trains them. It may look at a smaller image, for about ``scale ** 2`` of a forward
+    pass, where the classifier takes one.
 
     Attributes:
         layers: the copy; None until it is attached to a classifier.
+        scale: of height and width, as the copy sees them.
     """
 
     family = "robust copy"
@@ -31,14 +35,18 @@ class RobustCopy(Intervention):
 
     layers: nn.Module | None
 
-    def __init__(self, *, site: str) -> None:
-        super().__init__(site=site)
+    def __init__(self, *, site: str, scale: float = 1.0) -> None:
+        settings: dict[str, Setting] = {} if scale == 1.0 else {"scale": scale}  # artifacts name a whole copy so
+        super().__init__(site=site, draws=1, **settings)
+        self.scale = scale
         self.layers = None
 
     def attach(self, classifier: Classifier) -> None:
         """Copy the layers before the site, unless that was done; see `Intervention.attach`."""
         if self.layers is not None:
             return
+        if self.scale != 1.0 and not classifier.elastic:
+            raise CalibrationError(f"this classifier takes one size alone, so no copy of it sees {self.scale:g} of it")
         layers = classifier.copied(self.site)
         if layers is None:
             raise CalibrationError(
@@ -49,5 +57,5 @@ class RobustCopy(Intervention):
     def forward(self, h: Tensor) -> Tensor:
         """Make the tensor at the site from pixels ``(batch, channels, height, width)``; see `Intervention.forward`."""
         assert self.layers is not None, "attach it to a classifier first"
-        made: Tensor = self.layers(h.float())
+        made: Tensor = self.layers(resize(h.float(), self.scale))
         return made

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from support.calibrated import QUICK, cache, images
+from support.gates import demo
 from support.hardening import harden_quickly
 from torch import Tensor
 
 from ce_detect import CalibrationError, DetectedModel
+from ce_detect.calibrate import hardening
+from ce_detect.calibrate.items import Item
 from ce_detect.data.splits import identities
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.fitting import robust_copy
@@ -61,17 +64,43 @@ def test_images_of_the_calibration_are_left_out_of_those_given(
 def test_copy_that_does_not_fit_is_said_before_it_is_trained(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A whole forward pass more is above a budget of 1.5; the detector is then made without, and says what would do."""
+    """Even the smallest is above a budget of 1.1; the detector is then made without, and says what would do."""
 
     def never(*args: Any, **more: Any) -> None:
         raise AssertionError
 
     monkeypatch.setattr(robust_copy, "trained", never)
-    settings: dict[str, Any] = {"recipe": QUICK, "fpr": 0.1, "budget": 1.5, "jobs": 1, "cache": cache()}
+    settings: dict[str, Any] = {"recipe": QUICK, "fpr": 0.1, "budget": 1.1, "jobs": 1, "cache": cache()}
     with caplog.at_level(logging.WARNING, "ce_detect"):
         guard = DetectedModel(fashion_cnn()).calibrate(images().x, harden=1, **settings)
-    assert "too much for a budget of 1.50" in caplog.text
+    assert "too much for a budget of 1.10" in caplog.text
     assert not any(isinstance(module, RobustCopy) for module in guard.gate.signature.interventions)
+
+
+class Priced:
+    """In the place of the meter: a whole copy costs a forward pass, a smaller one its share."""
+
+    def pytorch(self, items: tuple[Item, ...]) -> float:
+        copy = items[0].intervention
+        assert isinstance(copy, RobustCopy)
+        return 1.1 + copy.scale**2
+
+    def cost(self, items: tuple[Item, ...], budget: float) -> float:
+        return self.pytorch(items)
+
+    def onnxruntime(self, items: tuple[Item, ...]) -> dict[int, float]:
+        return {}
+
+
+@pytest.mark.parametrize(("budget", "scale"), [(3.0, 1.0), (2.0, 0.75), (1.5, 0.5), (1.2, None)])
+def test_copy_is_as_large_as_the_budget_allows(
+    budget: float, scale: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where not even the smallest fits there is none, and a warning names the budget that it needs."""
+    with caplog.at_level(logging.WARNING, "ce_detect"):
+        copy = hardening._affordable(demo(), Priced(), budget)  # type: ignore[arg-type]
+    assert (None if copy is None else copy.scale) == scale
+    assert ("ask for a budget of 1.4" in caplog.text) == (scale is None)
 
 
 def test_images_to_harden_with_need_hardening() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,7 +26,12 @@ class Comparison:
     costs: Mapping[str, float]
     columns: Mapping[str, Index]
     objective: Callable[[Index], float]
+    _known: dict[tuple[str, ...], float] = field(default_factory=dict, init=False, repr=False)
 
     def value(self, items: Sequence[Item]) -> float:
-        """Value of the free statistics together with these items."""
-        return self.objective(np.concatenate([self.columns[""], *(self.columns[item.name] for item in items)]))
+        """Value of the free statistics together with these items; kept, as greedy choices begin alike."""
+        names = tuple(item.name for item in items)
+        if names not in self._known:
+            columns = [self.columns[name] for name in ("", *names)]
+            self._known[names] = self.objective(np.concatenate(columns))
+        return self._known[names]

@@ -36,6 +36,9 @@ logger = logging.getLogger("ce_detect")
 COMPARED_IMAGES = {"fit": (480, 140), "select": (240, 100)}
 """Clean inputs, variants included, and attacked ones of each attack, on which candidates are compared."""
 
+REACH = 1.5
+"""Times the room in the budget up to which a candidate is tried: costs do not simply add up, and the room changes."""
+
 STAGES = {
     "learning interventions": 0.05,
     "timing interventions": 0.2,
@@ -59,7 +62,8 @@ def search(
 
     Interventions that are learned are learned first, from the clean images of *fit*. Two greedy choices, by gain and by
     gain for cost, then add one item at a time while the budget lasts; the better wins. Costs do not simply add up, so
-    the gate is then measured whole, and the choice is repeated with more or less room. What cannot be exported is
+    the gate is then measured whole, and the choice is repeated with more or less room. What is far dearer than the
+    budget is not tried, as trying takes longer than all else. What cannot be exported is
     measured and reported, but never chosen: only a recipe can ask for it. A recipe that names its interventions is
     taken at its word, as far as the budget goes. Without attacks there is nothing to compare by, and the candidates
     are taken in the order of `candidates`.
@@ -74,7 +78,8 @@ def search(
 
     Returns:
         What was chosen, by what the whole signature is worth also where a cascade will show it to some inputs only. The
-        ledger holds everything that was considered, see `ce_detect.calibrate.search.ledger.considered`.
+        ledger holds everything that was tried, see `ce_detect.calibrate.search.ledger.considered`, and names what was
+        too dear.
 
     Raises:
         CalibrationError: a recipe names an intervention that cannot be made or learned for this classifier.
@@ -87,19 +92,22 @@ def search(
         return _in_order(classifier, meter, settings, required)
     proposed, autoencoders = _proposed(classifier, data, settings, required)
     costs = meter.items(proposed, told["timing interventions"])
-    signature = meter.signature(proposed)
+    most = REACH * budget.room(meter, settings.budget)
+    tried = [item for item in proposed if item in required or costs[item.name] <= most]
+    signature = meter.signature(tried)
     tables = {}
     for split, sets in data.sets.items():
         some = _some(sets, *COMPARED_IMAGES[split])
         tables[split] = feature_tables.table(signature, some, cache, told[f"trying them on {split}"])
     told["choosing"](0.0)
     objective = Objective(tables["fit"], tables["select"])
-    compared = Comparison(proposed, costs, columns_of(proposed, signature.names), objective)
+    compared = Comparison(tried, costs, columns_of(tried, signature.names), objective)
     chosen = budget.within(partial(best_of_two, compared, required), meter, settings.budget)
     entries = considered(compared, chosen, room=budget.room(meter, settings.budget))
     for family, best in by_family(entries).items():
         logger.info("best of %s: %s", family, best)
-    return Chosen(chosen.items, {**chosen.ledger, "considered": entries, "learned": autoencoders})
+    dear = [{"name": item.name, "cost": costs[item.name]} for item in proposed if item not in tried]
+    return Chosen(chosen.items, {**chosen.ledger, "considered": entries, "too_dear": dear, "learned": autoencoders})
 
 
 def _stages(progress: Progress) -> dict[str, Callable[[float], None]]:

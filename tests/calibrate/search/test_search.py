@@ -90,7 +90,7 @@ def test_a_recipe_may_name_learned_interventions_without_their_shapes(
 
 @pytest.mark.slow
 def test_the_search_weighs_every_family(images: Images, cache: Path, few_steps: None, one_of_each_kind: None) -> None:
-    """The ledger has cost and gain of all, those too dear among them; nothing is chosen that cannot be exported."""
+    """The ledger has cost and gain of all within reach, and names the others; nothing unexportable is chosen."""
     seen: list[tuple[str, float, float]] = []
     first = images.subset(np.arange(500))
     guard = DetectedModel(fashion_cnn()).calibrate(
@@ -99,14 +99,12 @@ def test_the_search_weighs_every_family(images: Images, cache: Path, few_steps: 
     )  # fmt: skip
     ledger = guard.manifest["search"]
     best = by_family(ledger["considered"])
-    assert set(best) >= {
-        "moments", "recovery", "masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent",
-        "concept",
-    }  # fmt: skip
+    assert set(best) >= {"moments", "recovery", "geometry", "resolution", "photometric", "adversarial"}
     assert all(entry["cost"] >= 0 and math.isfinite(entry["gain"] + entry["adds"]) for entry in ledger["considered"])
-    dear = [entry for entry in ledger["considered"] if not entry["affordable"]]
-    assert any(entry["cost"] > 0.6 for entry in dear)
-    assert not any(entry["chosen"] for entry in dear)
+    assert not any(entry["chosen"] for entry in ledger["considered"] if not entry["affordable"])
+    most = max(entry["cost"] for entry in ledger["considered"])
+    assert ledger["too_dear"]
+    assert all(entry["cost"] > most for entry in ledger["too_dear"])
     assert {e["name"] for e in ledger["considered"] if e["chosen"]} == {e["name"] for e in ledger["chosen"]}
     assert not any(entry["chosen"] and not entry["exportable"] for entry in ledger["considered"])
     assert any(entry["name"].startswith("GradientStep") and not entry["exportable"] for entry in ledger["considered"])
