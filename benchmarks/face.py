@@ -76,6 +76,7 @@ HOMES = {
     "LARGEST": "ce_detect.artifacts.int8:LARGEST",  # rounding of the copy's weights
     "adversarial_rounds": "ce_detect.calibrate.adversarial_rounds",  # images, reaches and steps of the rounds
     "robust_copy": "ce_detect.fitting.robust_copy",  # how the copy is trained
+    "SCALES": "ce_detect.calibrate.hardening:SCALES",  # sizes at which it may look at the image
     "SOFTNESS": "ce_detect.heads.disagreement:SOFTNESS",  # how its doubt enters the score
     "STEEPNESS": "ce_detect.heads.disagreement:STEEPNESS",  # the same
     # Figures

@@ -12,6 +12,7 @@ import torch
 from benchmarks.face import (
     FORMAT,
     LARGEST,
+    SCALES,
     SOFTNESS,
     STEEPNESS,
     Alone,
@@ -35,7 +36,7 @@ from ce_detect import CalibrationSettings, DetectedModel, Recipe, __version__
 
 BUDGET, LARGE = 2.0, 4.5
 HARDENED = 3.0
-"""Budget of the hardened gates: a hardened copy takes a whole forward pass, for which 2.0 has no room."""
+"""Budget with room for a copy that looks at the whole image; 2.0 has room for one that looks at a smaller one."""
 
 HARDENED_ON = 8000
 """Training images of the classifier on which a hardened copy is trained, at most."""
@@ -119,5 +120,5 @@ class Bench:
 def hardening() -> tuple[Any, ...]:
     """Constants that a hardened gate depends on beside its recipe: one that was kept with others is not used."""
     rounds = adversarial_rounds.IMAGES, adversarial_rounds.REACHES, adversarial_rounds.STEPS
-    copy = HARDENED_ON, robust_copy.IMAGES, robust_copy.RADII, robust_copy.RATE, SOFTNESS, STEEPNESS, LARGEST
+    copy = HARDENED_ON, SCALES, robust_copy.IMAGES, robust_copy.RADII, robust_copy.RATE, SOFTNESS, STEEPNESS, LARGEST
     return (*rounds, *copy)

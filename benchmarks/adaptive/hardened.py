@@ -24,7 +24,7 @@ from ce_detect import DetectedModel, Recipe
 RESULTS = Path(__file__).parent / "results"
 GATES = {
     f"{budget:g}, hardened in 1 round" if rounds else f"{budget:g}": (budget, rounds)
-    for budget, rounds in ((BUDGET, 0), (LARGE, 0), (HARDENED, 1), (LARGE, 1))
+    for budget, rounds in ((BUDGET, 0), (LARGE, 0), (BUDGET, 1), (HARDENED, 1), (LARGE, 1))
 }
 """Budget and rounds of hardening of each gate."""
 

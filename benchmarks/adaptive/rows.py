@@ -134,6 +134,7 @@ ROWS: dict[str, Row] = {
     "unhardened": unhardened,
     "larger": large,
     "cascade": staged,
+    "smaller-1": hardened(1, BUDGET),
     "hardened-1": hardened(1),
     "hardened-3": hardened(3, check=True),
     "larger-1": hardened(1, LARGE, check=True),

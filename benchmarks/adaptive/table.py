@@ -10,6 +10,7 @@ RESULT = Path(__file__).parent / "results" / "adaptive-cifar10-resnet20.json"
 ROWS = {
     "unhardened": "ce-detect, budget 2.0", "larger": "ce-detect, budget 4.5",
     "cascade": "ce-detect, budget 1.5, cascade",
+    "smaller-1": "2.0, hardened in 1 round",
     "hardened-1": "3.0, hardened in 1 round", "hardened-3": "3.0, hardened in 3 rounds",
     "larger-1": "4.5, hardened in 1 round", "larger-1-longer": "the same, four times the steps",
     "larger-3": "4.5, hardened in 3 rounds",

@@ -9,7 +9,7 @@ from ce_detect.calibrate.items import Item, columns_of, signature_of
 from ce_detect.classifiers.base import site_shapes
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.signature import feature_names
-from ce_detect.interventions import Flip, GradientStep, Scale
+from ce_detect.interventions import Flip, GradientStep, GridMask, RandomMask, Scale
 
 
 def test_every_feature_belongs_to_one_item_or_is_free() -> None:
@@ -33,3 +33,11 @@ def test_an_item_says_its_family_and_whether_a_graph_can_hold_it() -> None:
     assert (Item.of(Flip()).family, Item("m", site="a").family, Item("r").family) == ("geometry", "moments", "recovery")
     assert Item("m", site="a").exportable
     assert not Item.of(GradientStep(low=0.0, high=1.0)).exportable
+
+
+def test_what_is_done_to_the_whole_input_costs_a_forward_for_each_draw() -> None:
+    """At least half of one, as the gate runs the model; smaller images, layers and statistics may cost nothing."""
+    assert Item.of(GridMask(cells=2)).least_cost == 2.0
+    assert Item.of(RandomMask(draws=2)).least_cost == 1.0
+    for item in (Item.of(Flip(scale=0.75)), Item.of(Scale(site="relu")), Item("moments@relu", site="relu")):
+        assert item.least_cost == 0

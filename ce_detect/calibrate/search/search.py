@@ -33,10 +33,10 @@ from ce_detect.interventions import AblateConcept, LearnedIntervention, RobustCo
 
 logger = logging.getLogger("ce_detect")
 
-COMPARED_IMAGES = {"fit": (480, 140), "select": (240, 100)}
+COMPARED_IMAGES = {"fit": (360, 110), "select": (240, 100)}
 """Clean inputs, variants included, and attacked ones of each attack, on which candidates are compared."""
 
-REACH = 1.5
+REACH = 1.2
 """Times the room in the budget up to which a candidate is tried: costs do not simply add up, and the room changes."""
 
 STAGES = {
@@ -91,9 +91,10 @@ def search(
     if not settings.recipe.attacks:
         return _in_order(classifier, meter, settings, required)
     proposed, autoencoders = _proposed(classifier, data, settings, required)
-    costs = meter.items(proposed, told["timing interventions"])
     most = REACH * budget.room(meter, settings.budget)
-    tried = [item for item in proposed if item in required or costs[item.name] <= most]
+    timed = [item for item in proposed if item in required or item.least_cost <= most]
+    costs = meter.items(timed, told["timing interventions"])
+    tried = [item for item in timed if item in required or costs[item.name] <= most]
     signature = meter.signature(tried)
     tables = {}
     for split, sets in data.sets.items():
@@ -106,7 +107,9 @@ def search(
     entries = considered(compared, chosen, room=budget.room(meter, settings.budget))
     for family, best in by_family(entries).items():
         logger.info("best of %s: %s", family, best)
-    dear = [{"name": item.name, "cost": costs[item.name]} for item in proposed if item not in tried]
+    dear = [
+        {"name": item.name, "cost": costs.get(item.name, item.least_cost)} for item in proposed if item not in tried
+    ]
     return Chosen(chosen.items, {**chosen.ledger, "considered": entries, "too_dear": dear, "learned": autoencoders})
 
 
