@@ -68,8 +68,8 @@ class CalibrationSettings:
         harden: 0, or rounds of adaptive attacks on the gate whose examples it then learns, see
             `ce_detect.calibrate.adversarial_rounds`. Before them a copy of the classifier is trained that small
             perturbations do not fool, see `ce_detect.fitting.robust_copy`, whose doubt makes an input suspect, too. It
-            takes one more forward pass, an artifact that holds as many weights as the classifier, and a quarter more in
-            a graph, where they have eight bits each.
+            takes one more forward pass, or less where the budget has no room for that. An artifact then holds as many
+            weights again as the classifier has, a graph a quarter of that, as they have eight bits each there.
         harden_with: further images for the training of that copy alone, the more the better; given as anything that
             `ce_detect.data.as_images` reads, without labels. The classifier's own training images will do.
         secret_seed: seed of random interventions in the place of the public ``seed``; ``"random"`` draws it from the
