@@ -184,9 +184,17 @@ def _between(start: fx.Node, stop: fx.Node) -> set[fx.Node]:
     return needed
 
 
+def _without_bias(node: fx.Node) -> fx.Node:
+    """What a stored bias is added to: an ONNX file may have it apart from its product with weights."""
+    if operation(node) is not ATEN.add:
+        return node
+    computed = [source for source in node.all_input_nodes if not is_stored(source)]
+    return computed[0] if len(computed) == 1 and len(node.all_input_nodes) == 2 else node
+
+
 def linear_head(graph_module: fx.GraphModule) -> tuple[fx.Node, Tensor] | None:
     """Return the node that feeds a linear last layer, and the weight ``(classes, features)`` of that layer."""
-    last = _logits(graph_module.graph)[-1]
+    last = _without_bias(_logits(graph_module.graph)[-1])
     if last.target is not ATEN.linear.default:
         return None
     fed, weight = last.args[:2]

@@ -13,6 +13,7 @@ from ce_detect.classifiers import sites as _sites
 from ce_detect.classifiers.base import INPUT, Trace
 from ce_detect.classifiers.checks import is_script
 from ce_detect.classifiers.interface import Interface, ModuleClassifier, eagerly, run
+from ce_detect.classifiers.layout import channels_last, to_first, to_last
 
 Hook = Callable[[nn.Module, Any, Any], Any]
 
@@ -27,7 +28,8 @@ class HookClassifier(ModuleClassifier):
         self.model = model
         self.elastic = False
         places, self._paths = _sites.from_modules({} if is_script(model) else self._shapes(), model)
-        self.sites = _sites.chosen(places, sites)
+        self.sites = _sites.chosen(places, sites, self.input_shape)
+        self._turned = {site for site in self.sites if channels_last(places[site].shape, self.input_shape)}
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the outputs of the modules that are called exactly once, in the order of computation."""
@@ -64,7 +66,8 @@ class HookClassifier(ModuleClassifier):
 
         def recorder(site: str) -> Hook:
             def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-                latents[site] = output.to(torch.float32, copy=True)  # what follows may work in place
+                h = output.to(torch.float32, copy=True)  # what follows may work in place
+                latents[site] = to_first(h) if site in self._turned else h
 
             return hook
 
@@ -78,5 +81,6 @@ class HookClassifier(ModuleClassifier):
         if site == INPUT:
             return self.logits(latent)
         repeated = x.repeat(latent.shape[0] // x.shape[0], 1, 1, 1)
+        latent = to_last(latent) if site in self._turned else latent
         with self._hooked({self._paths[site]: lambda *_: latent.to(self.dtype, copy=True)}):
             return self.logits(repeated)

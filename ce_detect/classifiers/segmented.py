@@ -12,6 +12,7 @@ from ce_detect.classifiers import cutting
 from ce_detect.classifiers.adapted import bare
 from ce_detect.classifiers.base import INPUT, PENULTIMATE, Do, Trace
 from ce_detect.classifiers.interface import Interface, ModuleClassifier, agree, run
+from ce_detect.classifiers.layout import Turned, channels_last
 from ce_detect.classifiers.sites import chosen, from_cuts
 
 
@@ -36,8 +37,13 @@ class TorchClassifier(ModuleClassifier):
         super().__init__(model, interface)
         head = cutting.linear_head(graph)
         places, cuts = from_cuts(cutting.cuts(graph), bare(model), None if head is None else head[0])
-        self.sites = chosen(places, sites)
-        self.segments = nn.ModuleList(cutting.segments(graph, [cuts[name] for name in self.sites]))
+        self.sites = chosen(places, sites, self.input_shape)
+        pieces = cutting.segments(graph, [cuts[name] for name in self.sites])
+        turned = [False, *(channels_last(places[name].shape, self.input_shape) for name in self.sites), False]
+        self.segments = nn.ModuleList(
+            Turned(piece, takes=takes, returns=returns) if takes or returns else piece
+            for piece, takes, returns in zip(pieces, turned, turned[1:], strict=False)
+        )
         reads_site = head is not None and PENULTIMATE in self.sites
         self.head_weight = interface.head_weight(head[1]) if head is not None and reads_site else None
         self.elastic = self._runs_at_another_size(model)

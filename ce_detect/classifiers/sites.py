@@ -10,6 +10,7 @@ from torch import fx, nn
 from ce_detect.classifiers.base import PENULTIMATE
 from ce_detect.classifiers.cutting import Cut
 from ce_detect.classifiers.interface import unwrapped_path
+from ce_detect.classifiers.layout import channels_last
 from ce_detect.core.errors import ModelError
 
 Shape = tuple[int, ...]
@@ -102,16 +103,21 @@ def _repeated(model: nn.Module, there: Collection[str]) -> set[str]:
     return {path for paths in kinds.values() if len(paths) > 1 and set(paths) <= set(there) for path in paths}
 
 
-def chosen(places: dict[str, Place], wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+def chosen(places: dict[str, Place], wanted: tuple[str, ...] | None, image: Shape) -> tuple[str, ...]:
     """Names of the sites to keep, in the order of computation.
 
     By default these are the ends and middles of the stages of one resolution; quarters of a sequence of blocks, or of
     a network with one resolution; and the input of a linear last layer.
 
+    Args:
+        places: by name.
+        wanted: names that were asked for.
+        image: ``(channels, height, width)`` of the input.
+
     Raises:
         ModelError: a name that is not among the places.
     """
-    kept = _by_default(places) if wanted is None else set(wanted)
+    kept = _by_default(places, image) if wanted is None else set(wanted)
     missing = [name for name in wanted or () if name not in places]
     if missing:
         listed = ", ".join(places) or "no place"
@@ -119,19 +125,16 @@ def chosen(places: dict[str, Place], wanted: tuple[str, ...] | None) -> tuple[st
     return tuple(name for name in places if name in kept)
 
 
-def _by_default(places: dict[str, Place]) -> set[str]:
+def _by_default(places: dict[str, Place], image: Shape) -> set[str]:
     promising = {name: place for name, place in places.items() if place.promising and name != PENULTIMATE}
     maps: dict[str, Shape] = {
-        name: _resolution(place.shape) for name, place in promising.items() if len(place.shape) == 3
+        name: place.shape[:2] if channels_last(place.shape, image) else place.shape[1:]
+        for name, place in promising.items()
+        if len(place.shape) == 3
     }
     tokens: dict[str, Shape] = {name: place.shape for name, place in promising.items() if len(place.shape) == 2}
     blocks: dict[str, Shape] = {name: shape for name, shape in tokens.items() if promising[name].of_block}
     return _ends_of_runs(maps) | _ends_of_runs(blocks or tokens) | ({PENULTIMATE} & set(places))
-
-
-def _resolution(shape: Shape) -> Shape:
-    """Height and width of a map, also of one whose channels come last: a square one, as far as a shape can tell."""
-    return shape[:2] if shape[0] == shape[1] else shape[1:]
 
 
 def _ends_of_runs(resolutions: dict[str, Shape]) -> set[str]:

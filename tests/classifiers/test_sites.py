@@ -114,7 +114,12 @@ def test_deep_transformers_have_sites_at_their_quarters() -> None:
     between = {"embedding": Place((17, 32), of_block=False, promising=True)}
     blocks = {f"layers.{i}": Place((17, 32), of_block=True, promising=True) for i in range(12)}
     after = {"norm": Place((17, 32), of_block=False, promising=True)}
-    assert chosen({**between, **blocks, **after}, None) == ("layers.2", "layers.5", "layers.8", "layers.11")
+    assert chosen({**between, **blocks, **after}, None, (3, 32, 32)) == (
+        "layers.2",
+        "layers.5",
+        "layers.8",
+        "layers.11",
+    )
 
 
 def test_maps_whose_channels_come_last_are_of_one_resolution_with_the_others() -> None:
@@ -128,7 +133,8 @@ def test_maps_whose_channels_come_last_are_of_one_resolution_with_the_others() -
     model.then[2].register_forward_hook(lambda *a: seen.append(a[2]))
     with torch.inference_mode():
         model(x)
-        torch.testing.assert_close(classifier.trace(x).latents["then.2"], seen[0], rtol=1e-4, atol=1e-4)
+        latent = classifier.trace(x).latents["then.2"]
+    torch.testing.assert_close(latent, seen[0].permute(0, 3, 1, 2), rtol=1e-4, atol=1e-4)
 
 
 def test_one_logit_leaves_the_names_alone() -> None:

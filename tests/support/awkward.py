@@ -227,10 +227,10 @@ class Turning(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.stem = nn.Conv2d(3, 8, 4, 4)
-        self.first = nn.ModuleList([Residual(8) for _ in range(4)])
-        self.then = nn.ModuleList([Windowed(8) for _ in range(4)])
-        self.head = nn.Conv2d(8, 4, 1)
+        self.stem = nn.Conv2d(3, 6, 4, 4)
+        self.first = nn.ModuleList([Residual(6) for _ in range(4)])
+        self.then = nn.ModuleList([Windowed(6) for _ in range(4)])
+        self.head = nn.Conv2d(6, 4, 1)
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -180,9 +180,10 @@ def _at_full_size(spec: Mapping[str, Any], told: bool) -> Mapping[str, Any]:
 
 
 def movable(shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """Feature maps where moving or blurring shows: all but the last before a pooled penultimate layer."""
+    """Feature maps where moving or blurring shows: all but one that is pooled to the penultimate layer at once."""
     maps = [site for site, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1]
-    return maps[:-1] if PENULTIMATE in shapes and len(maps) > 1 else maps
+    before = [site for site, shape in shapes.items() if len(shape) > 1]
+    return maps[:-1] if PENULTIMATE in shapes and len(maps) > 1 and maps[-1] == before[-1] else maps
 
 
 def sequences(shapes: dict[str, tuple[int, ...]]) -> list[str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ce_detect.classifiers import sites as _sites
 from ce_detect.classifiers.base import INPUT, PENULTIMATE, Trace
 from ce_detect.classifiers.interface import Interface, ModuleClassifier, agree
+from ce_detect.classifiers.layout import channels_last, to_first, to_last
 from ce_detect.classifiers.onnx import placeholder, session
 from ce_detect.classifiers.onnx.convert.module import site_name
 from ce_detect.classifiers.onnx.convert.rewriting import FOLLOWING
@@ -46,7 +47,8 @@ class OnnxClassifier(ModuleClassifier):
         self._tensors, places = found_sites(model, probe)
         self._shapes = {site: place.shape for site, place in places.items()}
         self._returned = model(probe)
-        self.sites = _sites.chosen(places, sites)
+        self.sites = _sites.chosen(places, sites, self.input_shape)
+        self._turned = {site for site in self.sites if channels_last(self._shapes[site], self.input_shape)}
         self.elastic = self._takes_another_size()
 
     def _takes_another_size(self) -> bool:
@@ -70,13 +72,15 @@ class OnnxClassifier(ModuleClassifier):
         wanted = tuple(site for site in self.sites if sites is None or site in sites)
         z, *latents = self._run(self.model.as_fed(x), wanted)
         named = {site: h.float().to(x.device) for site, h in zip(wanted, latents, strict=True)}
-        return Trace(self.interface.logits(z.to(x.device)), named)
+        shown = {site: to_first(h) if site in self._turned else h for site, h in named.items()}
+        return Trace(self.interface.logits(z.to(x.device)), shown)
 
     def resume(self, site: str, latent: Tensor, x: Tensor) -> Tensor:
         """Return the logits ``(draws * batch, classes)`` that follow from ``latent``; ``x`` is not looked at."""
         if site == INPUT:
             return self.logits(latent)
         _, kind = self._tensors[site]
+        latent = to_last(latent) if site in self._turned else latent
         (z,) = self._run(latent.to(getattr(torch, FLOATS[kind])), (), after=site)
         return self.interface.logits(z.to(latent.device))
 
