@@ -1,8 +1,8 @@
 """How well a map says what counts: deletion and insertion games, class distortion, and agreement with ground truth.
 
 Deletion and insertion games: Petsiuk et al. 2018, arXiv 1806.07421. Class Distortion Score: Kim, Kim, Ro, IEEE TIP
-31:301-313, 2022. What is hidden has the mean colour of the picture in the deletion game, and is blurred in the insertion
-game and for the score.
+31:301-313, 2022. What is hidden has the mean colour of the picture in the deletion game. In the insertion game and for
+the score it is blurred.
 """
 
 from __future__ import annotations

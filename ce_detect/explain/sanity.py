@@ -74,8 +74,8 @@ def randomised_copies(classifier: Classifier, *, stages: int, seed: int) -> Iter
     """
     if not isinstance(classifier, nn.Module) or not classifier.differentiable:
         raise UsageError(
-            f"{type(classifier).__name__} has no parameters to randomise. Pass the PyTorch model that the file was made "
-            "from"
+            f"{type(classifier).__name__} has no parameters to randomise. Pass the PyTorch model that the file was "
+            "made from"
         )
     randomised = copy.deepcopy(classifier)
     generator = torch.Generator().manual_seed(seed)

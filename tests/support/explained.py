@@ -37,6 +37,25 @@ def chessboard() -> Tensor:
     return (0.1 + 0.8 * ((place[:, None] + place) % 2 == 0)).expand(1, 3, 16, 16).clone()
 
 
+class Shortcut(nn.Module):
+    """Class 1 by the object in the middle, as it should be, and ten times as much by a stamp in the corner."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return two logits."""
+        z = x[:, :, 5:11, 5:11].mean((1, 2, 3)) + 10 * x[:, :, 13:15, 13:15].mean((1, 2, 3)) - 5
+        return torch.stack([-z, z], dim=1)
+
+
+def stamped() -> tuple[Classifier, Tensor, Tensor]:
+    """That model, a picture ``(1, 3, 16, 16)`` with an object and a stamp, and where the stamp is."""
+    x = torch.full((1, 3, 16, 16), 0.2)
+    x[:, :, 5:11, 5:11] = 0.8
+    x[:, :, 13:15, 13:15] = 0.9
+    where = torch.zeros(1, 16, 16, dtype=torch.bool)
+    where[:, 13:15, 13:15] = True
+    return wrap(Shortcut().eval(), input_shape=(3, 16, 16), bounds=(0.0, 1.0)), x, where
+
+
 class Linear(nn.Module):
     """Two logits that are a weighted sum of the pixels and its negative."""
 

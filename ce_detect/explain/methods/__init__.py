@@ -12,11 +12,11 @@ from types import MappingProxyType
 from ce_detect.core.errors import UsageError
 from ce_detect.explain.methods.base import Method
 from ce_detect.explain.methods.class_activation import GradCAM, GradCAMPlusPlus
+from ce_detect.explain.methods.effect_map import EffectMap
 from ce_detect.explain.methods.extremal_perturbation import ExtremalPerturbation
 from ce_detect.explain.methods.gradients import InputXGradient, IntegratedGradients
 from ce_detect.explain.methods.guided_backpropagation import GuidedBackpropagation
 from ce_detect.explain.methods.meaningful_perturbation import MeaningfulPerturbation
-from ce_detect.explain.methods.effect_map import EffectMap
 from ce_detect.explain.methods.rise import RISE
 from ce_detect.explain.methods.robust_perturbation import RobustPerturbation
 

@@ -14,6 +14,7 @@ from ce_detect.data import tensors
 from ce_detect.data.lazy import batch_size
 from ce_detect.explain.effect_maps import ROWS
 
+
 class Method:
     """A way to say which pixels count for a label. A subclass states its claims and computes maps in `_maps`.
 
@@ -59,7 +60,10 @@ class Method:
         _refuse_constant(pixels)
         size = max(1, batch_size(ROWS, pixels.shape[1:]) // self.rows)
         parts = zip(pixels.split(size), classes.split(size), strict=True)
-        maps = torch.cat([self._maps(classifier, *part).detach().float() for part in parts])
+        with torch.inference_mode(False):  # a caller's would leave no gradients; neither do tensors made in one
+            maps = torch.cat(
+                [self._maps(classifier, *(one.clone() for one in part)).detach().float() for part in parts]
+            )
         return F.interpolate(maps[:, None], pixels.shape[2:], mode="bilinear", align_corners=False)[:, 0]
 
     def _maps(self, classifier: Classifier, x: Tensor, labels: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -20,12 +22,11 @@ class _After(nn.Module):
     def __init__(self, classifier: Classifier, site: str, x: Tensor) -> None:
         super().__init__()
         self.latent = nn.Identity()
-        self._resume = lambda latent: classifier.resume(site, latent, x)
+        self._resume: Callable[[Tensor], Tensor] = lambda latent: classifier.resume(site, latent, x)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Logits that follow from a latent."""
-        z: Tensor = self._resume(self.latent(latent))
-        return z
+        return self._resume(self.latent(latent))
 
 
 class GradCAM(Method):
@@ -42,9 +43,7 @@ class GradCAM(Method):
         latent = _latent(classifier, site, x)
         after = _After(classifier, site, x)
         with torch.enable_grad():
-            found: Tensor = LayerGradCam(after, after.latent).attribute(
-                latent, target=labels, relu_attributions=True
-            )
+            found: Tensor = LayerGradCam(after, after.latent).attribute(latent, target=labels, relu_attributions=True)
         return found[:, 0]
 
 
@@ -78,8 +77,8 @@ def last_feature_map(classifier: Classifier) -> str:
     found = [site for site in classifier.sites if len(shapes[site]) == 3]
     if not found:
         raise UsageError(
-            "Grad-CAM needs a layer with a feature map (channels, height, width), and this model has none among "
-            f"{', '.join(classifier.sites)}. Take a method that looks at pixels, such as effect-map"
+            f"Grad-CAM needs a layer with a feature map (channels, height, width), and this model has none; its layers "
+            f"are {', '.join(classifier.sites) or 'not known'}. Take a method that looks at pixels, such as effect-map"
         )
     return found[-1]
 

@@ -17,7 +17,7 @@ AREAS = (0.025, 0.05, 0.1, 0.2)
 """Shares of the picture that the masks may show."""
 
 CELLS, REACH = 32, 3
-"""Cells of a mask along a side, and the standard deviation in cells by which a mask is smooth: 7 and 21 of 224 pixels."""
+"""Cells of a mask along a side, and how far in cells it is smooth: 7 and 21 of 224 pixels, as in the paper's code."""
 
 COLDNESS = 20.0
 """How near the smooth maximum is to the maximum."""
@@ -36,11 +36,12 @@ class ExtremalPerturbation(Method):
     """Maximises ``z_T(m x + (1 - m) x_r)`` over smooth masks of each area; the map is the sum of the masks.
 
     With the settings of the paper's own code, but for two changes that save time: one blur in the place of a pyramid of
-    them, and masks are smooth on their grid of cells and enlarged then. The picture is mirrored at every other step.
+    them, and masks are smooth on their grid of cells and enlarged then.
 
     Args:
         steps: number of steps; the paper takes 800.
         areas: shares of the picture.
+        mirrored: whether the picture is mirrored at every other step.
     """
 
     name = "extremal-perturbation"
@@ -48,8 +49,8 @@ class ExtremalPerturbation(Method):
     paper = "Fong, Patrick, Vedaldi 2019, arXiv 1910.08485"
     rows = len(AREAS)
 
-    def __init__(self, *, steps: int = 800, areas: tuple[float, ...] = AREAS) -> None:
-        self.steps, self.areas = steps, areas
+    def __init__(self, *, steps: int = 800, areas: tuple[float, ...] = AREAS, mirrored: bool = True) -> None:
+        self.steps, self.areas, self.mirrored = steps, areas, mirrored
 
     def _maps(self, classifier: Classifier, x: Tensor, labels: Tensor) -> Tensor:
         times = len(self.areas)
@@ -64,9 +65,10 @@ class ExtremalPerturbation(Method):
             smooth = smooth_maximum(mask)
             kept = enlarged(smooth[..., REACH:-REACH, REACH:-REACH], x)
             seen = kept * pictures + (1 - kept) * instead
-            z = classifier.logits(seen if step % 2 else seen.flip(3)).gather(1, classes[:, None])[:, 0]
-            weight = PRESSURE * GROWTH ** (step / self.steps)
-            return weight * (smooth.flatten(1).sort(1).values - wanted).square().mean(1) - z
+            seen = seen.flip(3) if self.mirrored and step % 2 == 0 else seen
+            z = classifier.logits(seen).gather(1, classes[:, None])[:, 0]
+            weight: float = PRESSURE * GROWTH ** (step / self.steps)
+            return (smooth.flatten(1).sort(1).values - wanted).square().mean(1) * weight - z
 
         mask = descended(torch.ones(len(pictures), 1, height, width).to(x), loss, steps=self.steps, optimizer=DESCENT)
         return smooth_maximum(mask)[:, 0, REACH:-REACH, REACH:-REACH].unflatten(0, (times, len(x))).sum(0)

@@ -16,14 +16,14 @@ class InputXGradient(Method):
     """Pixel times gradient of the label's logit, summed over channels (Captum's)."""
 
     name = "input-x-gradient"
-    title = "Gradient × input"
+    title = "Gradient x input"
     paper = "Shrikumar, Greenside, Kundaje 2017, arXiv 1704.02685"
 
     def _maps(self, classifier: Classifier, x: Tensor, labels: Tensor) -> Tensor:
         with needed_for(self.title, extra="explain"):
             from captum.attr import InputXGradient as Captums
         with torch.enable_grad():
-            found: Tensor = Captums(classifier.logits).attribute(x.clone().requires_grad_(), target=labels)
+            found: Tensor = Captums(classifier.logits).attribute(x.requires_grad_(), target=labels)
         return found.sum(1)
 
 
@@ -42,7 +42,7 @@ class IntegratedGradients(Method):
             from captum.attr import IntegratedGradients as Captums
         with torch.enable_grad():
             found: Tensor = Captums(classifier.logits).attribute(
-                x.clone(),
+                x,
                 x.mean((2, 3), keepdim=True).expand_as(x),
                 target=labels,
                 n_steps=self.steps,

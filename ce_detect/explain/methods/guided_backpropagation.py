@@ -45,7 +45,7 @@ class GuidedBackpropagation(Method):
         model = with_relu_modules(classifier)
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")  # what it does, not a fault
-            found: Tensor = GuidedBackprop(model).attribute(x.clone().requires_grad_(), target=labels)
+            found: Tensor = GuidedBackprop(model).attribute(x.requires_grad_(), target=labels)
         return found.abs().sum(1)
 
 

@@ -13,7 +13,7 @@ from ce_detect.explain.methods.base import Method
 from ce_detect.explain.methods.mask_optimization import Noise, blurred, cells_of, descended, enlarged, variation
 
 SIZE, SMOOTHNESS, POWER = 0.01, 0.2, 3.0
-"""Weights of ``mean|1 - m|`` and of the total variation, and its power, as the usual code on means over cells has it."""
+"""Weights of ``mean|1 - m|`` and of the total variation, and its power, as usual for means over cells."""
 
 
 class MeaningfulPerturbation(Method):

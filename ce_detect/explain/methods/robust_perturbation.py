@@ -1,8 +1,8 @@
 """Robust Perturbation: the mask that changes the label's prediction while it leaves all other predictions alone.
 
-With a mask ``m`` in [0, 1], 1 where the picture is kept, a picture ``x`` and its blur ``x_r``, two pictures are judged:
-perturbed ``m x + (1 - m) x_r`` and reversed ``(1 - m) x + m x_r``. Predictions ``p`` are those of the picture, ``p'`` of
-the perturbed one, ``q'`` of the reversed one; T is the label and NT stands for all others. The mask minimises::
+A mask ``m`` in [0, 1] is 1 where the picture is kept. With a picture ``x`` and its blur ``x_r``, two pictures are
+judged: perturbed ``m x + (1 - m) x_r`` and reversed ``(1 - m) x + m x_r``. Predictions are ``p`` of the picture, ``p'``
+of the perturbed one and ``q'`` of the reversed one. T is the label, and NT are all others. The mask minimises::
 
     - D(p_T, p'_T) + D(p_NT, p'_NT) + D(p_T, q'_T) + mean log2(|q'_NT| + 1) + 5 mean|1 - m| + 20 TV2(m)
 
