@@ -67,11 +67,12 @@ class ExtremalPerturbation(Method):
             seen = kept * pictures + (1 - kept) * instead
             seen = seen.flip(3) if self.mirrored and step % 2 == 0 else seen
             z = classifier.logits(seen).gather(1, classes[:, None])[:, 0]
-            weight: float = PRESSURE * GROWTH ** (step / self.steps)
-            return (smooth.flatten(1).sort(1).values - wanted).square().mean(1) * weight - z
+            weight = PRESSURE * GROWTH ** (step / self.steps)
+            return weight * (smooth.flatten(1).sort(1).values - wanted).square().mean(1) - z
 
         mask = descended(torch.ones(len(pictures), 1, height, width).to(x), loss, steps=self.steps, optimizer=DESCENT)
-        return smooth_maximum(mask)[:, 0, REACH:-REACH, REACH:-REACH].unflatten(0, (times, len(x))).sum(0)
+        masks = smooth_maximum(mask)[:, 0, REACH:-REACH, REACH:-REACH]
+        return masks.reshape(times, len(x), height, width).sum(0)
 
 
 def smooth_maximum(mask: Tensor) -> Tensor:
