@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -67,7 +68,7 @@ class ExtremalPerturbation(Method):
             seen = kept * pictures + (1 - kept) * instead
             seen = seen.flip(3) if self.mirrored and step % 2 == 0 else seen
             z = classifier.logits(seen).gather(1, classes[:, None])[:, 0]
-            weight = PRESSURE * GROWTH ** (step / self.steps)
+            weight = PRESSURE * math.pow(GROWTH, step / self.steps)
             return weight * (smooth.flatten(1).sort(1).values - wanted).square().mean(1) - z
 
         mask = descended(torch.ones(len(pictures), 1, height, width).to(x), loss, steps=self.steps, optimizer=DESCENT)
