@@ -18,4 +18,4 @@ def test_labels_stay_while_the_loss_rises() -> None:
     assert float((moved - x).abs().max()) <= 0.05 + 1e-6
     with torch.no_grad():
         losses = [float(cross_entropy(classifier.logits(pixels), labels)) for pixels in (x, moved)]
-    assert losses[1] > losses[0] + 0.1
+    assert losses[1] > 1.05 * losses[0]
