@@ -44,7 +44,7 @@ def main() -> None:
     pixels, _ = explained.images()
     x = torch.from_numpy(pixels[: options.images])
     classifier = explained.classifier(x.shape[1:])
-    labels = classifier.logits(x).argmax(1).detach()
+    labels = explained.labels(classifier, x)
     before = {name: METHODS[name]().maps(classifier, x, labels) for name in options.methods}
     rows: list[dict[str, Any]] = []
     for level in LEVELS:

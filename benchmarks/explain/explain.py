@@ -3,9 +3,9 @@
     CE_DETECT_DATA=... python -m benchmarks.explain.explain --only pneumonia --images 60
     CE_DETECT_DATA=... python -m benchmarks.explain.explain --only pneumonia --images 0 --sane 12
 
-Each image is explained for the classifier's own decision. Time is that of a processor, so that other programs beside
-this one count little. Intervals are of the mean over images, by bootstrap. Writes ``results/explain-<subject>.json``
-after each few images, and goes on there when it is run again with more of them.
+Each image is explained for the classifier's own decision, and patches of cracks for the label "crack". Time is that of
+a processor, so that other programs beside this one count little. Intervals are of the mean over images, by bootstrap.
+Writes ``results/explain-<subject>.json`` after each few images, and goes on there when it is run again with more.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def main() -> None:
             path = RESULTS / f"explain-{name}.json"
             _games(path, made, classifier, torch.from_numpy(x), truth, options.images, explained)
             if options.sane:
-                _sanity(path, made, classifier, torch.from_numpy(x[: options.sane]))
+                some = torch.from_numpy(x[: options.sane])
+                _sanity(path, made, classifier, some, explained.labels(classifier, some))
 
 
 def _games(
@@ -69,17 +70,16 @@ def _games(
         if rows.start >= rows.stop:
             continue
         marks = None if truth is None else torch.from_numpy(truth[rows])
-        for name, values in _judged(method, classifier, x[rows], marks).items():
+        labels = explained.labels(classifier, x[rows])
+        for name, values in _judged(method, classifier, x[rows], labels, marks).items():
             row[name] = [*row.get(name, []), *(round(float(value), 5) for value in values)]
         row["summary"] = {name: summary(values) for name, values in row.items() if isinstance(values, list)}
         write(path, found)
         progress(f"{path.stem} {method.name}", rows.stop, count)
 
 
-def _judged(method: Method, classifier: Classifier, x: Tensor, truth: Tensor | None) -> dict[str, Any]:
+def _judged(method: Method, classifier: Classifier, x: Tensor, labels: Tensor, truth: Tensor | None) -> dict[str, Any]:
     """Figures of some images, each ``(batch,)``."""
-    with torch.inference_mode():
-        labels = classifier.logits(x).argmax(1)
     begun = time.process_time()
     maps = method.maps(classifier, x, labels)
     seconds = time.process_time() - begun
@@ -96,14 +96,12 @@ def _judged(method: Method, classifier: Classifier, x: Tensor, truth: Tensor | N
     return judged
 
 
-def _sanity(path: Path, method: Method, classifier: Classifier, x: Tensor) -> None:
+def _sanity(path: Path, method: Method, classifier: Classifier, x: Tensor, labels: Tensor) -> None:
     """Compare maps with those of a classifier whose layers are random, from the last one on."""
     found = _read(path)
     row = found["methods"][method.name]
     if len(row.get("sanity", {}).get("stages", [{}])[0].get("rank_correlation", [])) >= len(x):
         return
-    with torch.inference_mode():
-        labels = classifier.logits(x).argmax(1)
     stages = [
         {
             "layers": round(stage.layers, 3),

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.explain.cracks import crack_cnn, patches
 from benchmarks.face import Classifier, wrap
@@ -23,12 +24,20 @@ class Explained:
         images: makes images ``(n, channels, height, width)`` in [0, 1], and what is true in them or None.
         settings: of methods, in the place of their usual ones.
         together: images that are explained at a time.
+        label: the label that maps are for; the classifier's own decision where it is None.
     """
 
     model: Callable[[], nn.Module]
     images: Callable[[], tuple[NDArray[np.float32], NDArray[np.bool_] | None]]
     settings: dict[str, dict[str, int]]
     together: int
+    label: int | None = None
+
+    def labels(self, classifier: Classifier, x: Tensor) -> Tensor:
+        """What maps of images are for, ``(batch,)``."""
+        with torch.no_grad():
+            decisions = classifier.logits(x).argmax(1)
+        return decisions if self.label is None else torch.full_like(decisions, self.label)
 
     def classifier(self, shape: tuple[int, ...]) -> Classifier:
         """The classifier, wrapped."""
@@ -55,6 +64,6 @@ _LARGE = {
 EXPLAINED = {
     "imagenet-lite0": Explained(SUBJECTS["imagenet-lite0"].model, _judged("imagenet-lite0"), _LARGE, 4),
     "pneumonia": Explained(SUBJECTS["pneumonia"].model, _judged("pneumonia"), _SMALL, 20),
-    "crackforest": Explained(crack_cnn, _cracks, _SMALL, 20),
+    "crackforest": Explained(crack_cnn, _cracks, _SMALL, 20, label=1),
 }
 """What is explained, by name."""
