@@ -13,6 +13,7 @@
 | `zoo/` | Which public architectures can be taken, and how well? |
 | `adaptive/` | What does an attacker pay who knows the detector? |
 | `peers/` | How do methods from the literature do on the same images? |
+| `explain/` | Which method of explanation says best what counts for a decision, and at what time? |
 | `equivalence/` | Does a change of the code leave verdicts as they were? |
 | `subjects/` | What is measured: classifiers, images, attacks, and the settings that all programs share. |
 

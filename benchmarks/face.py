@@ -91,6 +91,16 @@ HOMES = {
     "ALL": "ce_detect.evaluate.matrix:ALL",  # its row of what learned from every attack
     "ratios": "ce_detect.calibrate.cost.timing:ratios",  # times taken in turns, as calibration takes them
     "on_each": "ce_detect.calibrate.cost.timing:on_each",  # the same, over a stream of batches
+    # Explanation
+    "METHODS": "ce_detect.explain.methods:METHODS",  # every method by name
+    "Method": "ce_detect.explain.methods.base:Method",  # what all of them are
+    "class_distortion": "ce_detect.explain.games:class_distortion",  # how a map is judged
+    "deletion": "ce_detect.explain.games:deletion",  # the same
+    "insertion": "ce_detect.explain.games:insertion",  # the same
+    "overlap": "ce_detect.explain.games:overlap",  # the same, where the truth is marked
+    "pointing": "ce_detect.explain.games:pointing",  # the same
+    "sanity_check": "ce_detect.explain.sanity:sanity_check",  # maps of random layers
+    "rank_correlation": "ce_detect.explain.sanity:rank_correlation",  # how alike two maps are
     # Adaptive attacks
     "RedTeam": "ce_detect.redteam.red_team:RedTeam",  # its report
     "redteam": "ce_detect.redteam.red_team:redteam",  # peers and ensembles are attacked as gates are

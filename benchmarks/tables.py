@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.adaptive import table as adaptive
 from benchmarks.cost import table as cost
 from benchmarks.detection import table as detection
+from benchmarks.explain import table as explain
 from benchmarks.natural import table as natural
 from benchmarks.peers import table as peers
 from benchmarks.pretrained import table as pretrained
@@ -29,7 +30,7 @@ PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     name: rows
-    for room in (detection, natural, serving, cost, peers, adaptive, zoo, pretrained)
+    for room in (detection, natural, serving, cost, peers, adaptive, zoo, pretrained, explain)
     for name, rows in room.TABLES.items()
 }
 """Every table by name."""

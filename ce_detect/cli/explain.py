@@ -26,6 +26,12 @@ from ce_detect.core.types import BASELINES
     help="What is put in the place of what is hidden.",
 )
 @click.option("--site", default="input", show_default=True, help="Where it is hidden: the input, or a layer.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    help="Add the map of another method to --json, such as grad-cam or robust-perturbation; also several times.",
+)
 @click.option("--out", type=options.FILE, help="Write the page to this HTML file.")
 @options.every_command(seed=0)
 def command(
@@ -37,6 +43,7 @@ def command(
     limit: int,
     baseline: str,
     site: str,
+    methods: tuple[str, ...],
     out: Path | None,
     seed: int,
     as_json: bool,
@@ -48,6 +55,8 @@ def command(
     """
     if out is None and not as_json:
         raise click.UsageError("give --out report.html for a page, or --json for the same as data")
+    if methods and not as_json:
+        raise click.UsageError("maps of --method are given as data: add --json")
     if out is not None:
         check_writable(out)
     from ce_detect import DetectedModel, load_data, load_model
@@ -56,7 +65,7 @@ def command(
     loaded = DetectedModel.load(guard, load_model(model, weights))
     images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
     x = loaded.wrapped.images(images).x
-    found = loaded.explain(x, baseline=baseline, site=site, seed=seed)
+    found = loaded.explain(x, baseline=baseline, site=site, seed=seed, method=methods)
     names = [f"{Path(data).name}, image {place + 1}" for place in range(len(x))]
     if out is not None:
         page = explanation.html(found, artifact=str(guard), names=names, bounds=loaded.classifier.bounds)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -13,16 +14,23 @@ from ce_detect.data import tensors
 from ce_detect.detector.detector import Verdict
 from ce_detect.detector.gate import GateModule
 from ce_detect.explain.attribution import Carried, carried
-from ce_detect.explain.effect_maps import EffectMaps, effect_maps
+from ce_detect.explain.effect_maps import MAPS, EffectMaps, effect_maps
+from ce_detect.explain.methods import method as method_named
 from ce_detect.verdict.result import GateResult
 
 
-class ExplanationOptions(TypedDict, total=False):
-    """What an explanation is asked for, see `explain`."""
+class MapOptions(TypedDict, total=False):
+    """How effect maps are made, see `explain`."""
 
     baseline: str
     site: str
     seed: int
+
+
+class ExplanationOptions(MapOptions, total=False):
+    """What an explanation is asked for, see `explain`."""
+
+    method: str | Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +42,14 @@ class Explanation:
         maps: where effects sit, see `ce_detect.explain.effect_maps.EffectMaps`.
         carried: for each input what carried its score, the largest share first.
         pixels: the inputs ``(batch, channels, height, width)``.
+        other_maps: maps ``(batch, height, width)`` of the decisions by other methods, by name of the method.
     """
 
     result: GateResult
     maps: EffectMaps
     carried: list[list[Carried]]
     pixels: Floats
+    other_maps: Mapping[str, Floats] = field(default_factory=dict)
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain data for JSON, an entry an input; maps are nested lists."""
@@ -53,38 +63,45 @@ class Explanation:
                     {"name": part.name, "share": part.share, "effect": part.effect, "words": part.words}
                     for part in parts
                 ],
-                "maps": {
-                    name: np.asarray(getattr(self.maps, name)[place].cpu()).round(4).tolist()
-                    for name in ("target", "non_target", "rival")
-                },
+                "maps": {name: maps[place].round(6).tolist() for name, maps in self._every_map().items()},
                 "site": self.maps.site,
                 "baseline": self.maps.baseline,
             }
             for place, parts in enumerate(self.carried)
         ]
 
+    def _every_map(self) -> dict[str, Floats]:
+        """All maps ``(batch, height, width)`` by name."""
+        return {**{name: np.asarray(getattr(self.maps, name).cpu()) for name in MAPS}, **self.other_maps}
 
-def explain(gate: GateModule, x: Any, **options: Unpack[ExplanationOptions]) -> Explanation:
+
+def explain(
+    gate: GateModule, x: Any, *, method: str | Sequence[str] = (), **options: Unpack[MapOptions]
+) -> Explanation:
     """Explain verdicts on a few inputs: a map takes some hundred forward passes an input.
 
     Args:
         gate: a calibrated gate.
         x: NumPy array or tensor ``(batch, channels, height, width)``, within the bounds.
+        method: further methods of explanation by name, see `ce_detect.explain.methods.METHODS`; each adds a map of the
+            classifier's decision.
         options: ``baseline`` is put in the place of what is hidden: ``"mean"``, ``"blur"`` or ``"noise"``; ``site`` is
             where, the input or a layer with a feature map; ``seed`` is that of the noise.
 
     Raises:
         InputError: inputs that cannot be judged.
-        UsageError: a baseline or site that there is not.
+        UsageError: a baseline, site or method that there is not, or one that needs gradients that there are not.
         MissingExtraError: Captum is not installed.
     """
     classifier = gate.signature.classifier
     checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
+    methods = [method_named(name) for name in ([method] if isinstance(method, str) else method)]
     maps = effect_maps(classifier, checked, **options)
+    others = {one.name: one.maps(classifier, checked, maps.label).cpu().numpy() for one in methods}
     with torch.no_grad():
         judged = [gate.signature(part) for part in checked.split(gate.signature.batch)]
         features = torch.cat([found for _, found in judged])
         verdict = gate.verdict(torch.cat([z for z, _ in judged]), features)
     arrays = [column.cpu().numpy() for column in verdict]
     result = GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold))
-    return Explanation(result, maps, carried(gate, features), checked.cpu().numpy())
+    return Explanation(result, maps, carried(gate, features), checked.cpu().numpy(), others)

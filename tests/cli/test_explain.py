@@ -33,6 +33,17 @@ def test_an_image_file_is_explained(asked: tuple[object, ...], tmp_path: Path) -
     assert "one.png, image 1" in (tmp_path / "why.html").read_text()
 
 
+def test_other_methods_add_their_maps(asked: tuple[object, ...]) -> None:
+    """Beside ours, as data; an unknown one is refused with those that there are."""
+    (found,) = json.loads(call(*asked, "--json", "--method", "grad-cam", "--method", "rise").out)["inputs"]
+    assert set(found["maps"]) == {"target", "non_target", "rival", "grad-cam", "rise"}
+    assert np.asarray(found["maps"]["rise"]).shape == (28, 28)
+    refused = call(*asked, "--json", "--method", "magic")
+    assert refused.code == 2
+    assert "expected one of effect-map" in refused.err
+    assert "add --json" in call(*asked, "--out", "why.html", "--method", "rise").err
+
+
 def test_what_is_missing_or_unknown_is_said(asked: tuple[object, ...], tmp_path: Path) -> None:
     """Where to write, and a layer that there is not."""
     assert "give --out report.html" in call(*asked).err

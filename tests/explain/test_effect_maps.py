@@ -60,6 +60,14 @@ def test_hiding_everything_that_counts_has_the_effect_of_the_formula() -> None:
     np.testing.assert_allclose(found, np.mean(expected), rtol=5e-3)
 
 
+def test_the_maps_of_another_label_are_of_that_label() -> None:
+    """Of two classes one gains what the other loses."""
+    classifier, x = one_quadrant(), bright_quadrant()
+    decided, other = (effect_maps(classifier, x, labels=labels) for labels in (None, torch.tensor([0])))
+    torch.testing.assert_close(other.target, -decided.target, atol=1e-4, rtol=1e-4)
+    assert other.label.tolist() == [0]
+
+
 def test_a_constant_picture_has_no_effects() -> None:
     """Its mean is what stands there already."""
     classifier = one_quadrant()

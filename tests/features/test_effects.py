@@ -185,3 +185,20 @@ def test_effects_are_differentiable() -> None:
     z_do = torch.randn(3, 2, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(effects, (z, z_do))
     assert torch.autograd.gradcheck(lambda *pair: effects(*pair, multi_label=True), (z, z_do))
+
+
+def test_a_label_may_take_the_place_of_the_decision() -> None:
+    """The effects on a label are those of classes in another order, where it comes first."""
+    z, z_do = torch.tensor([[3.0, 1.0, -1.0]]), torch.tensor([[[2.0, 1.5, 0.0]]])
+    expected = expected_effects_on(1, z[0].double().numpy(), z_do[0, 0].double().numpy())
+    found = effects(z, z_do, label=torch.tensor([1]))[0, 0, :4]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    torch.testing.assert_close(effects(z, z_do, label=torch.tensor([0])), effects(z, z_do))
+
+
+def expected_effects_on(label: int, z: NDArray[np.float64], z_do: NDArray[np.float64]) -> list[float]:
+    """Target effect, target logit, non-target effect and rival rise of a label, spelled out."""
+    others = np.delete(np.arange(len(z)), label)
+    odds = [logits[label] - np.logaddexp.reduce(logits[others]) for logits in (z, z_do)]
+    change = z_do - z
+    return [odds[0] - odds[1], -change[label], np.abs(change[others]).mean(), (change[others] - change[label]).max()]
