@@ -8,11 +8,14 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import torch
 
+from ce_detect.classifiers.base import INPUT
 from ce_detect.core.types import Floats
 from ce_detect.data import tensors
+from ce_detect.data.lazy import Pixels
 from ce_detect.detector.detector import Verdict
 from ce_detect.detector.gate import GateModule
 from ce_detect.explain.attribution import Carried, carried
+from ce_detect.explain.concepts import ConceptEffects, concept_effects
 from ce_detect.explain.effect_maps import EffectMaps, effect_maps
 from ce_detect.verdict.result import GateResult
 
@@ -23,6 +26,7 @@ class ExplanationOptions(TypedDict, total=False):
     baseline: str
     site: str
     seed: int
+    concepts: Pixels | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +38,14 @@ class Explanation:
         maps: where effects sit, see `ce_detect.explain.effect_maps.EffectMaps`.
         carried: for each input what carried its score, the largest share first.
         pixels: the inputs ``(batch, channels, height, width)``.
+        concepts: what decisions owe to learned concepts; None where that was not asked for.
     """
 
     result: GateResult
     maps: EffectMaps
     carried: list[list[Carried]]
     pixels: Floats
+    concepts: ConceptEffects | None = None
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain data for JSON, an entry an input; maps are nested lists."""
@@ -71,7 +77,8 @@ def explain(gate: GateModule, x: Any, **options: Unpack[ExplanationOptions]) -> 
         gate: a calibrated gate.
         x: NumPy array or tensor ``(batch, channels, height, width)``, within the bounds.
         options: ``baseline`` is put in the place of what is hidden: ``"mean"``, ``"blur"`` or ``"noise"``; ``site`` is
-            where, the input or a layer with a feature map; ``seed`` is that of the noise.
+            where, the input or a layer with a feature map; ``seed`` is that of the noise; ``concepts`` are
+            clean images, by which learned concepts are ranked, see `ce_detect.explain.concepts.concept_effects`.
 
     Raises:
         InputError: inputs that cannot be judged.
@@ -80,11 +87,15 @@ def explain(gate: GateModule, x: Any, **options: Unpack[ExplanationOptions]) -> 
     """
     classifier = gate.signature.classifier
     checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
-    maps = effect_maps(classifier, checked, **options)
+    clean, seed = options.get("concepts"), options.get("seed", 0)
+    maps = effect_maps(
+        classifier, checked, baseline=options.get("baseline", "mean"), site=options.get("site", INPUT), seed=seed
+    )
     with torch.no_grad():
         judged = [gate.signature(part) for part in checked.split(gate.signature.batch)]
         features = torch.cat([found for _, found in judged])
         verdict = gate.verdict(torch.cat([z for z, _ in judged]), features)
     arrays = [column.cpu().numpy() for column in verdict]
     result = GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold))
-    return Explanation(result, maps, carried(gate, features), checked.cpu().numpy())
+    ranked = None if clean is None else concept_effects(gate, clean, seed=seed)
+    return Explanation(result, maps, carried(gate, features), checked.cpu().numpy(), ranked)
