@@ -101,7 +101,7 @@ def test_the_search_weighs_every_family(images: Images, cache: Path, few_steps: 
     best = by_family(ledger["considered"])
     assert set(best) >= {
         "moments", "recovery", "masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent",
-        "concept",
+        "concept", "shapley",
     }  # fmt: skip
     assert all(entry["cost"] >= 0 and math.isfinite(entry["gain"] + entry["adds"]) for entry in ledger["considered"])
     dear = [entry for entry in ledger["considered"] if not entry["affordable"]]
