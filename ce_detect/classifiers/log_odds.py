@@ -36,3 +36,8 @@ def energy(z: Tensor, *, multi_label: bool = False) -> Tensor:
         (Wang et al. 2021, arXiv 2109.14162).
     """
     return F.softplus(z).sum(-1) if multi_label else torch.logsumexp(z, -1)
+
+
+def probabilities(z: Tensor, *, multi_label: bool = False) -> Tensor:
+    """Probabilities ``(..., classes)`` of logits: softmax, or of each label on its own where several may hold."""
+    return z.sigmoid() if multi_label else z.softmax(-1)

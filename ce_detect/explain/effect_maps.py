@@ -19,6 +19,7 @@ from torch import Tensor
 from ce_detect.classifiers.base import INPUT, Classifier, site_shapes
 from ce_detect.core.errors import UsageError
 from ce_detect.core.types import BASELINES
+from ce_detect.data.lazy import batch_size
 from ce_detect.features.effects import EFFECTS, effects
 from ce_detect.interventions.masking import baseline_of, noise_pattern
 
@@ -35,7 +36,7 @@ TINY = 1e-12
 """Keeps a window whose pixels have no effects at all from a division by zero."""
 
 ROWS = 64
-"""Hidden variants that are judged at a time."""
+"""Variants of a picture that are judged at a time, fewer where they are large."""
 
 MAPS = {"target": "target effect", "non_target": "non-target effect", "rival": "rival rise"}
 """Names of the maps, and the effects that they show."""
@@ -49,7 +50,7 @@ class EffectMaps:
         target: target effect ``(batch, height, width)``, in the size of the input.
         non_target: mean change of all other logits, of the same shape.
         rival: rise of the rival that gains most, of the same shape.
-        label: decisions ``(batch,)`` whose evidence is looked at.
+        label: classes ``(batch,)`` whose evidence is looked at.
         site: where the picture was hidden.
         baseline: what was put in its place.
     """
@@ -63,7 +64,13 @@ class EffectMaps:
 
 
 def effect_maps(
-    classifier: Classifier, x: Tensor, *, baseline: str = "mean", site: str = INPUT, seed: int = 0
+    classifier: Classifier,
+    x: Tensor,
+    *,
+    baseline: str = "mean",
+    site: str = INPUT,
+    seed: int = 0,
+    labels: Tensor | None = None,
 ) -> EffectMaps:
     """Make the maps of some inputs.
 
@@ -73,6 +80,7 @@ def effect_maps(
         baseline: what is put in the place of a window: ``"mean"`` of the picture, ``"blur"``, or ``"noise"``.
         site: the input, or a site whose tensor is a feature map.
         seed: seed of the noise.
+        labels: classes ``(batch,)`` whose evidence is looked at; the decisions by default.
 
     Raises:
         UsageError: no such baseline, or a site that is not a feature map of this classifier.
@@ -84,19 +92,22 @@ def effect_maps(
         others = ", ".join(name for name, shape in shapes.items() if len(shape) == 3)
         raise UsageError(f"site = {site!r} has no feature map here, expected one of {others}")
     with torch.inference_mode():
-        found = [_of_one(classifier, image, baseline, site, seed) for image in x.split(1)]
-    maps, labels = torch.cat([one for one, _ in found]), torch.cat([label for _, label in found])
+        if labels is None:
+            labels = torch.cat([classifier.logits(image).argmax(1) for image in x.split(1)])
+        rows = zip(x.split(1), labels.split(1), strict=True)
+        maps = torch.cat([_of_one(classifier, *row, baseline=baseline, site=site, seed=seed) for row in rows])
     parts = [maps[:, EFFECTS.index(effect)] for effect in MAPS.values()]
     return EffectMaps(parts[0], parts[1], parts[2], labels, site, baseline)
 
 
-def _of_one(classifier: Classifier, x: Tensor, baseline: str, site: str, seed: int) -> tuple[Tensor, Tensor]:
-    """Maps ``(1, effects, height, width)`` and the decision of one input."""
+def _of_one(classifier: Classifier, x: Tensor, label: Tensor, *, baseline: str, site: str, seed: int) -> Tensor:
+    """Maps ``(1, effects, height, width)`` of one input."""
     if site == INPUT:
         z, h = classifier.logits(x), x
     else:
         z, latents = classifier.trace(x, (site,))
         h = latents[site]
+    at_a_time = batch_size(ROWS, x.shape[1:])
     instead = baseline_of(h, baseline, noise_pattern(seed).to(h.device))
     height, width = h.shape[-2:]
     found: list[Tensor] = []
@@ -106,16 +117,16 @@ def _of_one(classifier: Classifier, x: Tensor, baseline: str, site: str, seed: i
         )
         there = smaller + EVEN * smaller.mean((1, 2), keepdim=True) + TINY
         summed, covered = torch.zeros_like(there), masks.sum((0, 1))
-        for hidden in masks.split(ROWS):
+        for hidden in masks.split(at_a_time):
             changed = torch.where(hidden > 0, instead, h)
             repeated = x.expand(len(hidden), *x.shape[1:])
             after = classifier.logits(changed) if site == INPUT else classifier.resume(site, changed, repeated)
-            moved = effects(z.expand(len(hidden), -1), after[None], multi_label=classifier.multi_label)[0]
+            moved = effects(z, after[:, None], label=label, multi_label=classifier.multi_label)[:, 0]
             inside = torch.einsum("nhw,ehw->ne", hidden[:, 0], there) / hidden.sum((1, 2, 3))[:, None]
             summed += torch.einsum("ne,nhw->ehw", moved / inside, hidden[:, 0]) * there
         found.append(summed / covered)
     mean = torch.stack(found).mean(0)[None]
-    return F.interpolate(mean, x.shape[-2:], mode="bilinear", align_corners=False), z.argmax(1)
+    return F.interpolate(mean, x.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _windows(height: int, width: int, device: torch.device) -> Iterator[Tensor]:

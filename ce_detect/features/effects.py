@@ -31,18 +31,20 @@ MAX_DIVERGENCE = 20.0
 """Cap of the divergence, in nats."""
 
 
-def effects(z: Tensor, z_do: Tensor, *, multi_label: bool = False) -> Tensor:
-    """Effects of an intervention on the decision ``argmax z``.
+def effects(z: Tensor, z_do: Tensor, *, label: Tensor | None = None, multi_label: bool = False) -> Tensor:
+    """Effects of an intervention on the decision ``argmax z``, or on another label.
 
     Args:
         z: logits ``(batch, classes)`` without the intervention.
         z_do: logits ``(draws, batch, classes)`` with it.
+        label: class ``(batch,)`` in the place of the decision.
         multi_label: whether each logit is the log-odds of a label of its own.
 
     Returns:
         ``(draws, batch, 6)``, in the order of `EFFECTS`.
     """
-    own = z.argmax(-1, keepdim=True) == torch.arange(z.shape[-1], device=z.device)
+    decision = z.argmax(-1, keepdim=True) if label is None else label[:, None]
+    own = decision == torch.arange(z.shape[-1], device=z.device)
     change = z_do - z
     own_change = change.where(own, 0.0).sum(-1, keepdim=True)
     target = -own_change if multi_label else _rivals(z_do, own) - _rivals(z, own) - own_change
