@@ -26,6 +26,7 @@ from ce_detect.core.types import BASELINES
     help="What is put in the place of what is hidden.",
 )
 @click.option("--site", default="input", show_default=True, help="Where it is hidden: the input, or a layer.")
+@click.option("--label", type=int, help="The class whose evidence the maps show.  [default: what was decided]")
 @click.option("--concepts", help="Clean images, as DATA: rank learned concepts by their effect on these, for --json.")
 @click.option("--out", type=options.FILE, help="Write the page to this HTML file.")
 @options.every_command(seed=0)
@@ -38,6 +39,7 @@ def command(
     limit: int,
     baseline: str,
     site: str,
+    label: int | None,
     concepts: str | None,
     out: Path | None,
     seed: int,
@@ -62,7 +64,7 @@ def command(
     x = loaded.wrapped.images(images).x
     clean = None if concepts is None else load_data(concepts, resizing=loaded.wrapped.resizing)
     ranked = None if clean is None else loaded.wrapped.images(clean).pixels
-    found = loaded.explain(x, baseline=baseline, site=site, seed=seed, concepts=ranked)
+    found = loaded.explain(x, baseline=baseline, site=site, seed=seed, label=label, concepts=ranked)
     names = [f"{Path(data).name}, image {place + 1}" for place in range(len(x))]
     if out is not None:
         page = explanation.html(found, artifact=str(guard), names=names, bounds=loaded.classifier.bounds)

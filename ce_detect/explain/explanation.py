@@ -8,7 +8,8 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import torch
 
-from ce_detect.classifiers.base import INPUT
+from ce_detect.classifiers.base import INPUT, Classifier
+from ce_detect.core.errors import UsageError
 from ce_detect.core.types import Floats
 from ce_detect.data import tensors
 from ce_detect.data.lazy import Pixels
@@ -26,6 +27,7 @@ class ExplanationOptions(TypedDict, total=False):
     baseline: str
     site: str
     seed: int
+    label: int | None
     concepts: Pixels | None
 
 
@@ -63,6 +65,7 @@ class Explanation:
                     name: np.asarray(getattr(self.maps, name)[place].cpu()).round(4).tolist()
                     for name in ("target", "non_target", "rival")
                 },
+                "explained_label": int(self.maps.label[place]),
                 "site": self.maps.site,
                 "baseline": self.maps.baseline,
             }
@@ -77,19 +80,26 @@ def explain(gate: GateModule, x: Any, **options: Unpack[ExplanationOptions]) -> 
         gate: a calibrated gate.
         x: NumPy array or tensor ``(batch, channels, height, width)``, within the bounds.
         options: ``baseline`` is put in the place of what is hidden: ``"mean"``, ``"blur"`` or ``"noise"``; ``site`` is
-            where, the input or a layer with a feature map; ``seed`` is that of the noise; ``concepts`` are
-            clean images, by which learned concepts are ranked, see `ce_detect.explain.concepts.concept_effects`.
+            where, the input or a layer with a feature map; ``seed`` is that of the noise; ``label`` is the class whose
+            evidence the maps show, by default each input's decision (what carried the score is of the decision always);
+            ``concepts`` are clean images, by which learned concepts are ranked, see
+            `ce_detect.explain.concepts.concept_effects`.
 
     Raises:
         InputError: inputs that cannot be judged.
-        UsageError: a baseline or site that there is not.
+        UsageError: a baseline, site or label that there is not.
         MissingExtraError: Captum is not installed.
     """
     classifier = gate.signature.classifier
     checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
     clean, seed = options.get("concepts"), options.get("seed", 0)
     maps = effect_maps(
-        classifier, checked, baseline=options.get("baseline", "mean"), site=options.get("site", INPUT), seed=seed
+        classifier,
+        checked,
+        baseline=options.get("baseline", "mean"),
+        site=options.get("site", INPUT),
+        seed=seed,
+        labels=_labels(classifier, options.get("label"), len(checked)),
     )
     with torch.no_grad():
         judged = [gate.signature(part) for part in checked.split(gate.signature.batch)]
@@ -99,3 +109,19 @@ def explain(gate: GateModule, x: Any, **options: Unpack[ExplanationOptions]) -> 
     result = GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold))
     ranked = None if clean is None else concept_effects(gate, clean, seed=seed)
     return Explanation(result, maps, carried(gate, features), checked.cpu().numpy(), ranked)
+
+
+def _labels(classifier: Classifier, label: int | None, count: int) -> torch.Tensor | None:
+    """One class for all inputs ``(count,)``; None for the decision of each."""
+    if label is None:
+        return None
+    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classifier.num_classes:
+        kind = "labels" if classifier.multi_label else "classes"
+        watched = (
+            "" if classifier.label is None else f" (label {classifier.label} of the model: 1 where it holds, else 0)"
+        )
+        raise UsageError(
+            f"label = {label!r}, expected a number from 0 to {classifier.num_classes - 1}: the classifier has "
+            f"{classifier.num_classes} {kind}{watched}"
+        )
+    return torch.full((count,), label, device=classifier.device)
