@@ -114,6 +114,12 @@ class LayerConsistencyPart(Struct, frozen=True, kw_only=True):
     widths: tuple[int, ...]
 
 
+class ShapleyPart(Struct, frozen=True, kw_only=True):
+    """Arguments of `ce_detect.features.shapley.ShapleyValues` beside the classifier."""
+
+    width: int
+
+
 class ChunkPart(Struct, frozen=True, kw_only=True):
     """How much is computed at a time.
 
@@ -124,7 +130,7 @@ class ChunkPart(Struct, frozen=True, kw_only=True):
     chunk: int | None
 
 
-class SignaturePart(ChunkPart, frozen=True, kw_only=True):
+class SignaturePart(ChunkPart, frozen=True, kw_only=True, omit_defaults=True):
     """What a signature is made of.
 
     Attributes:
@@ -132,6 +138,7 @@ class SignaturePart(ChunkPart, frozen=True, kw_only=True):
         names: what tables call them.
         sites: where channel moments are taken.
         layer_consistency: what else is compared, or None.
+        shapley: what gives Shapley values, or None.
         features: how many there are in all.
     """
 
@@ -140,6 +147,7 @@ class SignaturePart(ChunkPart, frozen=True, kw_only=True):
     sites: tuple[str, ...]
     layer_consistency: LayerConsistencyPart | None = field(name="recovery")
     features: int
+    shapley: ShapleyPart | None = None
 
 
 class DeployPart(Readable, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,25 +10,28 @@ import numpy as np
 from ce_detect.classifiers.base import INPUT, Classifier
 from ce_detect.core.types import Index
 from ce_detect.features.layer_consistency import LayerConsistency
+from ce_detect.features.shapley import ShapleyValues
 from ce_detect.features.signature import Signature, feature_names
 from ce_detect.interventions import Intervention
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something that may be added to a signature: an intervention, channel moments at a site, or recovery errors.
+    """Something that may be added to a signature: an intervention, or a statistic of the one forward pass.
 
     Attributes:
         name: what ledgers call it.
         intervention: what is done; None for statistics of the one forward pass.
         site: where moments are taken; empty for anything else.
         layer_consistency: what gives recovery errors; None for anything else.
+        shapley: what gives Shapley values; None for anything else.
     """
 
     name: str
     intervention: Intervention | None = None
     site: str = ""
     layer_consistency: LayerConsistency | None = None
+    shapley: ShapleyValues | None = None
 
     @classmethod
     def of(cls, intervention: Intervention) -> Item:
@@ -37,9 +40,11 @@ class Item:
 
     @property
     def family(self) -> str:
-        """Family of the intervention, ``"moments"`` or ``"recovery"``."""
+        """Family of the intervention, ``"moments"``, ``"recovery"`` or ``"shapley"``."""
         if self.intervention is not None:
             return self.intervention.family
+        if self.shapley is not None:
+            return "shapley"
         return "moments" if self.site else "recovery"
 
     @property
@@ -64,7 +69,8 @@ def signature_of(classifier: Classifier, items: Sequence[Item], chunk: int | Non
     interventions = [item.intervention for item in items if item.intervention is not None]
     sites = tuple(item.site for item in items if item.site)
     recovery = next((item.layer_consistency for item in items if item.layer_consistency is not None), None)
-    made = Signature(classifier, interventions, sites=sites, layer_consistency=recovery, chunk=chunk)
+    shapley = next((item.shapley for item in items if item.shapley is not None), None)
+    made = Signature(classifier, interventions, sites=sites, layer_consistency=recovery, shapley=shapley, chunk=chunk)
     return made.to(classifier.device)
 
 
@@ -85,6 +91,8 @@ def columns_of(items: Sequence[Item], names: Sequence[str]) -> dict[str, Index]:
             own = [position[name] for name in feature_names(item.intervention)]
         elif item.layer_consistency is not None:
             own = [position[name] for name in item.layer_consistency.names]
+        elif item.shapley is not None:
+            own = [position[name] for name in item.shapley.names]
         else:
             moments = tuple(f"trace.{moment}[{item.site}][" for moment in ("mean", "deviation"))
             own = [i for i, name in enumerate(names) if name.startswith(moments)]

@@ -15,6 +15,7 @@ from ce_detect.artifacts.manifest import (
     Manifest,
     ModelPart,
     RecipePart,
+    ShapleyPart,
     SignaturePart,
 )
 from ce_detect.calibrate.dataset import CalibrationData
@@ -102,12 +103,13 @@ def _model(classifier: Classifier, resizing: Resizing | None) -> ModelPart:
 
 
 def _signature(chosen: Chosen, gate: GateModule) -> SignaturePart:
-    compared = chosen.layer_consistency
+    compared, shapley = chosen.layer_consistency, chosen.shapley
     return SignaturePart(
         interventions=[intervention.spec() for intervention in chosen.interventions],
         names=[intervention.name for intervention in chosen.interventions],
         sites=chosen.sites,
         layer_consistency=None if compared is None else LayerConsistencyPart(**compared.spec()),
+        shapley=None if shapley is None else ShapleyPart(**shapley.spec()),
         features=len(gate.signature.names),
         chunk=gate.signature.chunk,
     )

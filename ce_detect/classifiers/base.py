@@ -136,3 +136,10 @@ def site_shapes(classifier: Classifier) -> dict[str, tuple[int, ...]]:
     with torch.no_grad():
         latents = classifier.trace(classifier.probe()).latents
     return {site: tuple(latent.shape[1:]) for site, latent in latents.items()}
+
+
+def movable(shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """Feature maps where moving or blurring shows: all but one that is pooled to the penultimate layer at once."""
+    maps = [site for site, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1]
+    before = [site for site, shape in shapes.items() if len(shape) > 1]
+    return maps[:-1] if PENULTIMATE in shapes and len(maps) > 1 and maps[-1] == before[-1] else maps

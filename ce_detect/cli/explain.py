@@ -32,6 +32,8 @@ from ce_detect.core.types import BASELINES
     multiple=True,
     help="Add the map of another method to --json, such as grad-cam or robust-perturbation; also several times.",
 )
+@click.option("--label", type=int, help="The class whose evidence the maps show.  [default: what was decided]")
+@click.option("--concepts", help="Clean images, as DATA: rank learned concepts by their effect on these, for --json.")
 @click.option("--out", type=options.FILE, help="Write the page to this HTML file.")
 @options.every_command(seed=0)
 def command(
@@ -44,6 +46,8 @@ def command(
     baseline: str,
     site: str,
     methods: tuple[str, ...],
+    label: int | None,
+    concepts: str | None,
     out: Path | None,
     seed: int,
     as_json: bool,
@@ -57,6 +61,8 @@ def command(
         raise click.UsageError("give --out report.html for a page, or --json for the same as data")
     if methods and not as_json:
         raise click.UsageError("maps of --method are given as data: add --json")
+    if concepts is not None and not as_json:
+        raise click.UsageError("--concepts is given as data alone: add --json")
     if out is not None:
         check_writable(out)
     from ce_detect import DetectedModel, load_data, load_model
@@ -65,13 +71,16 @@ def command(
     loaded = DetectedModel.load(guard, load_model(model, weights))
     images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
     x = loaded.wrapped.images(images).x
-    found = loaded.explain(x, baseline=baseline, site=site, seed=seed, method=methods)
+    clean = None if concepts is None else load_data(concepts, resizing=loaded.wrapped.resizing)
+    ranked = None if clean is None else loaded.wrapped.images(clean).pixels
+    found = loaded.explain(x, baseline=baseline, site=site, seed=seed, label=label, method=methods, concepts=ranked)
     names = [f"{Path(data).name}, image {place + 1}" for place in range(len(x))]
     if out is not None:
         page = explanation.html(found, artifact=str(guard), names=names, bounds=loaded.classifier.bounds)
         write_text(out, page)
     if as_json:
-        print_json({"artifact": str(guard), "inputs": found.to_dict()})
+        more = {} if found.concepts is None else {"concepts": found.concepts.to_dict()}
+        print_json({"artifact": str(guard), "inputs": found.to_dict(), **more})
     elif out is not None:
         flagged = int(found.result.is_adversarial.sum())
         click.echo(f"{len(x)} inputs, {flagged} of them flagged: {out}")

@@ -19,6 +19,7 @@ from ce_detect.detector.detector import Detector
 from ce_detect.detector.gate import GateModule
 from ce_detect.detector.head_serialization import head, kind
 from ce_detect.features.layer_consistency import LayerConsistency
+from ce_detect.features.shapley import ShapleyValues
 from ce_detect.features.signature import Signature
 from ce_detect.heads.cascade import CascadedHead
 from ce_detect.interventions import from_spec
@@ -69,6 +70,7 @@ def _gate(manifest: Manifest, tensors: dict[str, torch.Tensor], classifier: Clas
         [from_spec(spec) for spec in described.interventions],
         sites=described.sites,
         layer_consistency=_layer_consistency(described.layer_consistency),
+        shapley=None if described.shapley is None else ShapleyValues(classifier, described.shapley.width),
         chunk=described.chunk,
     )
     beside = manifest.heads.clean_only

@@ -9,11 +9,15 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import torch
 
+from ce_detect.classifiers.base import INPUT, Classifier
+from ce_detect.core.errors import UsageError
 from ce_detect.core.types import Floats
 from ce_detect.data import tensors
+from ce_detect.data.lazy import Pixels
 from ce_detect.detector.detector import Verdict
 from ce_detect.detector.gate import GateModule
 from ce_detect.explain.attribution import Carried, carried
+from ce_detect.explain.concepts import ConceptEffects, concept_effects
 from ce_detect.explain.effect_maps import MAPS, EffectMaps, effect_maps
 from ce_detect.explain.methods import method as method_named
 from ce_detect.verdict.result import GateResult
@@ -25,6 +29,8 @@ class MapOptions(TypedDict, total=False):
     baseline: str
     site: str
     seed: int
+    label: int | None
+    concepts: Pixels | None
 
 
 class ExplanationOptions(MapOptions, total=False):
@@ -42,7 +48,8 @@ class Explanation:
         maps: where effects sit, see `ce_detect.explain.effect_maps.EffectMaps`.
         carried: for each input what carried its score, the largest share first.
         pixels: the inputs ``(batch, channels, height, width)``.
-        other_maps: maps ``(batch, height, width)`` of the decisions by other methods, by name of the method.
+        other_maps: maps ``(batch, height, width)`` of the same labels by other methods, by name of the method.
+        concepts: what decisions owe to learned concepts; None where that was not asked for.
     """
 
     result: GateResult
@@ -50,6 +57,7 @@ class Explanation:
     carried: list[list[Carried]]
     pixels: Floats
     other_maps: Mapping[str, Floats] = field(default_factory=dict)
+    concepts: ConceptEffects | None = None
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain data for JSON, an entry an input; maps are nested lists."""
@@ -64,6 +72,7 @@ class Explanation:
                     for part in parts
                 ],
                 "maps": {name: maps[place].round(6).tolist() for name, maps in self._every_map().items()},
+                "explained_label": int(self.maps.label[place]),
                 "site": self.maps.site,
                 "baseline": self.maps.baseline,
             }
@@ -84,19 +93,30 @@ def explain(
         gate: a calibrated gate.
         x: NumPy array or tensor ``(batch, channels, height, width)``, within the bounds.
         method: further methods of explanation by name, see `ce_detect.explain.methods.METHODS`; each adds a map of the
-            classifier's decision.
+            same labels.
         options: ``baseline`` is put in the place of what is hidden: ``"mean"``, ``"blur"`` or ``"noise"``; ``site`` is
-            where, the input or a layer with a feature map; ``seed`` is that of the noise.
+            where, the input or a layer with a feature map; ``seed`` is that of the noise; ``label`` is the class whose
+            evidence the maps show, by default each input's decision (what carried the score is of the decision always);
+            ``concepts`` are clean images, by which learned concepts are ranked, see
+            `ce_detect.explain.concepts.concept_effects`.
 
     Raises:
         InputError: inputs that cannot be judged.
-        UsageError: a baseline, site or method that there is not, or one that needs gradients that there are not.
+        UsageError: a baseline, site, label or method that there is not, or one that needs gradients that there are not.
         MissingExtraError: Captum is not installed.
     """
     classifier = gate.signature.classifier
     checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
     methods = [method_named(name) for name in ([method] if isinstance(method, str) else method)]
-    maps = effect_maps(classifier, checked, **options)
+    clean, seed = options.get("concepts"), options.get("seed", 0)
+    maps = effect_maps(
+        classifier,
+        checked,
+        baseline=options.get("baseline", "mean"),
+        site=options.get("site", INPUT),
+        seed=seed,
+        labels=_labels(classifier, options.get("label"), len(checked)),
+    )
     others = {one.name: one.maps(classifier, checked, maps.label).cpu().numpy() for one in methods}
     with torch.no_grad():
         judged = [gate.signature(part) for part in checked.split(gate.signature.batch)]
@@ -104,4 +124,21 @@ def explain(
         verdict = gate.verdict(torch.cat([z for z, _ in judged]), features)
     arrays = [column.cpu().numpy() for column in verdict]
     result = GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold))
-    return Explanation(result, maps, carried(gate, features), checked.cpu().numpy(), others)
+    ranked = None if clean is None else concept_effects(gate, clean, seed=seed)
+    return Explanation(result, maps, carried(gate, features), checked.cpu().numpy(), others, ranked)
+
+
+def _labels(classifier: Classifier, label: int | None, count: int) -> torch.Tensor | None:
+    """One class for all inputs ``(count,)``; None for the decision of each."""
+    if label is None:
+        return None
+    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classifier.num_classes:
+        kind = "labels" if classifier.multi_label else "classes"
+        watched = (
+            "" if classifier.label is None else f" (label {classifier.label} of the model: 1 where it holds, else 0)"
+        )
+        raise UsageError(
+            f"label = {label!r}, expected a number from 0 to {classifier.num_classes - 1}: the classifier has "
+            f"{classifier.num_classes} {kind}{watched}"
+        )
+    return torch.full((count,), label, device=classifier.device)

@@ -14,6 +14,7 @@ from ce_detect.features.effects import EFFECTS, effects
 from ce_detect.features.image_gradients import ImageGradients
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.plan import ExecutionPlan, Outcomes, check
+from ce_detect.features.shapley import ShapleyValues
 from ce_detect.interventions import Intervention
 
 BATCH = 128
@@ -46,6 +47,7 @@ class Signature(nn.Module):
         statistics: what the one forward pass gives for free.
         image_gradients: what the picture itself gives.
         layer_consistency: how far early sites follow from the deepest one, or None.
+        shapley: what the penultimate activations add to the highest logits, or None.
         names: one name a feature.
         free: how many of the features, the first ones, one forward pass gives without any intervention.
         plan: how all of this is run.
@@ -58,6 +60,7 @@ class Signature(nn.Module):
         *,
         sites: tuple[str, ...] = (),
         layer_consistency: LayerConsistency | None = None,
+        shapley: ShapleyValues | None = None,
         chunk: int | None = None,
     ) -> None:
         """Put the features together.
@@ -67,6 +70,7 @@ class Signature(nn.Module):
             interventions: see `Signature`.
             sites: where moments of channels are taken.
             layer_consistency: see `Signature`.
+            shapley: see `Signature`.
             chunk: rows that are resumed at a time (whole draws, one at least), so that activations stay in cache; None
                 for no limit.
 
@@ -76,7 +80,8 @@ class Signature(nn.Module):
                 ``(batch, tokens, channels)`` that the intervention takes.
         """
         super().__init__()
-        compared = () if layer_consistency is None else layer_consistency.sites
+        learned = [part for part in (layer_consistency, shapley) if part is not None]
+        compared = tuple(site for part in learned for site in part.sites)
         check(classifier, interventions, (*sites, *compared))
         for intervention in interventions:
             intervention.attach(classifier)
@@ -85,15 +90,24 @@ class Signature(nn.Module):
         self.statistics = ActivationStatistics(classifier, sites)
         self.image_gradients = ImageGradients(classifier.input_shape[0], classifier.bounds)
         self.layer_consistency = layer_consistency
-        self.names = (
-            self.statistics.names
-            + self.image_gradients.names
-            + (() if layer_consistency is None else layer_consistency.names)
-        )
+        self.shapley = shapley
+        self.names = self.statistics.names + self.image_gradients.names
+        self.names += tuple(name for part in learned for name in part.names)
         self.free = len(self.names)
         self.names += tuple(name for intervention in interventions for name in feature_names(intervention))
         self.plan = ExecutionPlan(
             classifier, interventions, sites=(*self.statistics.needed_sites, *compared), chunk=chunk
+        )
+
+    def intervening(self, interventions: list[Intervention]) -> Signature:
+        """The same free features, with other interventions."""
+        return Signature(
+            self.classifier,
+            interventions,
+            sites=self.statistics.sites,
+            layer_consistency=self.layer_consistency,
+            shapley=self.shapley,
+            chunk=self.chunk,
         )
 
     @property
@@ -141,7 +155,9 @@ class Signature(nn.Module):
 
     def _free(self, x: Tensor, z: Tensor, latents: dict[str, Tensor]) -> list[Tensor]:
         features = [self.statistics(z, latents), self.image_gradients(x)]
-        return features if self.layer_consistency is None else [*features, self.layer_consistency(latents)]
+        if self.layer_consistency is not None:
+            features.append(self.layer_consistency(latents))
+        return features if self.shapley is None else [*features, self.shapley(z, latents)]
 
     def _intervened(self, z: Tensor, done: Outcomes) -> list[Tensor]:
         """Features of the interventions, from the logits ``(draws, batch, classes)`` after each."""

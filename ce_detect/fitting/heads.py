@@ -141,14 +141,7 @@ def _cascaded(
 
 def without_interventions(signature: Signature) -> Signature:
     """The same with the free features alone."""
-    statistics = signature.statistics
-    return Signature(
-        signature.classifier,
-        [],
-        sites=statistics.sites,
-        layer_consistency=signature.layer_consistency,
-        chunk=signature.chunk,
-    )
+    return signature.intervening([])
 
 
 def fused_head(

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ce_detect.detector.gate import GateModule
-from ce_detect.features.signature import Signature
 from ce_detect.interventions import Intervention, from_spec
 from ce_detect.redteam.target import Gated, Joint
 
@@ -20,16 +19,13 @@ def reseeded(gate: GateModule, seed: int) -> GateModule:
     """The same gate with other draws in its random interventions: what an attacker has who does not know the seed."""
     signature = gate.signature
     made = [_redrawn(module, seed + place) for place, module in enumerate(signature.interventions)]  # type: ignore[arg-type]
-    other = Signature(
-        signature.classifier,
-        made,
-        sites=signature.statistics.sites,
-        layer_consistency=signature.layer_consistency,
-        chunk=signature.chunk,
-    )
     gated = GateModule(
-        other, gate.head, clean_scores=gate.clean_scores, threshold=float(gate.threshold), prevalence=0.5
-    )  # fmt: skip
+        signature.intervening(made),
+        gate.head,
+        clean_scores=gate.clean_scores,
+        threshold=float(gate.threshold),
+        prevalence=0.5,
+    )
     return gated.eval().to(gate.threshold.device)
 
 

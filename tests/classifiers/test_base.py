@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from support.models import Subject, two_logits
 
-from ce_detect.classifiers.base import INPUT, PENULTIMATE
+from ce_detect.classifiers.base import INPUT, PENULTIMATE, movable
 
 
 @torch.inference_mode()
@@ -121,3 +121,13 @@ def test_only_the_sites_that_are_asked_for_are_kept(any_model: Subject) -> None:
     traced, logits = classifier.trace_and_resume(any_model.x, classifier.sites[:1], {})
     assert tuple(traced.latents) == classifier.sites[:1]
     assert logits == {}
+
+
+def test_a_map_that_tokens_are_made_of_can_be_moved_and_one_that_is_pooled_cannot() -> None:
+    """Attention knows where its tokens are; a mean over the image does not."""
+    maps = {"stem": (8, 16, 16), "stem.1": (16, 8, 8)}
+    assert movable({**maps, PENULTIMATE: (16,)}) == ["stem"]
+    assert movable({**maps, "block": (64, 16), PENULTIMATE: (16,)}) == ["stem", "stem.1"]
+    assert movable({"stem": (8, 16, 16), PENULTIMATE: (16,)}) == ["stem"]
+    assert movable(maps) == ["stem", "stem.1"]
+    assert movable({}) == []

@@ -51,3 +51,16 @@ def test_what_is_missing_or_unknown_is_said(asked: tuple[object, ...], tmp_path:
     assert done.code == 2
     assert "has no feature map here" in done.err
     assert not (tmp_path / "why.html").exists()
+
+
+def test_concepts_are_ranked_beside_the_inputs(asked: tuple[object, ...], tmp_path: Path) -> None:
+    """By clean images of their own; without --json there is no place for them."""
+    np.savez(tmp_path / "clean.npz", x=fresh()[0][:64])
+    done = call(*asked, "--json", "--concepts", tmp_path / "clean.npz")
+    assert done.code == 0
+    found = json.loads(done.out)["concepts"]
+    assert found["ranked_by"] == 32
+    assert [one["effect"] for one in found["concepts"]] == sorted(
+        (one["effect"] for one in found["concepts"]), reverse=True
+    )
+    assert "add --json" in call(*asked, "--out", tmp_path / "why.html", "--concepts", tmp_path / "clean.npz").err

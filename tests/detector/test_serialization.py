@@ -38,6 +38,7 @@ def stored(found: GateModule, **changes: Any) -> Artifact:
         "interventions": [module.spec() for module in signature.interventions],
         "sites": list(signature.statistics.sites),
         "recovery": signature.layer_consistency.spec(),
+        "shapley": signature.shapley.spec(),
         "chunk": signature.chunk,
     }
     plain = manifest(signature=described, model=changes)

@@ -18,7 +18,7 @@ from ce_detect.detector.gate import GateModule
 from ce_detect.export.fused_graph import fused
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.signature import Signature
-from ce_detect.fitting import untrained
+from ce_detect.fitting import shapley, untrained
 from ce_detect.interventions import (
     Downscale,
     Flip,
@@ -56,11 +56,14 @@ def gate(name: str, kind: str, *, interventions: list[Any] | None = None, multi_
     if interventions is None:
         latent = [Scale(site=classifier.sites[0]), GaussianNoise(channels=tiny.shape[0], width=tiny.bounds[1])]
         interventions = [Flip(), Rotate(), Downscale(), *latent] if tiny.elastic else latent
-    recovery = None
+    recovery = values = None
     if name == "plain":
         sites = classifier.sites[:2]
         recovery = LayerConsistency(sites, tuple(2 * site_shapes(classifier)[site][0] for site in sites))
-    signature = Signature(classifier, interventions, sites=classifier.sites[:1], layer_consistency=recovery, chunk=16)
+        values = shapley.fitted(classifier, tiny_images(name, 8, seed=1).numpy())
+    signature = Signature(
+        classifier, interventions, sites=classifier.sites[:1], layer_consistency=recovery, shapley=values, chunk=16
+    )
     x = tiny_images(name, 8)
     with torch.no_grad():
         features = signature(x)[1]

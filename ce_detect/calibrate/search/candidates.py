@@ -9,7 +9,7 @@ from inspect import signature as arguments_of
 from typing import Any
 
 from ce_detect.calibrate.items import Item
-from ce_detect.classifiers.base import INPUT, PENULTIMATE, Classifier, site_shapes
+from ce_detect.classifiers.base import INPUT, Classifier, movable, site_shapes
 from ce_detect.core.errors import CalibrationError
 from ce_detect.interventions import (
     AblateChannels,
@@ -177,13 +177,6 @@ def _at_full_size(spec: Mapping[str, Any], told: bool) -> Mapping[str, Any]:
     if told:
         logger.warning("the classifier takes images of one size alone: %s runs with %s, at full cost", kind, changed)
     return {**spec, **changed}
-
-
-def movable(shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """Feature maps where moving or blurring shows: all but one that is pooled to the penultimate layer at once."""
-    maps = [site for site, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1]
-    before = [site for site, shape in shapes.items() if len(shape) > 1]
-    return maps[:-1] if PENULTIMATE in shapes and len(maps) > 1 and maps[-1] == before[-1] else maps
 
 
 def sequences(shapes: dict[str, tuple[int, ...]]) -> list[str]:

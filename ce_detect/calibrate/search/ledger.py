@@ -9,6 +9,7 @@ from typing import Any
 from ce_detect.calibrate.items import Item
 from ce_detect.calibrate.search.comparison import Comparison
 from ce_detect.features.layer_consistency import LayerConsistency
+from ce_detect.features.shapley import ShapleyValues
 from ce_detect.interventions import Intervention
 
 DIGITS = 5
@@ -41,6 +42,11 @@ class Chosen:
     def layer_consistency(self) -> LayerConsistency | None:
         """What gives recovery errors, if that was chosen."""
         return next((item.layer_consistency for item in self.items if item.layer_consistency is not None), None)
+
+    @property
+    def shapley(self) -> ShapleyValues | None:
+        """What gives Shapley values, if that was chosen."""
+        return next((item.shapley for item in self.items if item.shapley is not None), None)
 
     def shortened(self) -> Chosen:
         """The same without its last item."""

@@ -27,7 +27,7 @@ from ce_detect.core.errors import CalibrationError
 from ce_detect.core.progress import quiet, shares
 from ce_detect.core.types import Progress
 from ce_detect.data import rows
-from ce_detect.fitting import feature_tables, layer_consistency
+from ce_detect.fitting import feature_tables, layer_consistency, shapley
 from ce_detect.fitting import interventions as learning
 from ce_detect.interventions import AblateConcept, LearnedIntervention, RobustCopy
 
@@ -163,6 +163,9 @@ def _proposed(
     recovery = layer_consistency.fitted(classifier, data.sets["fit"].clean)
     if recovery is not None:
         able.append(Item("recovery", layer_consistency=recovery))
+    values = shapley.fitted(classifier, data.sets["fit"].clean)
+    if values is not None:
+        able.append(Item("shapley", shapley=values))
     return [*items, *able], autoencoders
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from support.models import Subject, subject, tiny_classifier
 
-from ce_detect.calibrate.search.candidates import candidates, completed, learnable, movable
-from ce_detect.classifiers.base import PENULTIMATE
+from ce_detect.calibrate.search.candidates import candidates, completed, learnable
 from ce_detect.core.errors import CalibrationError
 from ce_detect.features.signature import Signature
 from ce_detect.fitting import interventions, layer_consistency
@@ -70,13 +69,3 @@ def test_what_a_recipe_makes_smaller_keeps_its_size_where_there_is_but_one(caplo
     completed({"kind": "Downscale", "scale": 0.5, "restore": True}, classifier)
     completed({"kind": "Downscale", "scale": 0.5}, tiny_classifier("plain"))
     assert not caplog.text
-
-
-def test_a_map_that_tokens_are_made_of_can_be_moved_and_one_that_is_pooled_cannot() -> None:
-    """Attention knows where its tokens are; a mean over the image does not."""
-    maps = {"stem": (8, 16, 16), "stem.1": (16, 8, 8)}
-    assert movable({**maps, PENULTIMATE: (16,)}) == ["stem"]
-    assert movable({**maps, "block": (64, 16), PENULTIMATE: (16,)}) == ["stem", "stem.1"]
-    assert movable({"stem": (8, 16, 16), PENULTIMATE: (16,)}) == ["stem"]
-    assert movable(maps) == ["stem", "stem.1"]
-    assert movable({}) == []

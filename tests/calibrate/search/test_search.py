@@ -99,7 +99,7 @@ def test_the_search_weighs_every_family(images: Images, cache: Path, few_steps: 
     )  # fmt: skip
     ledger = guard.manifest["search"]
     best = by_family(ledger["considered"])
-    assert set(best) >= {"moments", "recovery", "geometry", "resolution", "photometric", "adversarial"}
+    assert set(best) >= {"moments", "recovery", "geometry", "resolution", "photometric", "adversarial", "shapley"}
     assert all(entry["cost"] >= 0 and math.isfinite(entry["gain"] + entry["adds"]) for entry in ledger["considered"])
     assert not any(entry["chosen"] for entry in ledger["considered"] if not entry["affordable"])
     most = max(entry["cost"] for entry in ledger["considered"])
