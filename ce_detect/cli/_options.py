@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ce_detect.cli._files import check_writable
 from ce_detect.core.errors import UsageError
 from ce_detect.core.resizing import INTERPOLATIONS
 
@@ -150,6 +151,30 @@ def attack_options() -> Decorator:
     )
 
 
+def out_option() -> Decorator:
+    """``--out``, checked before the long work."""
+    return click.option(
+        "--out",
+        "--output",
+        "--html",
+        type=FILE,
+        multiple=True,
+        callback=_checked,
+        metavar="FILE",
+        help="Write what was found: .html for a page, .json for data, .md for a model card; as often as you like.",
+    )
+
+
+def _checked(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    if paths:
+        from ce_detect.reporting.document import check
+
+        for path in paths:
+            check(path)
+            check_writable(path)
+    return paths
+
+
 def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
     if path is not None:
         context.default_map = {**(context.default_map or {}), **_config(context.command, path)}
@@ -177,11 +202,10 @@ def _config(command: click.Command, path: Path) -> dict[str, Any]:
 
 def _names(command: click.Command) -> dict[str, str]:
     """Name of the parameter by flag, without its dashes."""
-    named = {}
+    named: dict[str, str] = {}
     for parameter in command.params:
-        flag = next((flag for flag in parameter.opts if flag.startswith("--")), parameter.name or "")
-        if flag != "--config":
-            named[flag.removeprefix("--")] = parameter.name or ""
+        flags = [flag for flag in parameter.opts if flag.startswith("--")] or [parameter.name or ""]
+        named |= {flag.removeprefix("--"): parameter.name or "" for flag in flags if flag != "--config"}
     return named
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ce_detect.cli import _options as options
-from ce_detect.cli._files import check_writable, write_text
+from ce_detect.cli._files import write
 from ce_detect.cli._output import print_json
 from ce_detect.core.types import BASELINES
 
@@ -26,7 +26,7 @@ from ce_detect.core.types import BASELINES
     help="What is put in the place of what is hidden.",
 )
 @click.option("--site", default="input", show_default=True, help="Where it is hidden: the input, or a layer.")
-@click.option("--out", type=options.FILE, help="Write the page to this HTML file.")
+@options.out_option()
 @options.every_command(seed=0)
 def command(
     guard: Path,
@@ -37,7 +37,7 @@ def command(
     limit: int,
     baseline: str,
     site: str,
-    out: Path | None,
+    out: tuple[Path, ...],
     seed: int,
     as_json: bool,
 ) -> None:
@@ -46,10 +46,8 @@ def command(
     DATA is an image file, a folder of images, or any other data that calibrate takes. A map takes some hundred forward
     passes an image.
     """
-    if out is None and not as_json:
+    if not out and not as_json:
         raise click.UsageError("give --out report.html for a page, or --json for the same as data")
-    if out is not None:
-        check_writable(out)
     from ce_detect import DetectedModel, load_data, load_model
     from ce_detect.reporting import explanation
 
@@ -58,11 +56,11 @@ def command(
     x = loaded.wrapped.images(images).x
     found = loaded.explain(x, baseline=baseline, site=site, seed=seed)
     names = [f"{Path(data).name}, image {place + 1}" for place in range(len(x))]
-    if out is not None:
-        page = explanation.html(found, artifact=str(guard), names=names, bounds=loaded.classifier.bounds)
-        write_text(out, page)
+    document = explanation.document(
+        found, loaded.calibrated.manifest, artifact=str(guard), names=names, bounds=loaded.classifier.bounds
+    )
+    write(document, out)
     if as_json:
-        print_json({"artifact": str(guard), "inputs": found.to_dict()})
-    elif out is not None:
-        flagged = int(found.result.is_adversarial.sum())
-        click.echo(f"{len(x)} inputs, {flagged} of them flagged: {out}")
+        print_json(document.data)
+    else:
+        click.echo(f"{document.data['verdict']['headline']} See {', '.join(map(str, out))}")
