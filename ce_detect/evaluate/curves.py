@@ -148,7 +148,8 @@ def _histogram(clean: Floats, natural: Iterable[Floats], attacked: Iterable[Floa
     kinds = [clean, *(np.concatenate([clean[:0], *found]) for found in (natural, attacked))]
     low = min(float(np.quantile(found, TAIL)) for found in kinds if len(found))
     high = max(float(np.quantile(found, 1 - TAIL)) for found in kinds if len(found))
-    edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
+    around = 0.0 if high > low else 0.5
+    edges = np.linspace(low - around, high + around, BINS + 1)
     counts = [np.histogram(found.clip(edges[0], edges[-1]), edges)[0].tolist() for found in kinds]
     return Histogram(edges.tolist(), *counts)
 

@@ -24,7 +24,7 @@ def rendered(template: str, **values: Any) -> str:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=lambda name: name is not None and ".html" in name,
         undefined=StrictUndefined,
-        finalize=_unbroken,
+        finalize=_unbroken if ".html" in template else None,
         trim_blocks=True,
         lstrip_blocks=True,
     )

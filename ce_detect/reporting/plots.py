@@ -136,8 +136,8 @@ def rates(
     kind: str,
     head: str,
     promised: float | None = None,
-) -> Plot:
-    """A share with its interval for each name: a dot and a line.
+) -> Plot | None:
+    """A share with its interval for each name: a dot and a line; None where there is no share.
 
     Args:
         name: of the plot.
@@ -149,6 +149,8 @@ def rates(
         promised: rate that is marked, and the axis ends where the intervals do; None for an axis up to all.
     """
     known = {label: one for label, one in found.items() if one["value"] is not None}
+    if not known:
+        return None
     plot = Plot(
         name,
         title,

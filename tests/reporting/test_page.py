@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 
 import pytest
 from support.pages import PAGES, Page, source
@@ -78,7 +79,7 @@ def test_a_page_can_be_read_aloud(command: str) -> None:
     levels = [int(one.tag[1]) for one in page.all("h1", "h2", "h3", "h4", "h5", "h6")]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
     assert all(len(page.all(tag)) == 1 for tag in ("header", "nav", "main", "footer"))
     assert len(page.all("img", "svg")) > 1
     for one in page.all("img"):
@@ -111,14 +112,16 @@ def test_a_page_fits_phone_night_and_keyboard(command: str) -> None:
     assert "color-scheme: light dark;" in source(command)
     assert "@media (prefers-color-scheme: dark)" in source(command)
     assert ":focus-visible { outline: 3px solid" in source(command)
-    first = next(one for one in Page(source(command)).elements if "href" in one.attributes or "tabindex" in one.attributes)
+    first = next(
+        one for one in Page(source(command)).elements if "href" in one.attributes or "tabindex" in one.attributes
+    )
     assert first.attributes["href"] == "#content"
 
 
 @EACH
 def test_the_page_has_what_json_has(command: str) -> None:
     """The numbers at its end are those of --json; only whole maps are left out."""
-    (shown,) = [one for one in Page(source(command)).all("pre")]
+    (shown,) = Page(source(command)).all("pre")
     data = json.loads(json.dumps(PAGES[command]().data))
     if command == "explain":
         assert all(np_shape(one.pop("maps")["target"]) == (28, 28) for one in data["inputs"])
