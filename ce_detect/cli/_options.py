@@ -188,7 +188,7 @@ def _config(command: click.Command, path: Path) -> dict[str, Any]:
         raise UsageError(f"config {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"config {path} is not valid TOML: {error}") from error
-    names = _names(command)
+    names, several = _names(command), {one.name for one in command.params if getattr(one, "multiple", False)}
     values = {}
     for key, value in raw.items():
         name = names.get(key.replace("_", "-"))
@@ -196,7 +196,8 @@ def _config(command: click.Command, path: Path) -> dict[str, Any]:
             raise UsageError(
                 f"config {path} has an unknown key {key!r}; {command.name} knows: {', '.join(sorted(names))}"
             )
-        values[name] = _spelled(path, key, value)
+        spelled = _spelled(path, key, value)
+        values[name] = [spelled] if name in several and isinstance(spelled, str) else spelled
     return values
 
 

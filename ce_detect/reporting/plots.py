@@ -226,13 +226,13 @@ def radii(report: Plain) -> Plot:
     low, high = levels[0], levels[-1]
     powers = [power for power in range(-16, 9) if low * 0.999 <= 2.0**power / 255 <= high * 1.001]
     powers = powers[:: -(-len(powers) // 5)]
-    with axes(HEIGHT, xscale="log", xlabel="bound on the perturbation", ylabel="images") as drawn:
+    with axes(HEIGHT, xscale="log", xlabel="bound on the perturbation, in 1/255", ylabel="images") as drawn:
         drawn.plot(levels, report["fooled"], "--", color=COLOURS["ink"], label="classifier alone fooled", gid="fooled",
                    clip_on=False)  # fmt: skip
         drawn.plot(levels, report["evaded"], color=COLOURS["attacked"], label="classifier and gate", gid="evaded",
                    clip_on=False)  # fmt: skip
         percentages(drawn.xaxis, [], (low, high))
-        drawn.set_xticks([2.0**power / 255 for power in powers], [f"{2.0**power:.3g}/255" for power in powers])
+        drawn.set_xticks([2.0**power / 255 for power in powers], [f"{2.0**power:.1g}" for power in powers])
         percentages(drawn.yaxis, _SHARES, (0.0, 1.0))
         drawn.grid(axis="y")
         drawn.figure.legend(loc="outside upper left", ncols=1)

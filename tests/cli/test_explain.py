@@ -31,6 +31,7 @@ def test_an_image_file_is_explained(asked: tuple[object, ...], tmp_path: Path) -
     assert np.asarray(found["maps"]["target"]).shape == (28, 28)
     assert found["baseline"] == "blur"
     assert "one.png, image 1" in (tmp_path / "why.html").read_text()
+    assert found["name"] == "one.png, image 1"
 
 
 def test_what_is_missing_or_unknown_is_said(asked: tuple[object, ...], tmp_path: Path) -> None:
