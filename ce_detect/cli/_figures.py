@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ce_detect.artifacts.manifest import CascadeFigures, Manifest, Promise
-from ce_detect.cli._output import decimal, exact_percent, percent, print_pairs, print_table
+from ce_detect.artifacts.manifest import Manifest
+from ce_detect.cli._output import print_pairs, print_table
+from ce_detect.reporting.words import cost, decimal, exact_percent, percent, promise
 
 Plain = Mapping[str, Any]
 
@@ -18,38 +19,6 @@ _CLEAN_ONLY = ("clean-only AUROC of successes", "clean-only detected of successe
 """Further columns where a detector that no attack taught stands beside."""
 
 _CORRUPTION_HEADER = ("corruption", "n", "flagged", "flagged of same decision", "decision changed", "accuracy")
-
-
-def promise(manifest: Promise) -> str:
-    """What the gate promises about clean inputs."""
-    limit = f"at most {exact_percent(manifest.fpr)} of clean inputs flagged"
-    if manifest.guarantee == "marginal":
-        return f"{limit}, on average over calibrations"
-    return f"{limit}, with confidence {exact_percent(manifest.confidence)}"
-
-
-def cost(manifest: Manifest) -> str:
-    """Measured cost of the gate and the budget it was given."""
-    allowed = "no limit" if manifest.budget is None else f"a budget of {manifest.budget:g}"
-    figures = manifest.figures
-    sizes = " / ".join(sorted(figures.onnxruntime_cost, key=int))
-    there = f"; in ONNX Runtime {_ratios(figures.onnxruntime_cost)} in batches of {sizes}" if sizes else ""
-    cascade = "" if figures.cascade is None else _cascade(figures.cascade)
-    return f"{figures.cost:.2f} times the model alone, of {allowed}{there}{cascade}"
-
-
-def _cascade(found: CascadeFigures) -> str:
-    attacked = found.cleared_attacked.values()
-    beside = f" (and {percent(sum(attacked) / len(attacked))} of attacked ones)" if attacked else ""
-    others = f"{found.cost_of_others:.2f}"
-    if found.onnxruntime_cost_of_others:
-        others += f" (in ONNX Runtime {_ratios(found.onnxruntime_cost_of_others)})"
-    cleared = f"{percent(found.cleared)} are cleared early{beside}"
-    return f"; on average over clean inputs, of which {cleared}; others cost {others}"
-
-
-def _ratios(by_batch: Mapping[str, float]) -> str:
-    return " / ".join(f"{by_batch[batch]:.2f}" for batch in sorted(by_batch, key=int))
 
 
 def print_gate(title: str, manifest: Manifest, threshold: float) -> None:
@@ -126,13 +95,6 @@ def print_corruptions(title: str, corruptions: Mapping[str, Plain]) -> None:
     )  # fmt: skip
     rows = [(name, str(found["n"]), *(percent(found[rate]) for rate in rates)) for name, found in corruptions.items()]
     print_table(title, (*_CORRUPTION_HEADER, *(["flagged by clean-only"] if beside else [])), rows)
-
-
-def mean_detection(report: Plain) -> float | None:
-    """Detection rate over successful attempts, averaged over the attacks; None where none succeeded."""
-    rates = [figures["detection_rate_successes"] for figures in report["attacks"].values()]
-    known = [rate for rate in rates if rate is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _clean_only(figures: Plain) -> tuple[str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ce_detect.core.errors import UsageError
-from ce_detect.storage import atomic
+
+if TYPE_CHECKING:  # help needs none of it
+    from ce_detect.reporting.document import Document
 
 
 def check_writable(path: Path) -> None:
@@ -23,25 +25,17 @@ def check_writable(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Write plain data as JSON, atomically.
+def write(found: Document, paths: Iterable[Path]) -> None:
+    """Write what a command found to files, see `ce_detect.reporting.document.Document.write`.
 
     Raises:
-        UsageError: the file cannot be written.
+        UsageError: a file cannot be written.
     """
-    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8, atomically.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    try:
-        atomic.write(path, text.encode())
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    for path in paths:
+        try:
+            found.write(path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:

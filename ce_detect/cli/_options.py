@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ce_detect.cli._files import check_writable
 from ce_detect.core.errors import UsageError
 from ce_detect.core.resizing import INTERPOLATIONS
 
@@ -150,6 +151,30 @@ def attack_options() -> Decorator:
     )
 
 
+def out_option() -> Decorator:
+    """``--out``, checked before the long work."""
+    return click.option(
+        "--out",
+        "--output",
+        "--html",
+        type=FILE,
+        multiple=True,
+        callback=_checked,
+        metavar="FILE",
+        help="Write what was found: .html for a page, .json for data, .md for a model card; as often as you like.",
+    )
+
+
+def _checked(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    if paths:
+        from ce_detect.reporting.document import check
+
+        for path in paths:
+            check(path)
+            check_writable(path)
+    return paths
+
+
 def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
     if path is not None:
         context.default_map = {**(context.default_map or {}), **_config(context.command, path)}
@@ -163,7 +188,7 @@ def _config(command: click.Command, path: Path) -> dict[str, Any]:
         raise UsageError(f"config {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"config {path} is not valid TOML: {error}") from error
-    names = _names(command)
+    names, several = _names(command), {one.name for one in command.params if getattr(one, "multiple", False)}
     values = {}
     for key, value in raw.items():
         name = names.get(key.replace("_", "-"))
@@ -171,17 +196,17 @@ def _config(command: click.Command, path: Path) -> dict[str, Any]:
             raise UsageError(
                 f"config {path} has an unknown key {key!r}; {command.name} knows: {', '.join(sorted(names))}"
             )
-        values[name] = _spelled(path, key, value)
+        spelled = _spelled(path, key, value)
+        values[name] = [spelled] if name in several and isinstance(spelled, str) else spelled
     return values
 
 
 def _names(command: click.Command) -> dict[str, str]:
     """Name of the parameter by flag, without its dashes."""
-    named = {}
+    named: dict[str, str] = {}
     for parameter in command.params:
-        flag = next((flag for flag in parameter.opts if flag.startswith("--")), parameter.name or "")
-        if flag != "--config":
-            named[flag.removeprefix("--")] = parameter.name or ""
+        flags = [flag for flag in parameter.opts if flag.startswith("--")] or [parameter.name or ""]
+        named |= {flag.removeprefix("--"): parameter.name or "" for flag in flags if flag != "--config"}
     return named
 
 

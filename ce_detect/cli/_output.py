@@ -12,9 +12,6 @@ import click
 if TYPE_CHECKING:  # rich takes long to import, and help needs none of it
     from rich.console import Console
 
-ABSENT = "-"
-"""Shown for a figure that does not exist."""
-
 WIDTH = 120
 """Characters in a line where stdout is not a terminal."""
 
@@ -56,21 +53,6 @@ def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
     for name, value in pairs.items():
         table.add_row(name, value)
     _print(table)
-
-
-def percent(share: float | None) -> str:
-    """Return a measured share as ``"12.3 %"``."""
-    return ABSENT if share is None else f"{share:.1%}".replace("%", " %")
-
-
-def exact_percent(share: float) -> str:
-    """Return a share that somebody chose as ``"1 %"``."""
-    return f"{100 * share:g} %"
-
-
-def decimal(value: float | None) -> str:
-    """Return a figure with three decimals."""
-    return ABSENT if value is None else f"{value:.3f}"
 
 
 def _print(renderable: Any) -> None:

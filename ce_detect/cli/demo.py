@@ -13,8 +13,9 @@ import click
 from ce_detect.cli import _options as options
 from ce_detect.cli._figures import print_gate, print_report
 from ce_detect.cli._files import check_writable
-from ce_detect.cli._output import percent, print_json, print_pairs
+from ce_detect.cli._output import print_json, print_pairs
 from ce_detect.core.progress import reported
+from ce_detect.reporting.words import percent
 
 if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
     from ce_detect.guard.demonstration import Demonstration, Example

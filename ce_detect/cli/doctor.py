@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from ce_detect.cli import _options as options
-from ce_detect.cli._output import ABSENT, print_json, print_listing, print_pairs
+from ce_detect.cli._output import print_json, print_listing, print_pairs
 from ce_detect.core.extras import DEPENDENCIES
 from ce_detect.core.version import VERSION
+from ce_detect.reporting.words import ABSENT
 from ce_detect.storage.folders import cache_folder
 
 

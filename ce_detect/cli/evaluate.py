@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ce_detect.cli import _options as options
-from ce_detect.cli._figures import mean_detection, print_report
-from ce_detect.cli._files import check_writable, write_json
-from ce_detect.cli._output import exact_percent, percent, print_json
+from ce_detect.cli._figures import print_report
+from ce_detect.cli._files import write
+from ce_detect.cli._output import print_json
 from ce_detect.core.errors import UsageError
+from ce_detect.reporting.words import exact_percent, percent
 
 if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
     from ce_detect import Attack
@@ -33,7 +34,14 @@ if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
     type=click.FloatRange(0, 1),
     help="Check: share of successful attacks that is flagged, mean over attacks.",
 )
-@click.option("--output", type=options.FILE, help="Write the figures to this JSON file.")
+@click.option(
+    "--gallery",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="Flagged inputs of each kind that a page shows with maps, some hundred forward passes each; 0 for none.",
+)
+@options.out_option()
 @options.every_command(seed=1)
 @click.pass_context
 def command(
@@ -50,7 +58,8 @@ def command(
     corruptions: bool,
     max_fpr: float | None,
     min_detection: float | None,
-    output: Path | None,
+    gallery: int,
+    out: tuple[Path, ...],
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -59,24 +68,27 @@ def command(
     Exits with 1 where a check fails.
     """
     attacks = _attacks(recipe, names)
-    if output is not None:
-        check_writable(output)
     from ce_detect import DetectedModel, load_data, load_model
     from ce_detect.data.corruptions import MILD
+    from ce_detect.reporting import evaluation
 
+    examples = evaluation.examples(gallery, out)
     loaded = DetectedModel.load(guard, load_model(model, weights))
     images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
-    report = loaded.evaluate(images, attacks=attacks, corruptions=MILD if corruptions else (), **settings).to_dict()
-    checks = _checks(report, max_fpr, min_detection)
-    result = {"artifact": str(guard), "seed": settings["seed"], "report": report, "checks": checks}
-    if output is not None:
-        write_json(output, result)
+    report = loaded.evaluate(
+        images, attacks=attacks, corruptions=MILD if corruptions else (), examples=examples, **settings
+    )
+    found = evaluation.document(
+        report, loaded.calibrated.manifest, loaded.gate, artifact=str(guard), data=data, seed=settings["seed"],
+        max_fpr=max_fpr, min_detection=min_detection,
+    )  # fmt: skip
+    write(found, out)
     if as_json:
-        print_json(result)
+        print_json(found.data)
     else:
-        print_report(str(guard), report)
-        _print_checks(checks)
-    context.exit(0 if all(check["passed"] for check in checks) else 1)
+        print_report(str(guard), found.data["report"])
+        _print_checks(found.data["checks"])
+    context.exit(0 if all(check["passed"] for check in found.data["checks"]) else 1)
 
 
 def _attacks(recipe: str | None, names: tuple[str, ...]) -> tuple[Attack, ...] | None:
@@ -88,18 +100,6 @@ def _attacks(recipe: str | None, names: tuple[str, ...]) -> tuple[Attack, ...] |
     from ce_detect import Attack, Recipe
 
     return tuple(Attack.of(name) for name in dict.fromkeys(names)) if recipe is None else Recipe.load(recipe).attacks
-
-
-def _checks(report: dict[str, Any], max_fpr: float | None, min_detection: float | None) -> list[dict[str, Any]]:
-    checks: list[dict[str, Any]] = []
-    if max_fpr is not None:
-        rate = report["clean"]["false_positive_rate"]
-        checks.append({"name": "max-fpr", "limit": max_fpr, "value": rate, "passed": rate <= max_fpr})
-    if min_detection is not None:
-        mean = mean_detection(report)
-        passed = mean is not None and mean >= min_detection
-        checks.append({"name": "min-detection", "limit": min_detection, "value": mean, "passed": passed})
-    return checks
 
 
 def _print_checks(checks: list[dict[str, Any]]) -> None:

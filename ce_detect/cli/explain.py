@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ce_detect.cli import _options as options
-from ce_detect.cli._files import check_writable, write_text
+from ce_detect.cli._files import write
 from ce_detect.cli._output import print_json
 from ce_detect.core.types import BASELINES
 
@@ -34,7 +34,7 @@ from ce_detect.core.types import BASELINES
 )
 @click.option("--label", type=int, help="The class whose evidence the maps show.  [default: what was decided]")
 @click.option("--concepts", help="Clean images, as DATA: rank learned concepts by their effect on these, for --json.")
-@click.option("--out", type=options.FILE, help="Write the page to this HTML file.")
+@options.out_option()
 @options.every_command(seed=0)
 def command(
     guard: Path,
@@ -48,7 +48,7 @@ def command(
     methods: tuple[str, ...],
     label: int | None,
     concepts: str | None,
-    out: Path | None,
+    out: tuple[Path, ...],
     seed: int,
     as_json: bool,
 ) -> None:
@@ -57,14 +57,11 @@ def command(
     DATA is an image file, a folder of images, or any other data that calibrate takes. A map takes some hundred forward
     passes an image.
     """
-    if out is None and not as_json:
+    if not out and not as_json:
         raise click.UsageError("give --out report.html for a page, or --json for the same as data")
-    if methods and not as_json:
-        raise click.UsageError("maps of --method are given as data: add --json")
-    if concepts is not None and not as_json:
-        raise click.UsageError("--concepts is given as data alone: add --json")
-    if out is not None:
-        check_writable(out)
+    data_asked = as_json or any(path.suffix == ".json" for path in out)
+    if (methods or concepts is not None) and not data_asked:
+        raise click.UsageError("what --method and --concepts add is given as data: add --json, or --out report.json")
     from ce_detect import DetectedModel, load_data, load_model
     from ce_detect.reporting import explanation
 
@@ -75,12 +72,11 @@ def command(
     ranked = None if clean is None else loaded.wrapped.images(clean).pixels
     found = loaded.explain(x, baseline=baseline, site=site, seed=seed, label=label, method=methods, concepts=ranked)
     names = [f"{Path(data).name}, image {place + 1}" for place in range(len(x))]
-    if out is not None:
-        page = explanation.html(found, artifact=str(guard), names=names, bounds=loaded.classifier.bounds)
-        write_text(out, page)
+    document = explanation.document(
+        found, loaded.calibrated.manifest, artifact=str(guard), names=names, bounds=loaded.classifier.bounds
+    )
+    write(document, out)
     if as_json:
-        more = {} if found.concepts is None else {"concepts": found.concepts.to_dict()}
-        print_json({"artifact": str(guard), "inputs": found.to_dict(), **more})
-    elif out is not None:
-        flagged = int(found.result.is_adversarial.sum())
-        click.echo(f"{len(x)} inputs, {flagged} of them flagged: {out}")
+        print_json(document.data)
+    else:
+        click.echo(f"{document.data['verdict']['headline']} See {', '.join(map(str, out))}")

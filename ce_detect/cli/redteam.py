@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from ce_detect.cli import _options as options
-from ce_detect.cli._files import check_writable, write_json, write_text
-from ce_detect.cli._output import percent, print_json, print_pairs, print_table
+from ce_detect.cli._files import write
+from ce_detect.cli._output import print_json, print_pairs, print_table
+from ce_detect.reporting.words import percent
 
 
 @click.command("redteam")
@@ -41,8 +42,7 @@ from ce_detect.cli._output import percent, print_json, print_pairs, print_table
 )
 @click.option("--secret-seeds", is_flag=True, help="The attacker does not know the seeds of random interventions.")
 @click.option("--bar", type=click.FloatRange(min=0), help="Check: smallest radius ratio that passes.")
-@click.option("--output", type=options.FILE, help="Write the report card to this JSON file.")
-@click.option("--html", type=options.FILE, help="Write the report card to this HTML file.")
+@options.out_option()
 @options.every_command(seed=1)
 @click.pass_context
 def command(
@@ -58,8 +58,7 @@ def command(
     eps: tuple[str, str],
     secret_seeds: bool,
     bar: float | None,
-    output: Path | None,
-    html: Path | None,
+    out: tuple[Path, ...],
     as_json: bool,
     **budget: Any,
 ) -> None:
@@ -69,12 +68,9 @@ def command(
     that fools classifier and detector than one that fools the classifier alone; 1 means that the detector costs an
     attacker nothing. Exits with 1 where the ratio is below --bar, or where a check says that the attack is broken.
     """
-    for path in (output, html):
-        if path is not None:
-            check_writable(path)
     from ce_detect import DetectedModel, load_data, load_model
     from ce_detect.redteam.settings import Plan, fraction
-    from ce_detect.reporting import red_team_card as cards
+    from ce_detect.reporting import red_team_card
 
     plan = Plan(fraction(eps[0]), fraction(eps[1]), **budget)
     loaded = DetectedModel.load(guard, load_model(model, weights))
@@ -82,16 +78,15 @@ def command(
         data, split=split, limit=images if limit is None else min(limit, images), resizing=loaded.wrapped.resizing
     )
     report = loaded.redteam(some, plan=plan, secret_seeds=secret_seeds)
-    card = cards.card(report, loaded.manifest, artifact=str(guard), bar=bar, secret_seeds=secret_seeds)
-    if output is not None:
-        write_json(output, card)
-    if html is not None:
-        write_text(html, cards.html(card))
+    card = red_team_card.document(
+        report, loaded.calibrated.manifest, artifact=str(guard), bar=bar, secret_seeds=secret_seeds
+    )
+    write(card, out)
     if as_json:
-        print_json(card)
+        print_json(card.data)
     else:
-        _print(card)
-    context.exit(0 if card["passed"] else 1)
+        _print(card.data)
+    context.exit(0 if card.data["passed"] else 1)
 
 
 def _print(card: dict[str, Any]) -> None:

@@ -13,12 +13,12 @@ import click
 
 from ce_detect.artifacts.manifest import Promise
 from ce_detect.cli import _options as options
-from ce_detect.cli._figures import promise
 from ce_detect.cli._files import check_writable
-from ce_detect.cli._output import percent, print_json, print_pairs
+from ce_detect.cli._output import print_json, print_pairs
 from ce_detect.core.errors import InputError
 from ce_detect.core.extras import module
 from ce_detect.core.progress import in_words, reported
+from ce_detect.reporting.words import percent, promise
 
 if TYPE_CHECKING:  # help must not need pyarrow
     from ce_detect.scan.checkpoints import Checkpoints

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,8 @@ from ce_detect.detector.detector import Detector
 from ce_detect.detector.gate import GateModule
 from ce_detect.evaluate.figures import AttackFigures, CleanFigures, ControlFigures, CorruptionFigures, Detection
 from ce_detect.evaluate.metrics import auroc, share_above, tpr_at
+from ce_detect.evaluate.scores import Changed, Scores, scores
+from ce_detect.verdict.conformal import p_values
 
 logger = logging.getLogger("ce_detect")
 
@@ -39,6 +41,7 @@ class Report:
         clean: figures on clean inputs.
         attacks: figures by name of the attack.
         corruptions: figures by name of the corruption.
+        scores: what they come from; not in plain data.
     """
 
     threshold: float
@@ -46,6 +49,7 @@ class Report:
     clean: CleanFigures
     attacks: dict[str, AttackFigures]
     corruptions: dict[str, CorruptionFigures]
+    scores: Scores = field(repr=False, compare=False)
 
     def warn(self) -> None:
         """Log the natural changes that are flagged at more than twice the rate that was asked for."""
@@ -60,7 +64,15 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; figures that do not exist (no successes, no labels) are None."""
-        plain: dict[str, Any] = _without_nan(asdict(self))
+        plain: dict[str, Any] = without_nan(
+            {
+                "threshold": self.threshold,
+                "target": self.target,
+                "clean": asdict(self.clean),
+                "attacks": {name: asdict(found) for name, found in self.attacks.items()},
+                "corruptions": {name: asdict(found) for name, found in self.corruptions.items()},
+            }
+        )
         return plain
 
 
@@ -111,6 +123,7 @@ def evaluate(
     target: float,
     corruptions: tuple[Corruption, ...] = (),
     seed: int = 0,
+    examples: int = 0,
     judge: Judge = judge,
 ) -> Report:
     """Measure a gate.
@@ -123,25 +136,28 @@ def evaluate(
         target: false-positive rate that was asked for.
         corruptions: natural changes of ``x`` to count false alarms under.
         seed: seed of the corruptions and of the controls.
+        examples: flagged inputs of each kind to keep with the scores, at most.
         judge: what scores inputs; by default the gate itself.
     """
-    clean = judge(gate, x)
-    bounds = gate.signature.classifier.bounds
-    return Report(
-        threshold=clean.threshold,
-        target=target,
-        clean=_clean_figures(clean, y),
-        attacks={
-            name: _attack_figures(clean, judge(gate, twins.pixels), twins, y, judge(gate, control))
-            for name, twins in attacked.items()
-            for control in [Shuffled(twins.pixels, rows(x, twins.index), bounds, seed)]
-        },
-        corruptions={
-            corruption.name: _corruption_figures(clean, judge(gate, Mapped(x, change)), y)
-            for corruption in corruptions
-            for change in [partial(corruption, bounds=bounds, seed=seed)]
-        },
-    )
+    clean, bounds = judge(gate, x), gate.signature.classifier.bounds
+    attacks: dict[str, AttackFigures] = {}
+    natural: dict[str, CorruptionFigures] = {}
+    changed: list[Changed] = []
+    for name, twins in attacked.items():
+        found = judge(gate, twins.pixels)
+        control = judge(gate, Shuffled(twins.pixels, rows(x, twins.index), bounds, seed))
+        success = found.label != clean.label[twins.index]
+        attacks[name] = _attack_figures(clean, found, twins, y, control, success)
+        changed.append(Changed("attacked", name, twins.pixels, twins.index, found.score, success))
+    for corruption in corruptions:
+        pixels = Mapped(x, partial(corruption, bounds=bounds, seed=seed))
+        found = judge(gate, pixels)
+        natural[corruption.name] = _corruption_figures(clean, found, y)
+        every = np.arange(len(x))
+        changed.append(Changed("natural", corruption.name, pixels, every, found.score, every >= 0))
+    shares = p_values(gate.clean_scores.cpu().numpy(), clean.score)
+    kept = scores(x, clean.score, clean.label, shares, changed, threshold=clean.threshold, examples=examples)
+    return Report(clean.threshold, target, _clean_figures(clean, y), attacks, natural, kept)
 
 
 def _clean_figures(clean: Judged, y: Index | None) -> CleanFigures:
@@ -158,9 +174,8 @@ def _clean_figures(clean: Judged, y: Index | None) -> CleanFigures:
 
 
 def _attack_figures(
-    clean: Judged, attacked: Judged, twins: AttackedSet, y: Index | None, control: Judged
+    clean: Judged, attacked: Judged, twins: AttackedSet, y: Index | None, control: Judged, success: NDArray[np.bool_]
 ) -> AttackFigures:
-    success = attacked.label != clean.label[twins.index]
     passed = attacked.score <= attacked.threshold
     both = clean.clean_only, attacked.clean_only
     return AttackFigures(
@@ -205,7 +220,8 @@ def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Plain data in which NaN, a figure that does not exist, is None."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value

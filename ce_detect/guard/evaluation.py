@@ -33,6 +33,7 @@ class EvaluationOptions(TypedDict, total=False):
     jobs: int | None
     attack_time: float | None
     progress: Progress | bool | None
+    examples: int
 
 
 class RedTeamOptions(TypedDict, total=False):
@@ -54,6 +55,7 @@ def evaluate(
     jobs: int | None = None,
     attack_time: float | None = None,
     progress: Progress | bool | None = None,
+    examples: int = 0,
 ) -> report.Report:
     """Attack images that calibration did not see and measure the gate on them and on their clean twins.
 
@@ -67,6 +69,7 @@ def evaluate(
         jobs: processes that make attacked images.
         attack_time: seconds after which no new chunk of images is attacked.
         progress: see `ce_detect.core.progress.reported`.
+        examples: flagged inputs of each kind to keep, see `ce_detect.evaluate.scores.Flagged`.
     """
     _warn(calibrated, images)
     gate, manifest = calibrated.gate, calibrated.manifest
@@ -78,8 +81,9 @@ def evaluate(
             jobs=jobs, seconds=attack_time, progress=shown,
         )  # fmt: skip
     found = report.evaluate(
-        gate, images.pixels, images.y, attacked, target=manifest.fpr, corruptions=corruptions, seed=seed
-    )
+        gate, images.pixels, images.y, attacked, target=manifest.fpr, corruptions=corruptions, seed=seed,
+        examples=examples,
+    )  # fmt: skip
     found.warn()
     return found
 

@@ -21,12 +21,12 @@ from ce_detect.artifacts.manifest import Manifest
 from ce_detect.calibrate.cascade import check_budget
 from ce_detect.calibrate.cost.pytorch import Meter
 from ce_detect.calibrate.dataset import CalibrationData
-from ce_detect.cli._figures import cost
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.detector.cascade import First, cascaded
 from ce_detect.heads.cascade import CLEARED
 from ce_detect.redteam.settings import Plan
 from ce_detect.redteam.target import Gated
+from ce_detect.reporting.words import cost
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from support import calibrated
 
 from ce_detect.artifacts.manifest import Manifest
 from ce_detect.calibrate.cost.pytorch import BATCHES, Meter
-from ce_detect.cli._figures import cost as described
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.guard.detected_model import DetectedModel
+from ce_detect.reporting.words import cost as described
 
 
 def test_the_manifest_says_what_serving_costs(

@@ -19,7 +19,7 @@ from ce_detect.data import Images, load_data
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.guard.detected_model import DetectedModel
 from ce_detect.redteam.settings import Plan
-from ce_detect.reporting import red_team_card as cards
+from ce_detect.reporting import red_team_card
 
 NOISY = replace(QUICK, interventions=({"kind": "GaussianNoise", "sigma": 0.05},))
 
@@ -148,7 +148,8 @@ def test_report_card_keeps_the_secret() -> None:
     """A card names what is random, and not what it draws from."""
     guard = calibrated(secret_seed=987654)
     report = guard.redteam(load_data("demo").x[300:304], plan=Plan(steps=2, queries=2, decisions=0))
-    card = json.dumps(cards.card(report, guard.manifest, artifact="guard.safetensors", bar=None))
+    manifest = guard.calibrated.manifest
+    card = json.dumps(red_team_card.document(report, manifest, artifact="guard.safetensors", bar=None).data)
     assert "seed=secret" in card
     assert "987654" not in card
 

@@ -23,6 +23,29 @@ def test_evaluate_prints_figures(calibrated: Calibrated, tmp_path: Path) -> None
     assert json.loads(output.read_text()) == done.data
 
 
+def test_evaluate_writes_a_page_and_a_card(calibrated: Calibrated, tmp_path: Path) -> None:
+    """With flagged inputs on the page, as many as asked for; the same is in the JSON of that run."""
+    files = [tmp_path / name for name in ("report.html", "report.json", "card.md")]
+    given = [part for file in files for part in ("--out", file)]
+    done = evaluate(calibrated, "--limit", 60, "--attack", "fgsm", "--no-corruptions", "--gallery", 1, *given)
+    assert done.code == 0, done.err
+    page, data, card = (file.read_text() for file in files)
+    found = json.loads(data)
+    assert [one["kind"] for one in found["flagged"]].count("attacked") == 1
+    assert f"image {found['flagged'][0]['image']}, fgsm 8/255" in page
+    assert found["verdict"]["headline"] in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert "fgsm 8/255: flagged when successful" in card
+
+
+def test_a_page_without_a_gallery(calibrated: Calibrated, tmp_path: Path) -> None:
+    """It is quicker to make; and without a page nothing is explained."""
+    page = ("--out", tmp_path / "report.html", "--gallery", 0)
+    done = evaluate(calibrated, "--limit", 60, "--attack", "fgsm", "--no-corruptions", "--json", *page)
+    assert done.data["flagged"] == []
+    assert "<img" not in (tmp_path / "report.html").read_text()
+    assert done.data["curves"]["roc"]["detection_rate"].keys() == {"fgsm 8/255"}
+
+
 def test_evaluate_in_words(calibrated: Calibrated) -> None:
     """People read a row an attack and a row a corruption, and the false-positive rate beside its target."""
     done = evaluate(calibrated, "--limit", 30, "--attack", "fgsm")

@@ -31,6 +31,7 @@ def test_an_image_file_is_explained(asked: tuple[object, ...], tmp_path: Path) -
     assert np.asarray(found["maps"]["target"]).shape == (28, 28)
     assert found["baseline"] == "blur"
     assert "one.png, image 1" in (tmp_path / "why.html").read_text()
+    assert found["name"] == "one.png, image 1"
 
 
 def test_other_methods_add_their_maps(asked: tuple[object, ...]) -> None:

@@ -7,16 +7,7 @@ from typing import Any
 import pytest
 from support.manifests import manifest, plain
 
-from ce_detect.artifacts.manifest import Promise
-from ce_detect.cli._figures import mean_detection, print_controls, print_gate, promise
-
-
-def test_promise_in_words() -> None:
-    """The two guarantees read differently."""
-    pac = Promise(fpr=0.01, guarantee="pac", confidence=0.9)
-    marginal = Promise(fpr=0.01, guarantee="marginal", confidence=0.9)
-    assert promise(pac) == "at most 1 % of clean inputs flagged, with confidence 90 %"
-    assert promise(marginal) == "at most 1 % of clean inputs flagged, on average over calibrations"
+from ce_detect.cli._figures import print_controls, print_gate
 
 
 def attack(**control: float | None) -> dict[str, Any]:
@@ -44,11 +35,3 @@ def test_natural_change_that_counts_as_clean_is_listed(capsys: pytest.CaptureFix
     told = " ".join(capsys.readouterr().out.split())
     assert "jpeg 1, dust, flip" in told
     assert "a mixture of which 50 % are so changed" in told
-
-
-def test_mean_detection_leaves_out_attacks_without_success() -> None:
-    """An attack that never succeeded has no rate to average."""
-    rates = {"a": 0.5, "b": None, "c": 1.0}
-    attacks = {name: {"detection_rate_successes": rate} for name, rate in rates.items()}
-    assert mean_detection({"attacks": attacks}) == 0.75
-    assert mean_detection({"attacks": {}}) is None

@@ -73,6 +73,15 @@ def test_flags_win_over_config(calibrated: Calibrated, tmp_path: Path, key: str)
     assert [check["limit"] for check in checks] == [1]
 
 
+@pytest.mark.parametrize("key", ["out", "output", "html"])
+def test_config_may_name_one_of_several_as_it_is(calibrated: Calibrated, tmp_path: Path, key: str) -> None:
+    """A flag that can be given often takes one value without a list, under any of its names."""
+    config = tmp_path / "config.toml"
+    config.write_text(f'{key} = "{tmp_path / "found.json"}"\nattack = "fgsm"\nlimit = 20\ncorruptions = false')
+    assert evaluate(calibrated, "--config", config).code == 0
+    assert (tmp_path / "found.json").exists()
+
+
 def test_config_may_name_the_artifact(calibrated: Calibrated, tmp_path: Path) -> None:
     """An argument without a flag has a key too."""
     config = tmp_path / "config.toml"

@@ -31,15 +31,16 @@ def attack(tmp_path: Path) -> tuple[object, ...]:
     return ("redteam", path, "--model", "demo", "--data", "demo", *few)
 
 
-def test_writes_both_cards_and_passes_without_a_bar(attack: tuple[object, ...], tmp_path: Path) -> None:
-    """JSON and HTML are written, stdout has the JSON alone, and a bar that is never missed passes."""
-    cards = ("--output", tmp_path / "card.json", "--html", tmp_path / "card.html")
+def test_writes_every_card_and_passes_without_a_bar(attack: tuple[object, ...], tmp_path: Path) -> None:
+    """Page, data and model card are written, stdout has the JSON alone, and a bar that is never missed passes."""
+    cards = ("--out", tmp_path / "card.json", "--out", tmp_path / "card.html", "--out", tmp_path / "card.md")
     code, out, _ = call(*attack, *cards, "--bar", 0, "--json")
     card = json.loads(out)
     assert card == json.loads((tmp_path / "card.json").read_text())
     assert card["report"]["images"] == 3
     assert code == (0 if card["checks_passed"] else 1)
-    assert "<script" not in (tmp_path / "card.html").read_text()
+    assert card["verdict"]["headline"] in (tmp_path / "card.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert "radius ratio on 3 images" in (tmp_path / "card.md").read_text()
 
 
 def test_exits_with_1_below_the_bar(attack: tuple[object, ...]) -> None:
@@ -70,7 +71,8 @@ def test_same_command_same_card(attack: tuple[object, ...]) -> None:
         (("--eps", "8/255", "1/255"), "eps"),
         (("--eps", "x", "1/255"), "positive number"),
         (("--secret-seeds",), "random"),
-        (("--html", "/nowhere/card.html"), "/nowhere/card.html"),
+        (("--out", "/nowhere/card.html"), "/nowhere/card.html"),
+        (("--out", "card.txt"), ".html for a page"),
     ],
 )
 def test_bad_input_is_refused(attack: tuple[object, ...], more: tuple[object, ...], named: str) -> None:

@@ -1,39 +1,32 @@
-"""The page of an explanation."""
+"""The report of an explanation."""
 
 from __future__ import annotations
 
-import re
-from xml.etree import ElementTree
-
-import numpy as np
-import pytest
-from support.calibrated import fresh, guard
-
-from ce_detect.reporting import explanation
+from support.pages import Page, explained, source
 
 
-@pytest.fixture(scope="module")
-def page() -> str:
-    """Of a clean and an attacked image."""
-    clean, attacked = fresh()
-    found = guard().explain(np.concatenate([clean[:1], attacked[:1]]))
-    return explanation.html(found, artifact="guard <1>", names=["clean & plain", "attacked"], bounds=(0.0, 1.0))
+def test_each_input_is_shown_with_its_maps() -> None:
+    """Under its name, with its verdict."""
+    page = Page(source("explain"))
+    assert [one.text for one in page.all("h3")][:2] == ["clean & plain", "attacked"]
+    assert [one.attributes["alt"] for one in page.all("img")][:2] == [
+        "The input clean & plain", "Map over clean & plain: where hiding weakens the decision",
+    ]  # fmt: skip
+    assert len(page.all("img")) == 2 * 4
+    assert "Flagged" in source("explain")
 
 
-def test_the_page_is_whole_and_needs_nothing_else(page: str) -> None:
-    """Well formed, escaped, without scripts or addresses; each picture has an alternative text."""
-    body = page[page.index("<body>") : page.index("</body>") + len("</body>")]
-    root = ElementTree.fromstring(re.sub(r"<img ([^>]*)>", r"<img \1/>", body))
-    pictures = root.findall(".//img")
-    assert len(pictures) == 2 * 4
-    assert all(one.get("alt") and (one.get("src") or "").startswith("data:image/png;base64,") for one in pictures)
-    assert "guard &lt;1&gt;" in page
-    assert "clean &amp; plain" in page
-    assert "<script" not in page
-    assert "http" not in page
+def test_the_page_says_what_carried_the_score() -> None:
+    """The intervention in words."""
+    assert "after do(exchange left and right) the top label" in source("explain")
 
 
-def test_the_page_says_what_carried_the_score(page: str) -> None:
-    """The intervention in words, and the verdicts."""
-    assert "after do(exchange left and right) the top label" in page
-    assert "Flagged" in page
+def test_the_data_have_whole_maps_and_names() -> None:
+    """As nested lists, beside the verdicts."""
+    first, second = explained().data["inputs"]
+    assert (first["name"], second["name"]) == ("clean & plain", "attacked")
+    assert len(first["maps"]["target"]) == 28
+    assert (
+        explained().data["verdict"]["headline"]
+        == f"{first['is_adversarial'] + second['is_adversarial']} of 2 inputs flagged."
+    )

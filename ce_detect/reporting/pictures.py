@@ -1,0 +1,48 @@
+"""Inputs and maps as pictures for a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ce_detect.core import extras
+from ce_detect.core.types import Floats
+from ce_detect.reporting.drawing import PURPOSE
+
+SIDE = 224
+"""Longer side, in pixels, to which small pictures are enlarged."""
+
+MOST = 448
+"""Longer side, in pixels, to which large ones are reduced: a page with many of them stays small."""
+
+
+def plain(pixels: Floats) -> str:
+    """A picture of channels ``(channels, height, width)`` in [0, 1]: three as colour, others by their mean."""
+    planes = pixels if len(pixels) == 3 else np.repeat(pixels.mean(axis=0, keepdims=True), 3, axis=0)
+    return _png(planes.transpose(1, 2, 0))
+
+
+def with_map(pixels: Floats, values: Floats) -> str:
+    """A map ``(height, width)`` over its picture in grey: dark blue is the least, yellow the most."""
+    with extras.needed_for(PURPOSE):
+        from matplotlib import colormaps
+
+    reach = float(values.max() - values.min())
+    unit = (values - values.min()) / reach if reach > 0 else np.zeros_like(values)
+    grey = np.repeat(pixels.mean(axis=0)[..., None], 3, axis=2)
+    return _png(0.35 * grey + 0.65 * colormaps["cividis"](unit)[..., :3])
+
+
+def _png(shares: NDArray[np.floating]) -> str:
+    """A picture ``(height, width, 3)`` in [0, 1] as an address that holds all of it."""
+    levels = np.round(shares.clip(0, 1) * 255).astype(np.uint8)
+    image = extras.module("PIL.Image", PURPOSE, extra="report").fromarray(levels)
+    times = max(1, SIDE // max(image.size))
+    image = image.resize((image.width * times, image.height * times), 0)
+    image.thumbnail((MOST, MOST))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
