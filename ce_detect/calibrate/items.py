@@ -97,5 +97,5 @@ def columns_of(items: Sequence[Item], names: Sequence[str]) -> dict[str, Index]:
             moments = tuple(f"trace.{moment}[{item.site}][" for moment in ("mean", "deviation"))
             own = [i for i, name in enumerate(names) if name.startswith(moments)]
         found[item.name] = np.array(own)
-    found[""] = np.setdiff1d(np.arange(len(names)), np.concatenate(list(found.values())))
+    found[""] = np.setdiff1d(np.arange(len(names)), np.concatenate([np.zeros(0, int), *found.values()]))
     return found

@@ -30,6 +30,7 @@ def test_every_feature_belongs_to_one_item_or_is_free() -> None:
     assert values.family == "shapley"
     alone = signature_of(classifier, [], None)
     assert tuple(signature.names[i] for i in found[""]) == alone.names
+    assert columns_of([], alone.names)[""].tolist() == list(range(len(alone.names)))
 
 
 def test_an_item_says_its_family_and_whether_a_graph_can_hold_it() -> None:
