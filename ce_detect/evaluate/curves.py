@@ -120,7 +120,7 @@ def curves(report: Report) -> Curves:
     clean = {"clean": scores.clean, **scores.natural}
     return Curves(
         roc=_roc(scores.clean, {name: found for name, found in scores.attacked.items() if len(found)}, threshold),
-        histogram=_histogram(scores.clean, scores.natural.values(), scores.attacked.values()),
+        histogram=_histogram(scores.clean, scores.natural.values(), scores.attacked.values(), threshold),
         calibration=_calibration(scores.p_values),
         detection={name: rate(found > threshold) for name, found in scores.attacked.items()},
         false_alarms={name: rate(found > threshold) for name, found in clean.items()},
@@ -144,10 +144,11 @@ def _roc(clean: Floats, attacked: dict[str, Floats], threshold: float) -> Roc | 
     )
 
 
-def _histogram(clean: Floats, natural: Iterable[Floats], attacked: Iterable[Floats]) -> Histogram:
+def _histogram(clean: Floats, natural: Iterable[Floats], attacked: Iterable[Floats], threshold: float) -> Histogram:
+    """From the smallest to the largest score but for tails, and so far that the threshold is inside."""
     kinds = [clean, *(np.concatenate([clean[:0], *found]) for found in (natural, attacked))]
-    low = min(float(np.quantile(found, TAIL)) for found in kinds if len(found))
-    high = max(float(np.quantile(found, 1 - TAIL)) for found in kinds if len(found))
+    low = min(threshold, *(float(np.quantile(found, TAIL)) for found in kinds if len(found)))
+    high = max(threshold, *(float(np.quantile(found, 1 - TAIL)) for found in kinds if len(found)))
     around = 0.0 if high > low else 0.5
     edges = np.linspace(low - around, high + around, BINS + 1)
     counts = [np.histogram(found.clip(edges[0], edges[-1]), edges)[0].tolist() for found in kinds]

@@ -42,6 +42,7 @@ class Report:
         attacks: figures by name of the attack.
         corruptions: figures by name of the corruption.
         scores: what they come from; not in plain data.
+        seen: number of the clean images that calibration used: figures on new ones will be worse; not in plain data.
     """
 
     threshold: float
@@ -50,6 +51,7 @@ class Report:
     attacks: dict[str, AttackFigures]
     corruptions: dict[str, CorruptionFigures]
     scores: Scores = field(repr=False, compare=False)
+    seen: int = 0
 
     def warn(self) -> None:
         """Log the natural changes that are flagged at more than twice the rate that was asked for."""

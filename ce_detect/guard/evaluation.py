@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -71,7 +72,7 @@ def evaluate(
         progress: see `ce_detect.core.progress.reported`.
         examples: flagged inputs of each kind to keep, see `ce_detect.evaluate.scores.Flagged`.
     """
-    _warn(calibrated, images)
+    seen = _warn(calibrated, images)
     gate, manifest = calibrated.gate, calibrated.manifest
     if attacks is None:
         attacks = tuple(Attack.of(**spec) for spec in manifest.recipe.attacks)
@@ -85,7 +86,7 @@ def evaluate(
         examples=examples,
     )  # fmt: skip
     found.warn()
-    return found
+    return replace(found, seen=seen)
 
 
 def redteam(
@@ -115,8 +116,8 @@ def redteam(
         )
 
 
-def _warn(calibrated: Calibrated, images: Images) -> None:
-    """Say what these figures are not: those of unseen images, or of the graph that is deployed."""
+def _warn(calibrated: Calibrated, images: Images) -> int:
+    """Say what these figures are not: those of unseen images, or of the graph that is deployed; how many were seen."""
     if calibrated.manifest.deploy is not None:
         logger.warning(
             "the threshold is that of the exported graph in %s; these figures are of the gate in PyTorch, in float32",
@@ -127,3 +128,4 @@ def _warn(calibrated: Calibrated, images: Images) -> None:
         logger.warning(
             "%d of these %d images were used in calibration; figures on new ones will be worse", used, len(images)
         )
+    return used

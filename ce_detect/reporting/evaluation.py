@@ -81,7 +81,7 @@ def document(
     found = {
         "artifact": artifact,
         "seed": seed,
-        "verdict": asdict(_verdict(figures, shown, manifest, checks)),
+        "verdict": asdict(_verdict(figures, shown, manifest, checks, _caveats(report, manifest))),
         "report": figures,
         "curves": shown,
         "cost": {"pytorch": manifest.figures.cost, "onnxruntime": manifest.figures.onnxruntime_cost},
@@ -119,7 +119,9 @@ def _explained(gate: GateModule, flagged: tuple[Flagged, ...]) -> list[Entry]:
     return entries(found, names, gate.signature.classifier.bounds, flagged)
 
 
-def _verdict(figures: Plain, shown: Plain, manifest: Manifest, checks: list[dict[str, Any]]) -> Verdict:
+def _verdict(
+    figures: Plain, shown: Plain, manifest: Manifest, checks: list[dict[str, Any]], caveats: Iterable[str]
+) -> Verdict:
     clean, mean, alarms = figures["clean"], mean_detection(figures), shown["false_alarms"]["clean"]
     caught = (
         "No attack succeeded, and it flags" if mean is None else f"It flags {percent(mean)} of successful attacks and"
@@ -135,10 +137,20 @@ def _verdict(figures: Plain, shown: Plain, manifest: Manifest, checks: list[dict
                 f"measured {percent(check['value'])}."
                 for check in checks
             ),
+            *caveats,
             "A flag means: attacked, or the classifier is unsure here.",
         ),
         figures=tuple(_headlines(figures, shown["detection"], manifest)),
     )
+
+
+def _caveats(report: Report, manifest: Manifest) -> Iterator[str]:
+    """What the figures are not."""
+    if report.seen:
+        yield f"{report.seen} of these images were used in calibration; figures on new ones will be worse."
+    if manifest.deploy is not None:
+        precision = manifest.deploy.precision
+        yield f"The threshold is that of the exported graph in {precision}; these figures are of the gate in PyTorch."
 
 
 def _state(

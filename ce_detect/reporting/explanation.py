@@ -15,7 +15,7 @@ from ce_detect.reporting.document import Document, Headline, Verdict
 from ce_detect.reporting.gallery import entries
 from ce_detect.reporting.model_card import model_card
 from ce_detect.reporting.page import rendered
-from ce_detect.reporting.words import percent
+from ce_detect.reporting.words import percent, shown
 
 
 def document(
@@ -31,6 +31,8 @@ def document(
         bounds: smallest and largest valid pixel value.
     """
     inputs = [{"name": name, **one} for name, one in zip(names, explanation.to_dict(), strict=True)]
+    for one in inputs:
+        one["carried"] = [{**part, "name": shown(part["name"], manifest)} for part in one["carried"]]
     found = {
         "artifact": artifact,
         "verdict": asdict(_verdict(explanation)),

@@ -25,6 +25,14 @@ LONGEST = 26
 _SHARES = [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
+_KINDS: dict[str, tuple[str, str]] = {
+    "clean": ("clean", "-"),
+    "natural": ("naturally changed", "--"),
+    "attacked": ("attacked", "-"),
+}
+"""Inputs of the histogram: word and line."""
+
+
 def roc(found: Plain, threshold: float) -> Plot:
     """Detection against false alarms, of each attack and on average, with the chosen threshold on it."""
     alarms, chosen = found["false_positive_rate"], found["chosen"]
@@ -68,7 +76,7 @@ def histogram(found: Plain, threshold: float) -> Plot:
         "scores",
         "Scores",
         "Right of the line an input is flagged. What lies outside is in the outermost bars.",
-        f"Bars wholly right of the threshold {threshold:.3g} hold {seen} inputs.",
+        f"In bars right of the threshold {threshold:.3g}: {seen} inputs.",
         ("score from", "to", *(_KINDS[kind][0] for kind in kinds)),
         [
             (f"{low:.3g}", f"{high:.3g}", *(str(found[kind][place]) for kind in kinds))
@@ -85,14 +93,6 @@ def histogram(found: Plain, threshold: float) -> Plot:
         drawn.tick_params(length=0)
         drawn.figure.legend(loc="outside upper left", ncols=2)
         return replace(plot, svg=svg(plot.name, drawn, plot.alt))
-
-
-_KINDS: dict[str, tuple[str, str]] = {
-    "clean": ("clean", "-"),
-    "natural": ("naturally changed", "--"),
-    "attacked": ("attacked", "-"),
-}
-"""Word and line."""
 
 
 def calibration(found: Plain, promised: float) -> Plot:
@@ -232,7 +232,7 @@ def radii(report: Plain) -> Plot:
         drawn.plot(levels, report["evaded"], color=COLOURS["attacked"], label="classifier and gate", gid="evaded",
                    clip_on=False)  # fmt: skip
         percentages(drawn.xaxis, [], (low, high))
-        drawn.set_xticks([2.0**power / 255 for power in powers], [f"{2.0**power:.1g}" for power in powers])
+        drawn.set_xticks([2.0**power / 255 for power in powers], [f"{2.0**power:.2g}" for power in powers])
         percentages(drawn.yaxis, _SHARES, (0.0, 1.0))
         drawn.grid(axis="y")
         drawn.figure.legend(loc="outside upper left", ncols=1)

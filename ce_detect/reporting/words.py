@@ -67,6 +67,10 @@ def mean_detection(report: Mapping[str, Any]) -> float | None:
 
 
 def interventions(manifest: Manifest) -> list[str]:
-    """Names of the interventions, without the seeds that are secret: a report is there to be shown."""
-    names = manifest.signature.names
-    return [re.sub(r"\bseed=\d+", "seed=secret", name) for name in names] if manifest.secret_seed else names
+    """Names of the interventions, see `shown`."""
+    return [shown(name, manifest) for name in manifest.signature.names]
+
+
+def shown(name: str, manifest: Manifest) -> str:
+    """Name of an intervention without a seed that is secret: a report is there to be shown."""
+    return re.sub(r"\bseed=\d+", "seed=secret", name) if manifest.secret_seed else name

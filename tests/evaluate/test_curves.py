@@ -71,6 +71,7 @@ def test_a_histogram_counts_everything() -> None:
     equal = curves(report(clean=[1.0, 1.0], threshold=1.0)).histogram
     assert sum(equal.clean) == 2
     assert (equal.edges[0], equal.edges[-1]) == (0.5, 1.5)
+    assert curves(report(clean=[1.0, 2.0], threshold=9.0)).histogram.edges[-1] == 9
 
 
 def test_p_values_are_calibrated_where_they_are_uniform() -> None:

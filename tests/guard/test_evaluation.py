@@ -18,7 +18,8 @@ def test_images_of_the_calibration_are_called_out(caplog: pytest.LogCaptureFixtu
     first = images()
     mixed = np.concatenate([first.x[:7], load_data("demo").x[300:305]])
     with caplog.at_level(logging.WARNING, logger="ce_detect"):
-        evaluation.evaluate(guard().calibrated, guard().wrapped.images(mixed), attacks=(), corruptions=())
+        found = evaluation.evaluate(guard().calibrated, guard().wrapped.images(mixed), attacks=(), corruptions=())
+    assert found.seen == 7
     assert "7 of these 12 images were used in calibration" in caplog.text
     caplog.clear()
     evaluation.evaluate(guard().calibrated, guard().wrapped.images(mixed[7:]), attacks=(), corruptions=())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ def test_checks_decide_where_there_are_some() -> None:
     assert (found["state"], found["label"]) == ("failed", "Checks failed")
     assert "Check max-fpr 20 %: failed, measured 30.0 %." in found["details"]
     assert verdict(0, min_detection=0.0)["state"] == "failed"  # no attack succeeded, so nothing was detected
+
+
+def test_the_verdict_says_what_the_figures_are_not() -> None:
+    """Those of images that calibration did not see, or of the graph that is deployed."""
+    told = partial(evaluation.document, gate=guard().gate, artifact="a", data="b", seed=0)
+    made = scored(clean=[0.0, 1.0], threshold=2.0)
+    seen, deployed = replace(made, seen=2), manifest(deploy={"precision": "int8"})
+    assert "2 of these images were used in calibration" in str(told(seen, manifest()).data["verdict"]["details"])
+    assert "the exported graph in int8" in str(told(made, deployed).data["verdict"]["details"])
+    assert "calibration" not in str(told(made, manifest()).data["verdict"]["details"])
 
 
 def test_figures_are_those_of_the_report() -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from support.calibrated import fresh, guard
+from support.manifests import manifest
 from support.pages import Page, explained, source
+
+from ce_detect.reporting import explanation
 
 
 def test_each_input_is_shown_with_its_maps() -> None:
@@ -30,3 +36,16 @@ def test_the_data_have_whole_maps_and_names() -> None:
         explained().data["verdict"]["headline"]
         == f"{first['is_adversarial'] + second['is_adversarial']} of 2 inputs flagged."
     )
+
+
+def test_secret_seeds_stay_secret() -> None:
+    """Names of interventions are in the data, their seeds are not."""
+    found = guard().explain(fresh()[0][:1])
+    (parts,) = found.carried
+    named = replace(found, carried=[[replace(parts[0], name="GaussianNoise(seed=987654)@input"), *parts[1:]]])
+    document = explanation.document(
+        named, manifest(secret_seed=True), artifact="guard", names=["one"], bounds=(0.0, 1.0)
+    )  # fmt: skip
+    assert "seed=secret" in str(document.data)
+    assert "987654" not in str(document.data)
+    assert "987654" not in document.page()
