@@ -3,9 +3,9 @@
     CE_DETECT_DATA=... python -m benchmarks.explain.cracks
 
 Patches of 64 x 64 grey pixels of the photographs of CrackForest (Shi et al. 2016, research only) that have a ground
-truth. A patch has a crack where at least 64 of its pixels are marked, and none where none is; others are left out.
-Every third photograph is kept for the test. The plain CNN of PneumoniaMNIST learns from the labels alone. Weights go to
-the cache: they are made of images that are for research only.
+truth, scaled to half of their sides. A patch has a crack where at least 64 of its pixels are marked, none where none
+is. Others are left out. Every third photograph is kept for the test. The plain CNN of PneumoniaMNIST learns from the
+labels alone. Weights go to the cache: they are made of images that are for research only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -40,9 +41,9 @@ class Patches:
     """Patches of some photographs.
 
     Attributes:
-        x: ``(n, 1, 64, 64)`` in [0, 1].
+        x: ``(n, 1, 32, 32)`` in [0, 1].
         y: 1 where there is a crack.
-        truth: ``(n, 64, 64)``, true where the crack is.
+        truth: ``(n, 32, 32)``, true where at least two of the four pixels are marked.
     """
 
     x: NDArray[np.float32]
@@ -52,7 +53,7 @@ class Patches:
 
 def main() -> None:
     program = parser(__doc__)
-    program.add_argument("--epochs", type=int, default=12)
+    program.add_argument("--epochs", type=int, default=5)
     options = program.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -87,7 +88,14 @@ def patches(*, test: bool) -> Patches:
                 parts.append((grey[None, top : top + SIDE, left : left + SIDE], int(marked.any()), marked))
     x, y, marks = zip(*parts, strict=True)
     order = np.random.default_rng(0).permutation(len(y))
-    return Patches(np.stack(x)[order], np.array(y)[order], np.stack(marks)[order])
+    return Patches(_halved(np.stack(x)[order]), np.array(y)[order], _halved(np.stack(marks)[order]) >= 0.5)
+
+
+def _halved(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Means of two by two pixels."""
+    *first, height, width = images.shape
+    means: NDArray[np.float32] = images.reshape(*first, height // 2, 2, width // 2, 2).mean((-3, -1), dtype=np.float32)
+    return means
 
 
 def trained(images: Patches, epochs: int) -> nn.Module:

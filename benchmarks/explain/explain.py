@@ -53,7 +53,7 @@ def main() -> None:
         for method in options.methods:
             made = METHODS[method](**explained.settings.get(method, {}))
             path = RESULTS / f"explain-{name}.json"
-            _games(path, made, classifier, torch.from_numpy(x), truth, options.images, explained)
+            _games(path, made, classifier, torch.from_numpy(x), truth, min(options.images, len(x)), explained)
             if options.sane:
                 some = torch.from_numpy(x[: options.sane])
                 _sanity(path, made, classifier, some, explained.labels(classifier, some))

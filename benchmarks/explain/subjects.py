@@ -12,7 +12,11 @@ from torch import Tensor, nn
 
 from benchmarks.explain.cracks import crack_cnn, patches
 from benchmarks.face import Classifier, wrap
+from benchmarks.subjects.images import shuffled_imagenet
 from benchmarks.subjects.subjects import SUBJECTS
+
+MOST = 300
+"""Images of ImageNet that are decoded: no more are explained."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,15 @@ class Explained:
         return wrap(self.model(), input_shape=(channels, height, width), bounds=(0.0, 1.0))
 
 
-def _judged(name: str) -> Callable[[], tuple[NDArray[np.float32], None]]:
-    return lambda: (SUBJECTS[name].split()[1].x, None)
+def _imagenet() -> tuple[NDArray[np.float32], None]:
+    """The first judged images, so that not all of them are decoded."""
+    first = SUBJECTS["imagenet-lite0"].judged.start
+    return shuffled_imagenet(slice(first, first + MOST))[0], None
+
+
+def _pneumonia() -> tuple[NDArray[np.float32], None]:
+    """Images that the classifier was not trained on."""
+    return SUBJECTS["pneumonia"].split()[1].x, None
 
 
 def _cracks() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -62,8 +73,8 @@ _LARGE = {
 }  # fmt: skip
 
 EXPLAINED = {
-    "imagenet-lite0": Explained(SUBJECTS["imagenet-lite0"].model, _judged("imagenet-lite0"), _LARGE, 4),
-    "pneumonia": Explained(SUBJECTS["pneumonia"].model, _judged("pneumonia"), _SMALL, 20),
+    "imagenet-lite0": Explained(SUBJECTS["imagenet-lite0"].model, _imagenet, _LARGE, 4),
+    "pneumonia": Explained(SUBJECTS["pneumonia"].model, _pneumonia, _SMALL, 20),
     "crackforest": Explained(crack_cnn, _cracks, _SMALL, 20, label=1),
 }
 """What is explained, by name."""

@@ -30,7 +30,7 @@ def methods() -> list[list[str]]:
     rows = [
         [
             "images, model", "method", "images", "deletion (low)", "insertion (high)", "CDS (high)", "CDS, ratio form",
-            "overlap / pointing", "sanity: rank correlation / SSIM", "s an image",
+            "overlap / pointing", "sanity: correlation; SSIM", "s an image",
         ]
     ]  # fmt: skip
     for subject, title in SUBJECTS.items():
@@ -75,7 +75,8 @@ def _figure(figure: dict[str, Any]) -> str:
 def _sanity(row: dict[str, Any]) -> str:
     if "sanity" not in row:
         return ""
-    return f"{row['sanity']['rank_correlation']['mean']:.2f} / {row['sanity']['ssim']['mean']:.2f}"
+    stages = [sum(stage["rank_correlation"]) / len(stage["rank_correlation"]) for stage in row["sanity"]["stages"]]
+    return f"{' / '.join(f'{mean:.2f}' for mean in stages)}; {row['sanity']['ssim']['mean']:.2f}"
 
 
 TABLES = {"explain-methods": methods, "explain-attacked": attacked}

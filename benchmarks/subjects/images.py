@@ -42,18 +42,19 @@ def cifar10_training() -> NDArray[np.float32]:
     return load_data(str(data_folder() / "cifar10.npz"), split="train").x
 
 
-def shuffled_imagenet() -> Arrays:
-    """The ImageNet sample, in random order: its files are sorted by class."""
-    x, y = imagenet_sample()
-    order = np.random.default_rng(SEED).permutation(len(x))
-    return x[order], y[order]
+def shuffled_imagenet(some: slice = slice(None)) -> Arrays:
+    """The ImageNet sample, or some of it, in random order: its files are sorted by class.
 
+    Args:
+        some: which images are decoded.
 
-def imagenet_sample() -> Arrays:
-    """Images ``(300, 3, 224, 224)`` in [0, 1], the shorter side resized to 256 and the middle cropped, and labels."""
+    Returns:
+        Images ``(n, 3, 224, 224)`` in [0, 1], the shorter side resized to 256 and the middle cropped, and labels.
+    """
     from PIL import Image
 
     paths = sorted((data_folder() / "imagenet-sample").glob("*.JPEG"))
+    paths = [paths[place] for place in np.random.default_rng(SEED).permutation(len(paths))[some]]
     x = np.empty((len(paths), 224, 224, 3), np.float32)
     for row, path in zip(x, paths, strict=True):
         with Image.open(path) as image:
