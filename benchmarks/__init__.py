@@ -5,6 +5,7 @@
 | room | question |
 |---|---|
 | `detection/` | How many attacked images are found, at what budget, and is the promise about clean ones kept? |
+| `claim/` | Do causal effects of attacked inputs differ from clean, natural and shuffled ones? |
 | `natural/` | How many clean images are flagged when a camera, a codec or a lamp changes them a little? |
 | `cost/` | What does a gate cost in time and memory, what does it take to make one, and what do fewer bits cost? |
 | `serving/` | What does it cost in ONNX Runtime, and does the server stand load and faults? |

@@ -22,6 +22,7 @@ HOMES = {
     "rows": "ce_detect.data:rows",  # some images, read when they are needed
     "tensors": "ce_detect.data.tensors",  # batches on the classifier's device
     "split_by_identity": "ce_detect.data.splits:split_by_identity",  # the splits that a calibration makes
+    "distinct": "ce_detect.data.splits:distinct",  # each image once
     "MILD": "ce_detect.data.corruptions:MILD",  # the corruptions that a report counts as clean
     "mixture": "ce_detect.data.corruptions:mixture",  # images as the threshold's mixture has them
     "Change": "ce_detect.data.corruptions.corruption:Change",  # what it does to an image
@@ -45,6 +46,7 @@ HOMES = {
     "wrap": "ce_detect.classifiers.wrapping:wrap",  # trace and resume are timed without a gate
     "PENULTIMATE": "ce_detect.classifiers.base:PENULTIMATE",  # the site before a linear last layer
     "site_shapes": "ce_detect.classifiers.base:site_shapes",  # which sites are feature maps
+    "movable": "ce_detect.classifiers.base:movable",  # feature maps that the search intervenes at
     "log_odds": "ce_detect.classifiers.log_odds:log_odds",  # peers that look at confidence
     "FashionCNN": "ce_detect.demo.model:FashionCNN",  # the demo's classifier is a subject, and is trained here
     "fashion_cnn": "ce_detect.demo.model:fashion_cnn",  # the same with its weights
@@ -53,12 +55,17 @@ HOMES = {
     "Inference": "ce_detect.detector.inference:Inference",  # judges as a gate in production does
     "GateModule": "ce_detect.detector.gate:GateModule",  # members of an ensemble
     "Signature": "ce_detect.features.signature:Signature",  # the free statistics alone are timed
+    "ExecutionPlan": "ce_detect.features.plan:ExecutionPlan",  # logits after interventions, without a head
+    "EFFECTS": "ce_detect.features.effects:EFFECTS",  # names of the effects
+    "effects": "ce_detect.features.effects:effects",  # causal effects of any intervention
     "conformal": "ce_detect.verdict.conformal",  # peers get their thresholds as gates do
     # Learning and calibration
     "Table": "ce_detect.fitting.feature_tables:Table",  # statistics of clean and attacked images
     "Sets": "ce_detect.fitting.feature_tables:Sets",  # images of a split with their attacked twins
     "features": "ce_detect.fitting.feature_tables:features",  # signatures of many images, for the train x test matrix
     "from_spec": "ce_detect.interventions:from_spec",  # interventions as a recipe names them
+    "completed": "ce_detect.calibrate.search.candidates:completed",  # the same, filled in for a classifier
+    "teach": "ce_detect.fitting.interventions:teach",  # interventions that are learned
     "stacked": "ce_detect.fitting.feature_tables:stacked",  # the weights that our own heads learn with, for peers
     "by_rows": "ce_detect.heads.base:by_rows",  # scores of many signatures
     "fused_head": "ce_detect.fitting.heads:fused_head",  # heads on many draws of the images

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.adaptive import table as adaptive
+from benchmarks.claim import table as claim
 from benchmarks.cost import table as cost
 from benchmarks.detection import table as detection
 from benchmarks.explain import table as explain
@@ -30,7 +31,7 @@ PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     name: rows
-    for room in (detection, natural, serving, cost, peers, adaptive, zoo, pretrained, explain)
+    for room in (detection, claim, natural, serving, cost, peers, adaptive, zoo, pretrained, explain)
     for name, rows in room.TABLES.items()
 }
 """Every table by name."""

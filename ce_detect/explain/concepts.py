@@ -138,10 +138,11 @@ def _taught(classifier: Classifier, x: Pixels, site: str | None, concepts: int, 
     """An autoencoder as the search inserts it."""
     shapes = site_shapes(classifier)
     maps = {name: shape[0] for name, shape in shapes.items() if len(shape) == 3}
-    site = next(reversed(movable(shapes)), None) if site is None else site
+    if not maps:
+        raise UsageError("concepts need a layer with a feature map, and this classifier has none that can be reached")
+    site = (movable(shapes) or [*maps])[-1] if site is None else site
     if site not in maps:
-        others = ", ".join(maps) or "none here"
-        raise UsageError(f"site = {site!r} has no feature map, which concepts need; expected one of {others}")
+        raise UsageError(f"site = {site!r} has no feature map, which concepts need; expected one of {', '.join(maps)}")
     made = AblateConcept(site=site, channels=maps[site], concepts=min(concepts, maps[site]))
     if not teach(classifier, [made], x, seed=seed):
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.calibrated import guard, images
+from support.gates import black_box
 from support.models import TINY, tiny_classifier
 from torch import Tensor, nn
 
@@ -127,3 +129,11 @@ def test_what_cannot_be_ranked_is_refused(count: int, options: dict[str, Any], s
     x = np.random.default_rng(0).random((count, *TINY["plain"].shape), dtype=np.float32)
     with pytest.raises(UsageError, match=said):
         concept_effects(gate, x, **options)
+
+
+def test_a_classifier_that_runs_in_onnx_runtime_has_no_concepts(tmp_path: Path) -> None:
+    """Its layers can be reached, but there are no gradients to learn from."""
+    gate = gate_of(black_box("plain", tmp_path))
+    x = np.random.default_rng(0).random((40, *TINY["plain"].shape), dtype=np.float32)
+    with pytest.raises(UsageError, match="no concepts can be learned for this classifier"):
+        concept_effects(gate, x)
