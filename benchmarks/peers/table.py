@@ -15,15 +15,17 @@ NATURAL = FOLDER.parent / "natural.json"
 def peers() -> list[list[str]]:
     """Every method on every subject, the best on the first one first."""
     by_subject: dict[str, dict[str, Any]] = {
-        subject: {path.stem: read(path) for path in (FOLDER / subject).glob("*.json")} for subject in NAMES
+        subject: {path.stem: read(path) for path in (FOLDER / subject).glob("*.json")}
+        for subject in NAMES
+        if (FOLDER / subject).is_dir()
     }
     named = next(iter(by_subject.values()))
-    titles = [by_subject[subject]["ours-2"]["subject_title"] for subject in NAMES]
+    titles = [results["ours-2"]["subject_title"] for results in by_subject.values()]
     rows = [["detector", "cost", *(f"{title}: seen / unseen / worst" for title in titles)]]
 
     order = sorted(named.values(), key=lambda found: -found["summary"]["auroc_all"])
     for found in order:
-        cells = [cell(by_subject[subject].get(found["peer"])) for subject in NAMES]
+        cells = [cell(results.get(found["peer"])) for results in by_subject.values()]
         rows.append([found["title"], f"{found['cost']:.2f}", *cells])
     return rows
 

@@ -5,9 +5,9 @@
     CE_DETECT_DATA=... python -m benchmarks.pretrained.pretrained --photographs FOLDER
 
 As a user would who has a model and a folder: the photographs are not what the first three were trained on, and have no
-labels. Every third one is judged, the others calibrate. Successful attacks, which calibration saw or not (``mim``), are
-judged as they are, and again when they were saved as a JPEG file of quality 85 and still fool the model. The exported
-graph then scans the files. Writes ``results/NAME.json``; what is there is not done again.
+labels. One in ``--every`` is judged, the others calibrate. Successful attacks, which calibration saw or not (``mim``),
+are judged as they are, and again when they were saved as a JPEG file of quality 85 and still fool the model. The
+exported graph then scans the files. Writes ``results/NAME.json``; what is there is not done again.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def main() -> None:
     program.add_argument("--photographs", type=Path, required=True, help="a folder of image files")
     program.add_argument("--only", choices=tuple(PRETRAINED), nargs="+", default=list(PRETRAINED))
     program.add_argument("--limit", type=int, default=600, help="photographs")
+    program.add_argument("--every", type=int, default=3, help="one photograph in so many is judged")
     program.add_argument("--attack-time", type=float, help="seconds for the attacks of a calibration")
     program.add_argument("--recipe", default="large")
     options = program.parse_args()
@@ -69,7 +70,7 @@ def measured(one: Pretrained, options: Any) -> dict[str, Any]:
     logging.getLogger("ce_detect").addHandler(kept)
     began = time.perf_counter()
     images = load_data(options.photographs, limit=options.limit, resizing=one.resizing)
-    judged = np.arange(len(images)) % 3 == 2
+    judged = np.arange(len(images)) % options.every == options.every - 1
     guard = DetectedModel(one.model(), bounds=(0.0, 1.0))
     guard.calibrate(
         images.subset(~judged),
@@ -96,7 +97,7 @@ def measured(one: Pretrained, options: Any) -> dict[str, Any]:
         "manifest": {"figures": guard.manifest["figures"], "interventions": guard.manifest["signature"]["names"]},
         "report": report,
         "saved": saved(guard, fresh, report["attacks"]),
-        "scan": scanned(guard, options.photographs, fresh),
+        "scan": scanned(guard, sorted(options.photographs.glob("*.JPEG"))[: len(images)], judged, fresh),
         "warnings": kept.said,
     }
 
@@ -137,13 +138,13 @@ def jpeg(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
-def scanned(guard: DetectedModel, photographs: Path, fresh: Images) -> dict[str, Any]:
+def scanned(guard: DetectedModel, paths: list[Path], judged: NDArray[np.bool_], fresh: Images) -> dict[str, Any]:
     """The exported graph on the files themselves, beside PyTorch on the same."""
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "guard.onnx"
         differences = guard.export(graph, data=fresh)
         gate = Gate(graph)
-        files = sorted(photographs.glob("*.JPEG"))[2 : 3 * len(fresh) : 3]
+        files = [path for path, chosen in zip(paths, judged, strict=True) if chosen]
         began = time.perf_counter()
         result, here = gate(gate.read(files)), guard(fresh.x)
         return {

@@ -6,4 +6,5 @@
 
     python -m benchmarks.subjects.train_demo                               # the classifier that the package ships
     CE_DETECT_DATA=... python -m benchmarks.subjects.train_pneumonia       # the one of PneumoniaMNIST
+    CE_DETECT_DATA=... python -m benchmarks.subjects.train_vit             # the transformer of CIFAR-10
 """

@@ -1,7 +1,7 @@
 """The classifiers that the benchmarks put a gate in front of.
 
-CIFAR residual networks (He et al. 2015, option A shortcuts) as the public weights expect them, EfficientNet-Lite0 for
-ImageNet, and plain CNNs for grey images.
+CIFAR residual networks (He et al. 2015, option A shortcuts) as the public weights expect them, a small vision
+transformer for CIFAR-10, EfficientNet-Lite0 for ImageNet, and plain CNNs for grey images.
 """
 
 from __future__ import annotations
@@ -73,6 +73,71 @@ def cifar10_resnet32() -> CifarResNet:
 
 def _loaded(model: CifarResNet, name: str) -> CifarResNet:
     model.load_state_dict(load_file(data_folder() / "weights" / f"{name}.safetensors"))
+    return model.eval()
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        queries, keys, values = (
+            part.view(batch, tokens, self.heads, -1).transpose(1, 2) for part in self.qkv(x).split(width, 2)
+        )
+        mixed = F.scaled_dot_product_attention(queries, keys, values)
+        projected: Tensor = self.project(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        return projected
+
+
+class _Encoder(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = _Attention(width, heads)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class CifarViT(nn.Module):
+    """Vision transformer for ``(batch, 3, 32, 32)`` pixels in [0, 1]; normalises inside.
+
+    Three convolutions make 8 x 8 tokens (Xiao et al. 2021, "Early convolutions help transformers see better"). Pre-norm
+    blocks, a final LayerNorm and the mean of the tokens follow. Learned positions tie it to its one image size.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int = 128, depth: int = 4, heads: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width // 4, 3, 2, 1, bias=False), nn.BatchNorm2d(width // 4), nn.ReLU(),
+            nn.Conv2d(width // 4, width // 2, 3, 1, 1, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU(),
+            nn.Conv2d(width // 2, width, 3, 2, 1),
+        )  # fmt: skip
+        self.positions = nn.Parameter(0.02 * torch.randn(1, 64, width))
+        self.blocks = nn.Sequential(*[_Encoder(width, heads) for _ in range(depth)])
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``(batch, 10)``."""
+        tokens = self.stem((x - self.mean) / self.deviation).flatten(2).transpose(1, 2)
+        logits: Tensor = self.head(self.norm(self.blocks(tokens + self.positions)).mean(1))
+        return logits
+
+
+def cifar10_vit() -> CifarViT:
+    """Vision transformer with the weights that ``train_vit.py`` wrote, in eval mode."""
+    model = CifarViT()
+    model.load_state_dict(load_file(WEIGHTS / "cifar10_vit.safetensors"))
     return model.eval()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-NAMES = ("cifar10-resnet20", "cifar10-resnet32", "fashion", "pneumonia", "imagenet-lite0")
+NAMES = ("cifar10-resnet20", "cifar10-resnet32", "cifar10-vit", "fashion", "pneumonia", "imagenet-lite0")
 """Every subject, in the order of the tables."""
 
 SEED = 0

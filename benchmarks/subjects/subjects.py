@@ -19,7 +19,13 @@ from benchmarks.subjects.images import (
     pneumonia_untrained,
     shuffled_imagenet,
 )
-from benchmarks.subjects.networks import cifar10_resnet20, cifar10_resnet32, efficientnet_lite0, pneumonia_cnn
+from benchmarks.subjects.networks import (
+    cifar10_resnet20,
+    cifar10_resnet32,
+    cifar10_vit,
+    efficientnet_lite0,
+    pneumonia_cnn,
+)
 from benchmarks.subjects.settings import SEED
 from ce_detect import Attack, DetectedModel, Recipe
 
@@ -114,6 +120,8 @@ SUBJECTS = {
                 unseen=_unseen(384, 192), training=cifar10_training),
         Subject("cifar10-resnet32", "CIFAR-10, ResNet-32", cifar10_resnet32, cifar10, 1000, slice(2800, 4000),
                 attacked=256, unseen=_unseen(128, 96), training=cifar10_training),
+        Subject("cifar10-vit", "CIFAR-10, small ViT", cifar10_vit, cifar10, 600, slice(2800, 4000),
+                attacked=128, unseen=_unseen(64, 32), training=cifar10_training),
         Subject("fashion", "Fashion-MNIST, plain CNN", fashion_cnn, fashion_test, 1400, slice(2800, 4000),
                 attacked=384, unseen=_unseen(192, 128)),
         Subject("pneumonia", "PneumoniaMNIST, plain CNN", pneumonia_cnn, pneumonia_untrained, 1200, slice(1200, None),
