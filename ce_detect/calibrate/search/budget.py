@@ -17,7 +17,7 @@ MARGIN = 0.06
 KEPT = 1 - MARGIN / 2
 """Share of the budget that a gate may be measured to cost; the rest is for scatter in timing."""
 
-ROUNDS = 4
+ROUNDS = 6
 """Rounds of choosing items and measuring the whole gate."""
 
 
