@@ -108,7 +108,9 @@ def search(
     for family, best in by_family(entries).items():
         logger.info("best of %s: %s", family, best)
     dear = [
-        {"name": item.name, "cost": costs.get(item.name, item.least_cost)} for item in proposed if item not in tried
+        {"name": item.name, "family": item.family, "cost": costs.get(item.name, item.least_cost)}
+        for item in proposed
+        if item not in tried
     ]
     return Chosen(chosen.items, {**chosen.ledger, "considered": entries, "too_dear": dear, "learned": autoencoders})
 
