@@ -58,10 +58,10 @@ def mirror() -> list[list[str]]:
         ["subject", "attack", "images", "clean", "natural change", "shuffled", "attacked", "delta to shuffled", "p"]
     ]
     for cell in _of(MIRROR, TARGET):
-        spreads = [f"{cell.median[one]:.1f} ({cell.iqr[one]:.1f})" for one in cell.median]
+        medians = [f"{cell.median[one]:.1f} ({cell.iqr[one]:.1f})" for one in cell.median]
         pair = "attacked", "shuffled"
         figures = [f"{cell.delta[pair]:+.2f}", f"{cell.p[pair]:.1g}"]
-        rows.append([cell.subject, cell.attack, str(cell.images), *spreads, *figures])
+        rows.append([cell.subject, cell.attack, str(cell.images), *medians, *figures])
     return rows
 
 

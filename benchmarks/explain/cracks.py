@@ -28,7 +28,10 @@ from benchmarks.subjects.images import data_folder
 from benchmarks.subjects.networks import pneumonia_architecture
 
 SIDE = 64
-"""Side of a patch, and fewest marked pixels of one that has a crack."""
+"""Side of a patch, in pixels."""
+
+MARKED = 64
+"""Fewest marked pixels of a patch that has a crack."""
 
 CRACK = 2
 """Value of the pixels of a crack in the ground truth."""
@@ -84,7 +87,7 @@ def patches(*, test: bool) -> Patches:
         tops, lefts = (range(0, side - SIDE + 1, SIDE) for side in grey.shape)
         for top, left in product(tops, lefts):
             marked = truth[top : top + SIDE, left : left + SIDE]
-            if not 0 < marked.sum() < SIDE:
+            if not 0 < marked.sum() < MARKED:
                 parts.append((grey[None, top : top + SIDE, left : left + SIDE], int(marked.any()), marked))
     x, y, marks = zip(*parts, strict=True)
     order = np.random.default_rng(0).permutation(len(y))

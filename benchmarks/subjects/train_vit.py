@@ -3,7 +3,7 @@
 Reads ``cifar10.npz`` and the public ResNet-32 from ``CE_DETECT_DATA``. 8,000 training images are few for a transformer.
 So it learns what ResNet-32 says of them, shifted and flipped anew each time (Beyer et al. 2022, "Knowledge
 distillation: a good teacher is patient and consistent"). The test images serve for nothing but the accuracy that is
-printed. Eight minutes on one core that multiplies bfloat16::
+printed::
 
     CE_DETECT_DATA=... python -m benchmarks.subjects.train_vit
 """

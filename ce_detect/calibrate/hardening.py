@@ -107,7 +107,8 @@ def _affordable(classifier: Classifier, meter: Meter, budget: float) -> RobustCo
     """
     most, free = budget * KEPT, meter.cost((), budget)
     smallest: RobustCopy | None = None
-    for scale in SCALES if classifier.elastic else SCALES[:1]:
+    scales = SCALES if classifier.elastic else SCALES[:1]
+    for scale in [one for one in scales if robust_copy.learns(classifier, one)] or scales[-1:]:
         copy = robust_copy.untrained(classifier, scale)
         if copy is None:
             return None

@@ -24,6 +24,25 @@ def log_odds(z: Tensor, label: Tensor, *, multi_label: bool = False) -> Tensor:
     return (z * own).sum(-1) - torch.logsumexp(z.masked_fill(own, -torch.inf), -1)
 
 
+def every_log_odds(z: Tensor, *, multi_label: bool = False) -> Tensor:
+    """Log-odds of every class, in nats, see `log_odds`.
+
+    Args:
+        z: logits ``(..., classes)``.
+        multi_label: whether each logit is the log-odds of a label of its own.
+
+    Returns:
+        ``(..., classes)``. That of the likeliest class comes from its rivals: the difference of 1 and its probability
+        would be rounded away.
+    """
+    if multi_label:
+        return z
+    top = z.argmax(-1, keepdim=True)
+    others = z.logsumexp(-1, keepdim=True) + torch.log1p(-z.softmax(-1).scatter(-1, top, 0.0))
+    rivals = z.scatter(-1, top, -torch.inf).logsumexp(-1, keepdim=True)
+    return z - others.scatter(-1, top, rivals)
+
+
 def energy(z: Tensor, *, multi_label: bool = False) -> Tensor:
     """Log of the total weight of evidence, in nats.
 

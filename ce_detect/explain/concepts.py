@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ce_detect.classifiers.base import Classifier, movable, site_shapes
+from ce_detect.classifiers.log_odds import every_log_odds, probabilities
 from ce_detect.core.errors import UsageError
 from ce_detect.core.types import Index
 from ce_detect.data import tensors, validation
@@ -166,17 +167,8 @@ def _measured(classifier: Classifier, made: AblateConcept, x: Pixels) -> Iterato
 
 def _effect(classifier: Classifier, z: Tensor, z_do: Tensor) -> Tensor:
     """``sum over k of p_k (o_k - o'_k)`` ``(batch,)`` of logits ``(batch, classes)``."""
-    if classifier.multi_label:
-        return (z.sigmoid() * (z - z_do)).sum(1)
-    return (z.softmax(1) * (_log_odds(z) - _log_odds(z_do))).sum(1)
-
-
-def _log_odds(z: Tensor) -> Tensor:
-    """Log-odds of every class against all others; of the likeliest one without the difference of 1 and its ``p``."""
-    top = z.argmax(1, keepdim=True)
-    others = z.logsumexp(1, keepdim=True) + torch.log1p(-z.softmax(1).scatter(1, top, 0.0))
-    rivals = z.scatter(1, top, -torch.inf).logsumexp(1, keepdim=True)
-    return z - others.scatter(1, top, rivals)
+    o, o_do = (every_log_odds(one, multi_label=classifier.multi_label) for one in (z, z_do))
+    return (probabilities(z, multi_label=classifier.multi_label) * (o - o_do)).sum(1)
 
 
 def _concept(number: int, positions: Index, parts: list[Tensor], shown: int) -> Concept:

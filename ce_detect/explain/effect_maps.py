@@ -92,21 +92,24 @@ def effect_maps(
         others = ", ".join(name for name, shape in shapes.items() if len(shape) == 3)
         raise UsageError(f"site = {site!r} has no feature map here, expected one of {others}")
     with torch.inference_mode():
-        if labels is None:
-            labels = torch.cat([classifier.logits(image).argmax(1) for image in x.split(1)])
-        rows = zip(x.split(1), labels.split(1), strict=True)
-        maps = torch.cat([_of_one(classifier, *row, baseline=baseline, site=site, seed=seed) for row in rows])
+        wanted = [None] * len(x) if labels is None else labels.split(1)
+        rows = zip(x.split(1), wanted, strict=True)
+        found = [_of_one(classifier, *row, baseline=baseline, site=site, seed=seed) for row in rows]
+    maps, classes = (torch.cat(part) for part in zip(*found, strict=True))
     parts = [maps[:, EFFECTS.index(effect)] for effect in MAPS.values()]
-    return EffectMaps(parts[0], parts[1], parts[2], labels, site, baseline)
+    return EffectMaps(parts[0], parts[1], parts[2], classes, site, baseline)
 
 
-def _of_one(classifier: Classifier, x: Tensor, label: Tensor, *, baseline: str, site: str, seed: int) -> Tensor:
-    """Maps ``(1, effects, height, width)`` of one input."""
+def _of_one(
+    classifier: Classifier, x: Tensor, label: Tensor | None, *, baseline: str, site: str, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Maps ``(1, effects, height, width)`` of one input, and the class that they are for: by default its decision."""
     if site == INPUT:
         z, h = classifier.logits(x), x
     else:
         z, latents = classifier.trace(x, (site,))
         h = latents[site]
+    label = z.argmax(1) if label is None else label
     at_a_time = batch_size(ROWS, x.shape[1:])
     instead = baseline_of(h, baseline, noise_pattern(seed).to(h.device))
     height, width = h.shape[-2:]
@@ -126,7 +129,7 @@ def _of_one(classifier: Classifier, x: Tensor, label: Tensor, *, baseline: str, 
             summed += torch.einsum("ne,nhw->ehw", moved / inside, hidden[:, 0]) * there
         found.append(summed / covered)
     mean = torch.stack(found).mean(0)[None]
-    return F.interpolate(mean, x.shape[-2:], mode="bilinear", align_corners=False)
+    return F.interpolate(mean, x.shape[-2:], mode="bilinear", align_corners=False), label
 
 
 def _windows(height: int, width: int, device: torch.device) -> Iterator[Tensor]:

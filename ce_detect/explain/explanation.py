@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -23,20 +23,15 @@ from ce_detect.explain.methods import method as method_named
 from ce_detect.verdict.result import GateResult
 
 
-class MapOptions(TypedDict, total=False):
-    """How effect maps are made, see `explain`."""
+class ExplanationOptions(TypedDict, total=False):
+    """What an explanation is asked for, see `explain`."""
 
     baseline: str
     site: str
     seed: int
     label: int | None
-    concepts: Pixels | None
-
-
-class ExplanationOptions(MapOptions, total=False):
-    """What an explanation is asked for, see `explain`."""
-
     method: str | Sequence[str]
+    concepts: Pixels | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +80,29 @@ class Explanation:
 
 
 def explain(
-    gate: GateModule, x: Any, *, method: str | Sequence[str] = (), **options: Unpack[MapOptions]
+    gate: GateModule,
+    x: Any,
+    *,
+    baseline: str = "mean",
+    site: str = INPUT,
+    seed: int = 0,
+    label: int | None = None,
+    method: str | Sequence[str] = (),
+    concepts: Pixels | None = None,
 ) -> Explanation:
     """Explain verdicts on a few inputs: a map takes some hundred forward passes an input.
 
     Args:
         gate: a calibrated gate.
         x: NumPy array or tensor ``(batch, channels, height, width)``, within the bounds.
+        baseline: what is put in the place of what is hidden: ``"mean"``, ``"blur"`` or ``"noise"``.
+        site: where it is hidden: the input, or a layer with a feature map.
+        seed: of the noise, and of what is learned of concepts.
+        label: the class whose evidence the maps show, by default each input's decision. What carried the score is of
+            the decision always.
         method: further methods of explanation by name, see `ce_detect.explain.methods.METHODS`; each adds a map of the
             same labels.
-        options: ``baseline`` is put in the place of what is hidden: ``"mean"``, ``"blur"`` or ``"noise"``; ``site`` is
-            where, the input or a layer with a feature map; ``seed`` is that of the noise; ``label`` is the class whose
-            evidence the maps show, by default each input's decision (what carried the score is of the decision always);
-            ``concepts`` are clean images, by which learned concepts are ranked, see
-            `ce_detect.explain.concepts.concept_effects`.
+        concepts: clean images by which learned concepts are ranked, see `ce_detect.explain.concepts.concept_effects`.
 
     Raises:
         InputError: inputs that cannot be judged.
@@ -108,15 +112,8 @@ def explain(
     classifier = gate.signature.classifier
     checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
     methods = [method_named(name) for name in ([method] if isinstance(method, str) else method)]
-    clean, seed = options.get("concepts"), options.get("seed", 0)
-    maps = effect_maps(
-        classifier,
-        checked,
-        baseline=options.get("baseline", "mean"),
-        site=options.get("site", INPUT),
-        seed=seed,
-        labels=_labels(classifier, options.get("label"), len(checked)),
-    )
+    labels = _labels(classifier, label, len(checked))
+    maps = effect_maps(classifier, checked, baseline=baseline, site=site, seed=seed, labels=labels)
     others = {one.name: one.maps(classifier, checked, maps.label).cpu().numpy() for one in methods}
     with torch.no_grad():
         judged = [gate.signature(part) for part in checked.split(gate.signature.batch)]
@@ -124,7 +121,7 @@ def explain(
         verdict = gate.verdict(torch.cat([z for z, _ in judged]), features)
     arrays = [column.cpu().numpy() for column in verdict]
     result = GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold))
-    ranked = None if clean is None else concept_effects(gate, clean, seed=seed)
+    ranked = None if concepts is None else concept_effects(gate, concepts, seed=seed)
     return Explanation(result, maps, carried(gate, features), checked.cpu().numpy(), others, ranked)
 
 

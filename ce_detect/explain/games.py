@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ce_detect.classifiers.base import Classifier
-from ce_detect.classifiers.log_odds import log_odds, probabilities
+from ce_detect.classifiers.log_odds import every_log_odds, probabilities
 from ce_detect.core.errors import InputError
 from ce_detect.data.lazy import batch_size
 from ce_detect.explain.effect_maps import ROWS
@@ -84,7 +84,8 @@ def class_distortion(
     with torch.inference_mode():
         z, z_do = classifier.logits(x), classifier.logits(torch.where(hidden, blurred(x), x))
     own = F.one_hot(labels, z.shape[1]).bool()
-    fall = _every_log_odds(z, classifier.multi_label) - _every_log_odds(z_do, classifier.multi_label)
+    o, o_do = (every_log_odds(one, multi_label=classifier.multi_label) for one in (z, z_do))
+    fall = o - o_do
     p, q = (probabilities(one, multi_label=classifier.multi_label) for one in (z, z_do))
     divergence = p * ((p + TINY) / (q + TINY)).log() + (1 - p) * ((1 - p + TINY) / (1 - q + TINY)).log()
     others = divergence.masked_fill(own, 0.0).sum(1) / (z.shape[1] - 1)
@@ -152,10 +153,3 @@ def _curve(classifier: Classifier, first: Tensor, last: Tensor, labels: Tensor, 
             seen.append(probabilities(z, multi_label=classifier.multi_label)[:, label])
         curves.append(torch.cat(seen))
     return torch.stack(curves)
-
-
-def _every_log_odds(z: Tensor, multi_label: bool) -> Tensor:
-    """Log-odds of every class ``(batch, classes)``."""
-    classes = torch.arange(z.shape[1], device=z.device)
-    rows = z[:, None].expand(-1, z.shape[1], -1)
-    return log_odds(rows, classes.expand(len(z), -1), multi_label=multi_label)

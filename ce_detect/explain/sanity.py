@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -93,12 +94,9 @@ def randomised_copies(classifier: Classifier, *, stages: int, seed: int) -> Iter
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
     """Spearman's rank correlation ``(batch,)`` of maps ``(batch, height, width)``; 0 where one is constant."""
-    rankdata = extras.module("scipy.stats", "Rank correlation").rankdata
-    ranked = [torch.from_numpy(rankdata(maps.flatten(1).cpu().numpy(), axis=1)) for maps in (a, b)]
-    centred = [ranks - ranks.mean(1, keepdim=True) for ranks in ranked]
-    norms = [one.norm(dim=1) for one in centred]
-    product = norms[0] * norms[1]
-    return torch.where(product > 0, (centred[0] * centred[1]).sum(1) / product.clamp_min(1e-12), 0.0)
+    spearmanr = extras.module("scipy.stats", "Rank correlation").spearmanr
+    pairs = zip(*(maps.flatten(1).cpu().numpy() for maps in (a, b)), strict=True)
+    return torch.tensor([spearmanr(*pair).statistic if min(map(np.ptp, pair)) > 0 else 0.0 for pair in pairs])
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:

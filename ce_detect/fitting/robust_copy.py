@@ -63,7 +63,7 @@ def untrained(classifier: Classifier, scale: float = 1.0) -> RobustCopy | None:
     """A copy at the classifier's last site, with its weights; None where none can be trained, as a warning says."""
     if not classifier.differentiable:
         return _without("the classifier gives no gradient")
-    if _steps(classifier, scale) < LEAST_STEPS:
+    if not learns(classifier, scale):
         return _without("the classifier is too large to train a copy of it")
     try:
         copy = RobustCopy(site=classifier.sites[-1] if classifier.sites else INPUT, scale=scale)
@@ -71,6 +71,11 @@ def untrained(classifier: Classifier, scale: float = 1.0) -> RobustCopy | None:
     except CalibrationError as error:
         return _without(str(error))
     return copy
+
+
+def learns(classifier: Classifier, scale: float) -> bool:
+    """Whether a copy that looks at images of this scale is small enough to learn something."""
+    return _steps(classifier, scale) >= LEAST_STEPS
 
 
 def for_timing(copy: RobustCopy) -> RobustCopy:

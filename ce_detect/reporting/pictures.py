@@ -39,9 +39,10 @@ def with_map(pixels: Floats, values: Floats) -> str:
 def _png(shares: NDArray[np.floating]) -> str:
     """A picture ``(height, width, 3)`` in [0, 1] as an address that holds all of it."""
     levels = np.round(shares.clip(0, 1) * 255).astype(np.uint8)
-    image = extras.module("PIL.Image", PURPOSE, extra="report").fromarray(levels)
+    pillow = extras.module("PIL.Image", PURPOSE, extra="report")
+    image = pillow.fromarray(levels)
     times = max(1, SIDE // max(image.size))
-    image = image.resize((image.width * times, image.height * times), 0)
+    image = image.resize((image.width * times, image.height * times), pillow.Resampling.NEAREST)
     image.thumbnail((MOST, MOST))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")

@@ -20,6 +20,7 @@ from ce_detect.calibrate.items import Item
 from ce_detect.data.splits import identities
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.fitting import robust_copy
+from ce_detect.fitting.interventions import flops
 from ce_detect.interventions import RobustCopy
 
 
@@ -109,3 +110,19 @@ def test_images_to_harden_with_need_hardening() -> None:
     """Images that nothing would be done with are an error."""
     with pytest.raises(CalibrationError, match="harden = 0"):
         DetectedModel(fashion_cnn()).calibrate(images().x, recipe=QUICK, harden_with=images().x)
+
+
+def test_a_model_that_is_too_large_for_a_whole_copy_may_have_a_smaller_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Steps of training are bounded by work: only a copy of half the size learns enough here, and nothing is warned."""
+    monkeypatch.setattr(robust_copy, "WORK", 1.1 * flops(demo()) * 0.25 * robust_copy.BATCH * robust_copy.LEAST_STEPS)
+    with caplog.at_level(logging.WARNING, "ce_detect"):
+        copy = hardening._affordable(demo(), Priced(), 3.0)  # type: ignore[arg-type]
+    assert copy is not None
+    assert copy.scale == 0.5
+    assert not caplog.text
+    monkeypatch.setattr(robust_copy, "WORK", 1.0)
+    with caplog.at_level(logging.WARNING, "ce_detect"):
+        assert hardening._affordable(demo(), Priced(), 3.0) is None  # type: ignore[arg-type]
+    assert "too large to train a copy" in caplog.text

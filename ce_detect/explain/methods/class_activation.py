@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ce_detect.classifiers.base import Classifier, site_shapes
+from ce_detect.core import extras
 from ce_detect.core.errors import UsageError
-from ce_detect.core.extras import needed_for
 from ce_detect.explain.methods.base import Method
 
 TINY = 1e-12
@@ -37,13 +37,14 @@ class GradCAM(Method):
     paper = "Selvaraju et al. 2017, arXiv 1610.02391"
 
     def _maps(self, classifier: Classifier, x: Tensor, labels: Tensor) -> Tensor:
-        with needed_for(self.title, extra="explain"):
-            from captum.attr import LayerGradCam
+        captum = extras.module("captum.attr", self.title, extra="explain")
         site = last_feature_map(classifier)
         latent = _latent(classifier, site, x)
         after = _After(classifier, site, x)
         with torch.enable_grad():
-            found: Tensor = LayerGradCam(after, after.latent).attribute(latent, target=labels, relu_attributions=True)
+            found: Tensor = captum.LayerGradCam(after, after.latent).attribute(
+                latent, target=labels, relu_attributions=True
+            )
         return found[:, 0]
 
 

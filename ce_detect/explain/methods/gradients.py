@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ce_detect.classifiers.base import Classifier
-from ce_detect.core.extras import needed_for
+from ce_detect.core import extras
 from ce_detect.data.lazy import batch_size
 from ce_detect.explain.effect_maps import ROWS
 from ce_detect.explain.methods.base import Method
@@ -20,10 +20,9 @@ class InputXGradient(Method):
     paper = "Shrikumar, Greenside, Kundaje 2017, arXiv 1704.02685"
 
     def _maps(self, classifier: Classifier, x: Tensor, labels: Tensor) -> Tensor:
-        with needed_for(self.title, extra="explain"):
-            from captum.attr import InputXGradient as Captums
+        captum = extras.module("captum.attr", self.title, extra="explain")
         with torch.enable_grad():
-            found: Tensor = Captums(classifier.logits).attribute(x.requires_grad_(), target=labels)
+            found: Tensor = captum.InputXGradient(classifier.logits).attribute(x.requires_grad_(), target=labels)
         return found.sum(1)
 
 
@@ -38,10 +37,9 @@ class IntegratedGradients(Method):
         self.steps = steps
 
     def _maps(self, classifier: Classifier, x: Tensor, labels: Tensor) -> Tensor:
-        with needed_for(self.title, extra="explain"):
-            from captum.attr import IntegratedGradients as Captums
+        captum = extras.module("captum.attr", self.title, extra="explain")
         with torch.enable_grad():
-            found: Tensor = Captums(classifier.logits).attribute(
+            found: Tensor = captum.IntegratedGradients(classifier.logits).attribute(
                 x,
                 x.mean((2, 3), keepdim=True).expand_as(x),
                 target=labels,

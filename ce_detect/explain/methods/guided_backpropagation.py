@@ -11,8 +11,8 @@ from torch import Tensor, fx, nn
 
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.fx_nodes import ATEN
+from ce_detect.core import extras
 from ce_detect.core.errors import UsageError
-from ce_detect.core.extras import needed_for
 from ce_detect.explain.methods.base import Method
 
 
@@ -40,12 +40,11 @@ class GuidedBackpropagation(Method):
     paper = "Springenberg et al. 2014, arXiv 1412.6806"
 
     def _maps(self, classifier: Classifier, x: Tensor, labels: Tensor) -> Tensor:
-        with needed_for(self.title, extra="explain"):
-            from captum.attr import GuidedBackprop
+        captum = extras.module("captum.attr", self.title, extra="explain")
         model = with_relu_modules(classifier)
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")  # what it does, not a fault
-            found: Tensor = GuidedBackprop(model).attribute(x.requires_grad_(), target=labels)
+            found: Tensor = captum.GuidedBackprop(model).attribute(x.requires_grad_(), target=labels)
         return found.abs().sum(1)
 
 
