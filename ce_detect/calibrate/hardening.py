@@ -30,10 +30,6 @@ logger = logging.getLogger("ce_detect")
 SCALES = (1.0, 0.75, 0.5)
 """Sizes at which a copy may look at the image, the most robust first."""
 
-SHARE = 2 / 3
-"""Of what a budget leaves beside the free statistics, what a copy should take at most: the rest is for interventions,
-which find ordinary attacks better."""
-
 
 @dataclass(frozen=True, slots=True)
 class Hardening:
@@ -101,25 +97,15 @@ def _further(
 
 
 def _affordable(classifier: Classifier, meter: Meter, budget: float) -> RobustCopy | None:
-    """The largest copy that leaves room for interventions, not trained yet; else the smallest within the budget.
-
-    None where there can be no copy, or none within the budget, as a warning says.
-    """
-    most, free = budget * KEPT, meter.cost((), budget)
-    smallest: RobustCopy | None = None
+    """The largest copy within the budget, not trained yet; None where there can be none, or none within the budget."""
     scales = SCALES if classifier.elastic else SCALES[:1]
     for scale in [one for one in scales if robust_copy.learns(classifier, one)] or scales[-1:]:
         copy = robust_copy.untrained(classifier, scale)
         if copy is None:
             return None
         alone = (Item.of(robust_copy.for_timing(copy)),)
-        cost = meter.cost(alone, budget)
-        if cost <= free + SHARE * (most - free):
+        if meter.cost(alone, budget) <= budget * KEPT:
             return copy
-        if cost <= most:
-            smallest = copy
-    if smallest is not None:
-        return smallest
     in_onnxruntime = (ratio / ONNXRUNTIME_ALLOWANCE for ratio in meter.onnxruntime(alone).values())
     needed = max([meter.pytorch(alone), *in_onnxruntime])
     logger.warning(
