@@ -20,6 +20,9 @@ KEPT = 1 - MARGIN / 2
 ROUNDS = 6
 """Rounds of choosing items and measuring the whole gate."""
 
+LITTLE = 1e-3
+"""Difference in the objective for which no further gate is measured."""
+
 
 def room(meter: Meter, budget: float) -> float:
     """What a budget leaves for items, in forward passes of an input that pays for them."""
@@ -29,7 +32,8 @@ def room(meter: Meter, budget: float) -> float:
 def within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> Chosen:
     """Repeat a choice with more or less room, as the whole gate was measured to cost; keep the best that fits.
 
-    A choice that fits and leaves no more than the margin ends it: more room would buy little, and measuring takes long.
+    Measuring takes long. It ends with a choice that fits and leaves no more than the margin, or once a choice that does
+    not fit is worth little more than one that does.
 
     Args:
         choose: takes the room for items, in forward passes.
@@ -38,6 +42,7 @@ def within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> Ch
     """
     given = room(meter, budget)
     enough, too_much = 0.0, math.inf
+    most = math.inf  # what the best choice between the two can be worth
     fitting: list[tuple[Chosen, float]] = []
     for _ in range(1 if math.isinf(budget) else ROUNDS):
         chosen = choose(given)
@@ -47,14 +52,21 @@ def within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> Ch
             if cost >= budget * (1 - MARGIN):
                 break
             enough = max(enough, given)
-        else:
-            too_much = min(too_much, given)
+        elif given < too_much:
+            too_much, most = given, _worth(chosen)
+        if fitting and most < max(_worth(found) for found, _ in fitting) + LITTLE:
+            break
         corrected = given + (budget * (1 - MARGIN) - cost) / meter.paying
         between = (enough + too_much) / 2 if math.isfinite(too_much) else corrected
         given = corrected if enough < corrected < too_much else between
     if fitting:
-        return max(fitting, key=lambda found: (found[0].ledger.get("objective", 0.0), found[1]))[0]
+        return max(fitting, key=lambda found: (_worth(found[0]), found[1]))[0]
     return shortened(chosen, meter, budget, share=KEPT)
+
+
+def _worth(chosen: Chosen) -> float:
+    """Value of the objective; the number of items where nothing tells it."""
+    return float(chosen.ledger.get("objective", len(chosen.items)))
 
 
 def shortened(chosen: Chosen, meter: Meter, budget: float, *, share: float = 1.0) -> Chosen:

@@ -39,6 +39,24 @@ def test_room_is_corrected_by_what_the_whole_gate_costs(each: float) -> None:
     assert cost > 2.0 * budget.KEPT - 2 * each
 
 
+@pytest.mark.parametrize(("worth", "least", "most"), [(0.01, 3, 6), (0.0001, 2, 2)])
+def test_no_further_gate_is_measured_for_little(worth: float, least: int, most: int) -> None:
+    """Once one choice fits and a larger one does not, what lies between is measured only where it is worth more."""
+    measured: set[int] = set()
+
+    def cost(count: int) -> float:
+        measured.add(count)
+        return 1.1 + (0.05 * count if count < 12 else 0.2 * count)
+
+    def chosen(room: float) -> Chosen:
+        found = choose(room)
+        return Chosen(found.items, {**found.ledger, "objective": 0.5 + worth * len(found.items)})
+
+    kept = budget.within(chosen, meter(cost), 2.0)
+    assert 7 <= len(kept.items) < 12
+    assert least <= len(measured - {0}) <= most
+
+
 def test_what_some_inputs_pay_leaves_more_room() -> None:
     """In a cascade only the inputs that are left pay for items."""
     assert budget.room(meter(lambda _: 1.2, paying=0.25), 2.0) == pytest.approx(
