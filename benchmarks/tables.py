@@ -4,7 +4,8 @@
     python -m benchmarks.tables --check    # exits with 1 where one is not what the results say
 
 A room describes its tables in ``table.py``: ``TABLES`` names functions that return rows, the head first. The table
-``NAME`` stands between ``<!-- table: NAME -->`` and ``<!-- end -->``, in one document or in several.
+``NAME`` stands between ``<!-- table: NAME -->`` and ``<!-- end -->``, in one document or in several. Below it stands
+what `benchmarks.provenance` knows of it: the day and the command.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import overview, provenance
 from benchmarks.adaptive import table as adaptive
 from benchmarks.claim import table as claim
 from benchmarks.cost import table as cost
@@ -31,7 +33,7 @@ PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     name: rows
-    for room in (detection, claim, natural, serving, cost, peers, adaptive, zoo, pretrained, explain)
+    for room in (overview, detection, claim, natural, serving, cost, peers, adaptive, zoo, pretrained, explain)
     for name, rows in room.TABLES.items()
 }
 """Every table by name."""
@@ -48,7 +50,7 @@ def filled(text: str) -> str:
     def anew(place: re.Match[str]) -> str:
         if place[2] not in TABLES:
             raise SystemExit(f"there is no table {place[2]!r}; there are {', '.join(TABLES)}")
-        return place[1] + markdown(TABLES[place[2]]()) + place[3]
+        return f"{place[1]}{markdown(TABLES[place[2]]())}\n\n{provenance.caption(place[2])}{place[3]}"
 
     return PLACE.sub(anew, text)
 
@@ -64,6 +66,10 @@ def main() -> None:
     options = program.parse_args()
     if lost := TABLES.keys() - places():
         raise SystemExit(f"no document has a place for the tables {', '.join(sorted(lost))}")
+    if lost := TABLES.keys() - provenance.SOURCES.keys():
+        raise SystemExit(f"benchmarks/provenance.py says nothing of the tables {', '.join(sorted(lost))}")
+    if not options.check:
+        provenance.keep(provenance.record())
     for path in documents():
         before = path.read_text()
         after = filled(before)

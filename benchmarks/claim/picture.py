@@ -1,4 +1,4 @@
-"""Draw the figure of ``docs/claim.md`` from the results.
+"""Draw the figure of ``docs/explanations/claim.md`` from the results.
 
     python -m benchmarks.claim.picture
 

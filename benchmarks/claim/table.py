@@ -1,4 +1,4 @@
-"""Tables of ``docs/claim.md``: what holds by family, which way effects go, and what probabilities would have shown."""
+"""Tables of the claim page: what holds by family, which way effects go, and what probabilities would have shown."""
 
 from __future__ import annotations
 

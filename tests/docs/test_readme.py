@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from pathlib import Path
+from typing import Any
 
-from benchmarks import tables
+import pytest
+import yaml
+from support import prose
 
+from benchmarks import overview, provenance, tables
+from benchmarks.program import read
+from ce_detect import TooFewSamplesError
+from ce_detect.calibrate import enough
+from ce_detect.calibrate.settings import CalibrationSettings
+from ce_detect.verdict import conformal
+
+README = (tables.ROOT / "README.md").read_text()
 DOCS = "\n".join(path.read_text() for path in tables.documents())
 
 
@@ -17,18 +29,95 @@ def test_tables_say_what_the_results_say() -> None:
     assert tables.places() == tables.TABLES.keys()
 
 
+def test_every_table_says_when_and_how() -> None:
+    """Each has its command, a program that exists, and the day of its results as they are kept."""
+    assert provenance.SOURCES.keys() == tables.TABLES.keys()
+    assert provenance.record() == read(provenance.DATES)
+    for name in tables.TABLES:
+        assert re.match(r"\*(\d{4}-\d\d-\d\d|not measured yet).*: `python -m benchmarks\.\w+", provenance.caption(name))
+
+
+def test_results_that_change_get_a_new_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that stay keep theirs."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(name)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "DATES", tmp_path / "dates")
+    monkeypatch.setattr(provenance, "SOURCES", {"t": provenance.Source(("*.json",), ("x",))})
+    provenance.keep(provenance.record("2026-01-01"))
+    (tmp_path / "b.json").write_text("other")
+    provenance.keep(provenance.record("2026-01-02"))
+    assert {name: one["day"] for name, one in read(tmp_path / "dates").items()} == {
+        "a.json": "2026-01-01",
+        "b.json": "2026-01-02",
+    }
+    assert provenance.caption("t") == "*2026-01-01 to 2026-01-02: `python -m benchmarks.x`*"
+
+
 def test_programs_and_results_that_are_named_exist() -> None:
     """A command can be copied, and a picture is shown."""
-    programs = re.findall(r"python -m (benchmarks[\w.]+)", DOCS)
+    programs = re.findall(r"python -m ((?:benchmarks|docs\.programs)[\w.]+)", DOCS)
     assert len(programs) > 10
     assert [name for name in programs if importlib.util.find_spec(name) is None] == []
     files = re.findall(r"benchmarks/[\w./*-]+", DOCS)
-    assert [name for name in files if not any(tables.ROOT.glob(name.rstrip("/")))] == []
-    for path in tables.documents():
-        links = re.findall(r"\]\(([\w./-]+)\)", path.read_text())
-        assert [link for link in links if not (path.parent / link).exists()] == []
+    assert [name for name in files if not any(tables.ROOT.glob(name.rstrip("/.")))] == []
 
 
 def test_the_readme_is_short() -> None:
     """A newcomer reads it to the end; what was measured stands in the docs."""
-    assert len((tables.ROOT / "README.md").read_bytes()) < 8000
+    assert README.count("\n") <= 150
+    assert README.count("\n| ") == 2 + len(overview.ROWS) == 8
+
+
+def test_figures_in_the_readme_are_those_of_the_results() -> None:
+    """What its sentences say beside the table."""
+    head, *rows = overview.overview()
+    (ratio,) = (row[head.index("the same before")] for row in rows if row[0].startswith("Larger change"))
+    assert f"{ratio} as large" in README
+    peers = [path for path in (overview.FOLDER / overview.SUBJECT).glob("*.json") if overview.is_peer(path.stem)]
+    assert len(peers) == 16
+    assert "the sixteen published methods" in README
+    attacks = read(overview.DETECTION / f"detection-{overview.SUBJECT}.json")["budgets"][0]["report"]["attacks"]
+    assert len(attacks) == 13
+    assert len(read(overview.FOLDER / overview.SUBJECT / "beyond.json")["attacks"]) == 9
+    assert "thirteen, where the others met nine" in README
+
+
+def test_about_half_of_the_false_alarms_are_wrong_answers() -> None:
+    """As the README says, on the CIFAR-10 models."""
+    for subject in ("cifar10-resnet20", "cifar10-resnet32"):
+        clean: dict[str, Any] = read(overview.DETECTION / f"detection-{subject}.json")["budgets"][0]["report"]["clean"]
+        wrong = clean["false_positive_rate_misclassified"] * (1 - clean["accuracy"])
+        assert 0.4 < wrong / clean["false_positive_rate"] < 0.6
+    assert "About half of the false alarms" in README
+
+
+@pytest.mark.parametrize("recipe", ["default", "large"])
+@pytest.mark.parametrize("rate", [0.05, 0.01])
+def test_the_page_on_few_images_says_how_many_are_needed(recipe: str, rate: float) -> None:
+    """As calibration itself does when it refuses."""
+    needed = []
+    for guarantee in ("pac", "marginal"):
+        settings = CalibrationSettings.of(recipe=recipe, fpr=rate, guarantee=guarantee)
+        with pytest.raises(TooFewSamplesError) as told:
+            enough.check(20, settings)
+        needed.append(str(told.value.needed))
+    page = (tables.ROOT / "docs" / "how-to" / "few-images.md").read_text()
+    assert f"| `{recipe}` | {rate:.0%} | ".replace("%", " %") + " | ".join(needed) + " |" in page
+
+
+def test_the_page_on_the_promise_counts_as_the_code_does() -> None:
+    """The ranks that its example prints."""
+    page = (tables.ROOT / "docs" / "explanations" / "promise.md").read_text()
+    for guarantee, said in (("marginal", 'marginal"))  # {} of'), ("pac", 'pac"))  # {}')):
+        assert said.format(conformal.rank(300, 0.05, guarantee=guarantee)) in page  # type: ignore[arg-type]
+
+
+def test_the_citation_names_the_version_and_the_licence() -> None:
+    """Of this package; the changelog and the security policy are there, too."""
+    cited = yaml.safe_load((tables.ROOT / "CITATION.cff").read_text())
+    package = (tables.ROOT / "pyproject.toml").read_text()
+    assert f'version = "{cited["version"]}"' in package
+    assert f'license = "{cited["license"]}"' in package
+    assert "## [Unreleased]" in (tables.ROOT / "CHANGELOG.md").read_text()
+    assert {"CHANGELOG.md", "SECURITY.md"} <= {path.name for path in prose.pages(tables.ROOT)}

@@ -1,0 +1,73 @@
+"""The one table of the README: the gate beside the three best detectors from the literature, on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.adaptive.table import RESULT as ADAPTIVE
+from benchmarks.detection.table import RESULTS as DETECTION
+from benchmarks.natural.gates import RESULTS as NATURAL
+from benchmarks.peers.table import FOLDER
+from benchmarks.program import read
+
+SUBJECT = "cifar10-resnet20"
+OURS = "ours-2"
+BEST = 3
+"""Peers that are shown: the best by mean AUROC over all attacks."""
+
+ROWS = (
+    "AUROC, attacks that calibration used",
+    "AUROC, other attacks",
+    "AUROC, the attack it finds worst",
+    "Clean images flagged after natural change",
+    "Time, where the model alone takes 1",
+    "Larger change that an attacker needs who knows it",
+)
+
+
+def overview() -> list[list[str]]:
+    """Six figures: of our gate at budget 2.0, today and beside the peers, and of the best of these."""
+    found = {path.stem: read(path) for path in (FOLDER / SUBJECT).glob("*.json")}
+    ranked = sorted((name for name in found if is_peer(name)), key=lambda name: -_area(found[name], "all"))
+    radii = read(ADAPTIVE)["rows"]
+    columns = [ROWS, _today(), *(_beside(found[name], radii.get(name)) for name in ranked[:BEST])]
+    columns.insert(2, _beside(found[OURS], radii["unhardened"]))
+    titles = ["", "**ce-detect**", "the same before", *(_title(found[name]) for name in ranked[:BEST])]
+    return [titles, *(list(row) for row in zip(*columns, strict=True))]
+
+
+def _today() -> list[str]:
+    """The present recipe, which no peer was measured beside."""
+    (budget,) = (one for one in read(DETECTION / f"detection-{SUBJECT}.json")["budgets"] if one["budget"] == 2)
+    summary, attacks = budget["summary"], budget["report"]["attacks"].values()
+    areas = [summary["auroc_seen"], summary["auroc_unseen"], min(attack["auroc_successes"] for attack in attacks)]
+    kinds = read(NATURAL / f"natural-{SUBJECT}.json")["rows"][0]["kinds"].values()
+    flagged = [kind["flagged"] for kind in kinds]
+    return [*_areas(areas), f"{sum(flagged) / len(flagged):.0%}", f"{summary['cost']:.2f}", "not measured"]
+
+
+def _beside(found: Mapping[str, Any], radius: Mapping[str, Any] | None) -> list[str]:
+    changed = found["summary"]["false_positive_rate_under_corruption"]
+    ratio = f"{radius['ratio']['value']:.2f} times" if radius else "not measured"
+    areas = (_area(found, key) for key in ("seen", "unseen", "worst"))
+    return [*_areas(areas), f"{changed:.0%}", f"{found['cost']:.2f}", ratio]
+
+
+def _areas(areas: Any) -> list[str]:
+    return [f"{area:.3f}" for area in areas]
+
+
+def _title(found: Mapping[str, Any]) -> str:
+    return str(found["title"]).partition(" (")[0]
+
+
+def is_peer(name: str) -> bool:
+    return not name.startswith(("ours-", "clean-only-"))
+
+
+def _area(found: Mapping[str, Any], key: str) -> float:
+    return float(found.get("summary", {}).get(f"auroc_{key}", 0))
+
+
+TABLES = {"readme": overview}

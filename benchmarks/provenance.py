@@ -1,0 +1,104 @@
+"""Where each table of the docs comes from: the command that makes its results, and the day they were measured.
+
+``benchmarks/dates.json`` keeps, for each file of results, a digest and the day on which `python -m benchmarks.tables`
+first saw it so. A file that changes gets a new day there; nobody types one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.program import read, write
+
+ROOT = Path(__file__).parent
+DATES = ROOT / "dates.json"
+DIGITS = 12
+
+
+class Source(NamedTuple):
+    """What made a table.
+
+    Attributes:
+        results: patterns of files below ``benchmarks/``.
+        commands: each after ``python -m benchmarks.``.
+    """
+
+    results: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+_CLAIM = Source(("claim/results/claim-*.json",), ("claim.claim",))
+_NATURAL = Source(("natural/results/natural-*.json",), ("natural.natural",))
+_TREATED = Source(("natural/results/treated-*.json",), ("natural.treated",))
+_PEERS = Source(("peers/results/compare/*/*.json",), ("peers.compare",))
+_ADAPTIVE = Source(("adaptive/results/adaptive-cifar10-resnet20.json",), ("adaptive.adaptive --images 32 --steps 40",))
+_ZOO = Source(("zoo/results/zoo.json",), ("zoo.zoo --code CLONES",))
+_PRETRAINED = Source(("pretrained/results/*.json",), ("pretrained.pretrained --photographs FOLDER",))
+
+SOURCES = {
+    "readme": Source(
+        (*_PEERS.results, *_ADAPTIVE.results, *_NATURAL.results, "detection/results/detection-cifar10-resnet20.json"),
+        (*_PEERS.commands, *_ADAPTIVE.commands, *_NATURAL.commands, "detection.detection --suite full"),
+    ),
+    "detection": Source(("detection/results/detection-*.json",), ("detection.detection --suite full",)),
+    "interventions": Source(("detection/results/interventions.json",), ("detection.interventions",)),
+    "cascade": Source(("detection/results/cascade.json",), ("detection.cascade",)),
+    "few": Source(("detection/results/few.json",), ("detection.few",)),
+    "claim": _CLAIM,
+    "claim-signs": _CLAIM,
+    "claim-mirror": _CLAIM,
+    "claim-probabilities": _CLAIM,
+    "natural": _NATURAL,
+    "natural-kinds": _NATURAL,
+    "controls": _NATURAL,
+    "treated": _TREATED,
+    "treated-cells": _TREATED,
+    "on-purpose": Source(("natural/results/on-purpose-*.json",), ("natural.on_purpose",)),
+    "ablation": Source(("natural/results/ablation-*.json",), ("natural.ablation",)),
+    "serving": Source(("serving/results/serving.json",), ("serving.serving --threads 1",)),
+    "precision": Source(("cost/results/precision.json",), ("cost.precision",)),
+    "peers": _PEERS,
+    "peers-natural": Source(("peers/results/natural.json",), ("peers.natural",)),
+    "adaptive": _ADAPTIVE,
+    "zoo": _ZOO,
+    "zoo-families": _ZOO,
+    "pretrained": _PRETRAINED,
+    "pretrained-attacks": _PRETRAINED,
+    "explain-methods": Source(("explain/results/explain-*.json",), ("explain.explain --images 20",)),
+    "explain-attacked": Source(("explain/results/attacked-*.json",), ("explain.attacked --images 40",)),
+}
+"""Every table by name."""
+
+
+def caption(table: str) -> str:
+    """The line below a table: its command and the days of its results."""
+    source, known = SOURCES[table], read(DATES)
+    days = sorted({known[name]["day"] for name in _names(source) if name in known})
+    when = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "not measured yet"
+    commands = ", ".join(f"`python -m benchmarks.{one}`" for one in source.commands)
+    return f"*{when}: {commands}*"
+
+
+def record(today: str | None = None) -> dict[str, dict[str, str]]:
+    """Give each file of results that is new or changed its day, and return all of them."""
+    known = read(DATES) if DATES.exists() else {}
+    day = today or datetime.datetime.now(datetime.UTC).date().isoformat()
+    found = {}
+    for name in sorted({name for source in SOURCES.values() for name in _names(source)}):
+        digest = hashlib.sha256((ROOT / name).read_bytes()).hexdigest()[:DIGITS]
+        same = known.get(name, {}).get("sha256") == digest
+        found[name] = known[name] if same else {"sha256": digest, "day": day}
+    return found
+
+
+def keep(found: dict[str, dict[str, str]]) -> None:
+    """Write the days down."""
+    write(DATES, found)
+
+
+def _names(source: Source) -> Iterable[str]:
+    return (path.relative_to(ROOT).as_posix() for pattern in source.results for path in ROOT.glob(pattern))

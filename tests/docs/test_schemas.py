@@ -1,0 +1,52 @@
+"""The JSON Schemas of the reference are what the code says, and say what the code takes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import Any
+
+import jsonschema
+import pytest
+from support import manifests
+
+from ce_detect.calibrate.recipe import recipe_folder, shipped_recipes
+from docs.programs import schemas
+
+
+@pytest.mark.parametrize("name", ["manifest", "recipe"])
+def test_schemas_are_those_of_the_code(name: str) -> None:
+    """After a change, ``python -m docs.programs.schemas`` brings them up to date."""
+    kept = json.loads((schemas.FOLDER / f"{name}.schema.json").read_text())
+    assert kept == json.loads(json.dumps(schemas.schemas()[name]))
+    jsonschema.Draft202012Validator.check_schema(kept)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_recipes_that_come_along_are_valid(name: str) -> None:
+    """Each fits the schema."""
+    raw = tomllib.loads((recipe_folder() / f"{name}.toml").read_text())
+    jsonschema.validate(raw, schemas.recipe())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"heads": "mlp"},
+        {"head": "tree"},
+        {"attack": [{"kind": "pdg"}]},
+        {"attack": [{"kind": "pgd", "epsilon": 1}]},
+        {"corruption": [{"kind": "jpeg", "severity": 3}]},
+        {"prevalence": 1},
+        {"splits": {"train": 1}},
+    ],
+)
+def test_what_the_code_refuses_is_invalid(changed: dict[str, Any]) -> None:
+    """A key, kind or value that makes no sense."""
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(changed, schemas.recipe())
+
+
+def test_a_manifest_fits_its_schema() -> None:
+    """One that was made here, as it is stored."""
+    jsonschema.validate(manifests.plain(), schemas.schemas()["manifest"])
