@@ -26,10 +26,17 @@ def plain(pixels: Floats) -> str:
 
 
 def with_map(pixels: Floats, values: Floats) -> str:
-    """A map ``(height, width)`` over its picture in grey: dark blue is the least, yellow the most."""
+    """A map ``(height, width)`` over its picture in grey: dark blue is the least, yellow the most.
+
+    A smaller map, such as that of a layer, is enlarged smoothly.
+    """
     with extras.needed_for(PURPOSE):
         from matplotlib import colormaps
 
+    if values.shape != pixels.shape[1:]:
+        pillow = extras.module("PIL.Image", PURPOSE, extra="report")
+        small = pillow.fromarray(values)
+        values = np.asarray(small.resize(pixels.shape[:0:-1], pillow.Resampling.BILINEAR))
     reach = float(values.max() - values.min())
     unit = (values - values.min()) / reach if reach > 0 else np.zeros_like(values)
     grey = np.repeat(pixels.mean(axis=0)[..., None], 3, axis=2)
