@@ -93,7 +93,7 @@ def _concepts(explanation: Explanation, bounds: Bounds) -> list[dict[str, Any]]:
         images = []
         for image, excitation, places in zip(one.images, one.excitation, one.places, strict=True):
             assert explanation.clean is not None
-            pixels = (np.asarray(explanation.clean[image]) - low) / (high - low)
+            pixels = (np.asarray(explanation.clean[image], np.float32) - low) / (high - low)
             images.append(
                 picture(
                     f"clean image {image + 1}: excitation {excitation:.2f}",

@@ -25,6 +25,17 @@ def plain(pixels: Floats) -> str:
     return _png(planes.transpose(1, 2, 0))
 
 
+def difference(change: Floats) -> str:
+    """A change of channels ``(channels, height, width)``: no change is grey, the largest one is black or white."""
+    return plain(np.asarray(0.5 + change * strength(change) / 2, np.float32))
+
+
+def strength(change: Floats) -> float:
+    """How many times as strong `difference` shows a change, relative to a half of the pixel range; 1 where none is."""
+    largest = float(np.abs(change).max())
+    return 1 / largest if largest > 0 else 1.0
+
+
 def with_map(pixels: Floats, values: Floats) -> str:
     """A map ``(height, width)`` over its picture in grey: dark blue is the least, yellow the most.
 

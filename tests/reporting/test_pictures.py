@@ -54,3 +54,12 @@ def test_a_smaller_map_is_enlarged_to_its_picture() -> None:
     assert shown.shape == (112, 224, 3)
     assert (np.diff(shown[0].sum(1)) >= 0).all()
     assert shown[0, -1, 0] > shown[0, 0, 0]
+
+
+def test_no_change_is_grey_and_the_largest_one_is_white_or_black() -> None:
+    """As strong as is said, so that the smallest change can be seen."""
+    change = np.float32([[[0, 0.01], [-0.02, 0]]])
+    shown = opened(pictures.difference(change)).astype(int)[..., 0]
+    assert (shown[0, 0], shown[-1, 0], shown[0, -1]) == (128, 0, 191)
+    assert pictures.strength(change) == pytest.approx(50)
+    assert (opened(pictures.difference(np.zeros((1, 2, 2), np.float32))) == 128).all()
