@@ -30,10 +30,10 @@ from ce_detect.core.types import BASELINES
     "--method",
     "methods",
     multiple=True,
-    help="Add the map of another method to --json, such as grad-cam or robust-perturbation; also several times.",
+    help="Show the map of another method beside ours, such as grad-cam or robust-perturbation; also several times.",
 )
 @click.option("--label", type=int, help="The class whose evidence the maps show.  [default: what was decided]")
-@click.option("--concepts", help="Clean images, as DATA: rank learned concepts by their effect on these, for --json.")
+@click.option("--concepts", help="Clean images, as DATA: rank learned concepts by their effect on these.")
 @options.out_option()
 @options.every_command(seed=0)
 def command(
@@ -59,9 +59,6 @@ def command(
     """
     if not out and not as_json:
         raise click.UsageError("give --out report.html for a page, or --json for the same as data")
-    data_asked = as_json or any(path.suffix == ".json" for path in out)
-    if (methods or concepts is not None) and not data_asked:
-        raise click.UsageError("what --method and --concepts add is given as data: add --json, or --out report.json")
     from ce_detect import DetectedModel, load_data, load_model
     from ce_detect.reporting import explanation
 

@@ -41,6 +41,13 @@ from ce_detect.reporting.words import percent
     help="Images that HopSkipJump tries, at about 2,000 queries each.",
 )
 @click.option("--secret-seeds", is_flag=True, help="The attacker does not know the seeds of random interventions.")
+@click.option(
+    "--gallery",
+    type=click.IntRange(min=0),
+    default=6,
+    show_default=True,
+    help="Inputs that got through that a page shows; 0 for none.",
+)
 @click.option("--bar", type=click.FloatRange(min=0), help="Check: smallest radius ratio that passes.")
 @options.out_option()
 @options.every_command(seed=1)
@@ -57,6 +64,7 @@ def command(
     images: int,
     eps: tuple[str, str],
     secret_seeds: bool,
+    gallery: int,
     bar: float | None,
     out: tuple[Path, ...],
     as_json: bool,
@@ -77,7 +85,7 @@ def command(
     some = load_data(
         data, split=split, limit=images if limit is None else min(limit, images), resizing=loaded.wrapped.resizing
     )
-    report = loaded.redteam(some, plan=plan, secret_seeds=secret_seeds)
+    report = loaded.redteam(some, plan=plan, secret_seeds=secret_seeds, examples=gallery)
     card = red_team_card.document(
         report, loaded.calibrated.manifest, artifact=str(guard), bar=bar, secret_seeds=secret_seeds
     )

@@ -20,6 +20,7 @@ from ce_detect.explain.attribution import Carried, carried
 from ce_detect.explain.concepts import ConceptEffects, concept_effects
 from ce_detect.explain.effect_maps import MAPS, EffectMaps, effect_maps
 from ce_detect.explain.methods import method as method_named
+from ce_detect.explain.sanity import rank_correlation
 from ce_detect.verdict.result import GateResult
 
 
@@ -44,7 +45,9 @@ class Explanation:
         carried: for each input what carried its score, the largest share first.
         pixels: the inputs ``(batch, channels, height, width)``.
         other_maps: maps ``(batch, height, width)`` of the same labels by other methods, by name of the method.
+        likeness: Spearman's rank correlation of each of them with our target map, for each input.
         concepts: what decisions owe to learned concepts; None where that was not asked for.
+        clean: the images by which these are ranked; None where there are none.
     """
 
     result: GateResult
@@ -52,7 +55,9 @@ class Explanation:
     carried: list[list[Carried]]
     pixels: Floats
     other_maps: Mapping[str, Floats] = field(default_factory=dict)
+    likeness: Mapping[str, list[float]] = field(default_factory=dict)
     concepts: ConceptEffects | None = None
+    clean: Pixels | None = None
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain data for JSON, an entry an input; maps are nested lists."""
@@ -67,6 +72,7 @@ class Explanation:
                     for part in parts
                 ],
                 "maps": {name: maps[place].round(6).tolist() for name, maps in self._every_map().items()},
+                "rank_correlation": {name: round(values[place], 4) for name, values in self.likeness.items()},
                 "explained_label": int(self.maps.label[place]),
                 "site": self.maps.site,
                 "baseline": self.maps.baseline,
@@ -114,7 +120,8 @@ def explain(
     methods = [method_named(name) for name in ([method] if isinstance(method, str) else method)]
     labels = _labels(classifier, label, len(checked))
     maps = effect_maps(classifier, checked, baseline=baseline, site=site, seed=seed, labels=labels)
-    others = {one.name: one.maps(classifier, checked, maps.label).cpu().numpy() for one in methods}
+    others = {one.name: one.maps(classifier, checked, maps.label).cpu() for one in methods}
+    likeness = {name: rank_correlation(maps.target, other).tolist() for name, other in others.items()}
     with torch.no_grad():
         judged = [gate.signature(part) for part in checked.split(gate.signature.batch)]
         features = torch.cat([found for _, found in judged])
@@ -122,7 +129,10 @@ def explain(
     arrays = [column.cpu().numpy() for column in verdict]
     result = GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold))
     ranked = None if concepts is None else concept_effects(gate, concepts, seed=seed)
-    return Explanation(result, maps, carried(gate, features), checked.cpu().numpy(), others, ranked)
+    return Explanation(
+        result, maps, carried(gate, features), checked.cpu().numpy(),
+        {name: other.numpy() for name, other in others.items()}, likeness, ranked, concepts,
+    )  # fmt: skip
 
 
 def _labels(classifier: Classifier, label: int | None, count: int) -> torch.Tensor | None:

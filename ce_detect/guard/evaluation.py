@@ -43,6 +43,7 @@ class RedTeamOptions(TypedDict, total=False):
     plan: Plan | None
     secret_seeds: bool
     progress: Progress | bool | None
+    examples: int
 
 
 def evaluate(
@@ -96,6 +97,7 @@ def redteam(
     plan: Plan | None = None,
     secret_seeds: bool = False,
     progress: Progress | bool | None = None,
+    examples: int = 0,
 ) -> red_team.RedTeam:
     """Attack classifier and gate together, see `ce_detect.redteam.red_team`.
 
@@ -105,6 +107,7 @@ def redteam(
         plan: what the attacker may do, by default `ce_detect.redteam.settings.Plan()`.
         secret_seeds: the attacker does not know the seeds of the gate's random interventions.
         progress: see `ce_detect.core.progress.reported`.
+        examples: inputs that got through to keep, see `ce_detect.redteam.examples.PastTheGate`.
 
     Raises:
         UsageError: secret seeds of a gate in which nothing is random.
@@ -112,7 +115,7 @@ def redteam(
     _warn(calibrated, images)
     with reported(progress) as shown:
         return red_team.redteam_gate(
-            calibrated.gate, images.x, plan or Plan(), secret_seeds=secret_seeds, progress=shown
+            calibrated.gate, images.x, plan or Plan(), secret_seeds=secret_seeds, progress=shown, examples=examples
         )
 
 

@@ -8,7 +8,7 @@ costs the attacker nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ce_detect.core.types import Floats, Progress
 from ce_detect.detector.gate import GateModule
 from ce_detect.redteam import bpda, gradient_masking
 from ce_detect.redteam.descent import Descent
+from ce_detect.redteam.examples import PastTheGate, past_the_gate
 from ce_detect.redteam.expectation import Expectation, random_interventions
 from ce_detect.redteam.gradient_masking import Check, Trial
 from ce_detect.redteam.radii import WHITE_BOX, Case, judged, radii
@@ -68,6 +69,7 @@ class RedTeam:
         clean_only: share of what got through, at its smallest perturbation, that the detector beside the gate flags,
             which no attack taught and which this attacker does not attack; None where there is none.
         checks: on the attack itself.
+        examples: the first inputs that got through, as many as were asked for.
     """
 
     images: int
@@ -88,15 +90,17 @@ class RedTeam:
     by_attack: Mapping[str, float] = field(default_factory=dict)
     clean_only: float | None = None
     checks: tuple[Check, ...] = ()
+    examples: tuple[PastTheGate, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+        """Plain data for JSON, without the examples."""
+        return {name: value for name, value in asdict(replace(self, examples=())).items() if name != "examples"}
 
 
 def redteam_gate(
-    gate: GateModule, x: Floats, plan: Plan, *, secret_seeds: bool = False, progress: Progress | None = None
-) -> RedTeam:
+    gate: GateModule, x: Floats, plan: Plan, *, secret_seeds: bool = False, progress: Progress | None = None,
+    examples: int = 0,
+) -> RedTeam:  # fmt: skip
     """Attack a calibrated gate and its classifier, with help for whatever in it has no gradient.
 
     Args:
@@ -105,6 +109,7 @@ def redteam_gate(
         plan: what the red team may do.
         secret_seeds: the attacker does not know the seeds of random interventions.
         progress: called now and then.
+        examples: inputs that got through to keep.
 
     Raises:
         UsageError: secret seeds of a gate in which nothing is random.
@@ -119,13 +124,13 @@ def redteam_gate(
         target = Expectation(gate)
     alone, truth = Alone(gate.signature.classifier), Gated(gate) if secret_seeds else None
     beside = None if gate.clean_only is None else Gated(gate, gate.clean_only)
-    return redteam(target, alone, x, plan, truth=truth, beside=beside, progress=progress)
+    return redteam(target, alone, x, plan, truth=truth, beside=beside, progress=progress, examples=examples)
 
 
 def redteam(
     target: Target, alone: Target, x: Floats, plan: Plan, *, truth: Target | None = None,
     beside: Target | None = None, alone_radii: Sizes | None = None, attacks: tuple[Descent, ...] = WHITE_BOX,
-    check: bool = True, progress: Progress | None = None,
+    check: bool = True, progress: Progress | None = None, examples: int = 0,
 ) -> RedTeam:  # fmt: skip
     """Attack classifier and detector together.
 
@@ -140,6 +145,7 @@ def redteam(
         attacks: white-box attacks.
         check: whether to check the attack for masked gradients, which takes as long again.
         progress: called now and then.
+        examples: inputs that got through to keep.
     """
     images = torch.from_numpy(np.asarray(x, np.float32))
     case = Case.of(alone, images)
@@ -147,7 +153,9 @@ def redteam(
     if alone_radii is None:
         alone_radii, _ = _radii(Trial(alone, alone, case, attacks, plan), "classifier alone", None, progress)
     joint_radii, through = _radii(trial, "classifier and gate", alone_radii, progress)
-    through = through[torch.from_numpy(np.isfinite(joint_radii))]
+    rows = np.flatnonzero(np.isfinite(joint_radii))
+    kept = past_the_gate(trial, through, rows[:examples], joint_radii)
+    through = through[torch.from_numpy(rows)]
     ends = _intervals(alone_radii, joint_radii, plan)
     fooled = _curve(alone_radii, plan.levels)
     by_attack, checks = _strength(trial, ends["joint"].value, joint_radii, progress) if check else ({}, ())
@@ -170,6 +178,7 @@ def redteam(
         by_attack=by_attack,
         clean_only=None if beside is None or not len(through) else _flagged(beside, through),
         checks=checks,
+        examples=kept,
     )
 
 

@@ -11,11 +11,16 @@ import numpy as np
 from ce_detect.artifacts.manifest import Manifest
 from ce_detect.core.types import Bounds
 from ce_detect.explain.explanation import Explanation
+from ce_detect.explain.methods import METHODS
+from ce_detect.reporting import pictures
 from ce_detect.reporting.document import Document, Headline, Verdict
-from ce_detect.reporting.gallery import entries
+from ce_detect.reporting.gallery import entries, picture
 from ce_detect.reporting.model_card import model_card
 from ce_detect.reporting.page import rendered
 from ce_detect.reporting.words import percent, shown
+
+LEFT_OUT = "see --json"
+"""Stands in the page's own numbers for those that would make it large."""
 
 
 def document(
@@ -62,7 +67,10 @@ def _verdict(explanation: Explanation) -> Verdict:
 
 
 def _page(found: dict[str, Any], explanation: Explanation, names: list[str], bounds: Bounds) -> str:
-    small = {**found, "inputs": [{**one, "maps": "see --json"} for one in found["inputs"]]}
+    small = {**found, "inputs": [{**one, "maps": LEFT_OUT} for one in found["inputs"]]}
+    if "concepts" in found:
+        kept = [{**one, "places": LEFT_OUT} for one in found["concepts"]["concepts"]]
+        small["concepts"] = {**found["concepts"], "concepts": kept}
     return rendered(
         "explanation.html.j2",
         title=f"Why {Path(found['artifact']).name} judged so",
@@ -72,4 +80,26 @@ def _page(found: dict[str, Any], explanation: Explanation, names: list[str], bou
         threshold=explanation.result.threshold,
         site=explanation.maps.site,
         baseline=explanation.maps.baseline,
+        other_methods=[METHODS[name].title for name in explanation.other_maps],
+        concepts=_concepts(explanation, bounds),
     )
+
+
+def _concepts(explanation: Explanation, bounds: Bounds) -> list[dict[str, Any]]:
+    """What a page shows of each concept: its figures, and where it is in the images that excite it most."""
+    low, high = bounds
+    shown: list[dict[str, Any]] = []
+    for one in () if explanation.concepts is None else explanation.concepts.concepts:
+        images = []
+        for image, excitation, places in zip(one.images, one.excitation, one.places, strict=True):
+            assert explanation.clean is not None
+            pixels = (np.asarray(explanation.clean[image], np.float32) - low) / (high - low)
+            images.append(
+                picture(
+                    f"clean image {image + 1}: excitation {excitation:.2f}",
+                    f"Map over clean image {image + 1}: where concept {one.number} is",
+                    pictures.with_map(pixels, np.asarray(places, np.float32)),
+                )
+            )
+        shown.append({"concept": one, "pictures": images})
+    return shown

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ce_detect.core.types import Bounds
+from ce_detect.core.types import Bounds, Floats
 from ce_detect.evaluate.scores import Flagged
 from ce_detect.explain.effect_maps import MAPS
 from ce_detect.explain.explanation import Explanation
+from ce_detect.explain.methods import METHODS
 from ce_detect.reporting import pictures
 
 SHOWN = 6
 """Parts of the evidence that are listed for each input."""
 
 CAPTIONS = {
-    "target": "where hiding weakens the decision",
+    "target": "where hiding weakens {label}",
     "non_target": "where hiding moves other classes",
     "rival": "where hiding lets a rival rise",
 }
+"""What each effect map shows; the first stands beside the maps of other methods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,13 @@ class Entry:
         name: what the page calls it.
         verdict: plain data: label, score, p-value, whether it is flagged, what carried the score, range of each map.
         pictures: caption, alternative text and address of each picture.
+        explained: the class whose evidence the maps show, where it is not what was decided; else None.
     """
 
     name: str
     verdict: dict[str, Any]
     pictures: list[dict[str, str]]
+    explained: int | None = None
 
 
 def entries(
@@ -54,30 +58,43 @@ def entries(
     return [_entry(found, place, name, bounds, origins[place]) for place, name in enumerate(names)]
 
 
+def picture(caption: str, alt: str, address: str) -> dict[str, str]:
+    """A picture of a page, with its words."""
+    return {"caption": caption, "alt": alt, "address": address}
+
+
 def _entry(found: Explanation, place: int, name: str, bounds: Bounds, origin: Flagged | None) -> Entry:
     low, high = bounds
     pixels = (found.pixels[place] - low) / (high - low)
     maps = {kind: np.asarray(getattr(found.maps, kind)[place].cpu()) for kind in MAPS}
     ranges = {kind: [round(float(end), 4) for end in (values.min(), values.max())] for kind, values in maps.items()}
+    label, decided = int(found.maps.label[place]), int(found.result.label[place])
     shown = []
     if origin is not None and origin.before is not None:
         before = pictures.plain((origin.before - low) / (high - low))
-        shown.append(_picture(f"before: the model said class {origin.label}", f"{name}, before the change", before))
-    shown.append(_picture("the input", f"The input {name}", pictures.plain(pixels)))
+        shown.append(picture(f"before: the model said class {origin.label}", f"{name}, before the change", before))
+    shown.append(picture("the input", f"The input {name}", pictures.plain(pixels)))
     for kind, values in maps.items():
-        caption = f"{CAPTIONS[kind]}: {ranges[kind][0]:.1f} to {ranges[kind][1]:.1f}"
-        shown.append(_picture(caption, f"Map over {name}: {CAPTIONS[kind]}", pictures.with_map(pixels, values)))
+        what = CAPTIONS[kind].format(label="the decision" if label == decided else f"class {label}")
+        caption = f"{what}: {ranges[kind][0]:.1f} to {ranges[kind][1]:.1f}"
+        shown.append(picture(caption, f"Map over {name}: {what}", pictures.with_map(pixels, values)))
+        if kind == "target":
+            shown += _others(found, place, name, pixels)
     result = found.result
     verdict = {
-        "label": int(result.label[place]),
+        "label": decided,
         "score": float(result.score[place]),
         "p_value": float(result.p_value[place]),
         "is_adversarial": bool(result.is_adversarial[place]),
         "carried": [part.words for part in found.carried[place][:SHOWN]],
         "maps": ranges,
     }
-    return Entry(name, verdict, shown)
+    return Entry(name, verdict, shown, None if label == decided else label)
 
 
-def _picture(caption: str, alt: str, address: str) -> dict[str, str]:
-    return {"caption": caption, "alt": alt, "address": address}
+def _others(found: Explanation, place: int, name: str, pixels: Floats) -> Iterator[dict[str, str]]:
+    """Maps of other methods, and how like ours they order the pixels."""
+    for method, maps in found.other_maps.items():
+        title = METHODS[method].title
+        caption = f"{title}: rank correlation with the effect map {found.likeness[method][place]:.2f}"
+        yield picture(caption, f"Map over {name}: {title}", pictures.with_map(pixels, maps[place]))

@@ -25,11 +25,29 @@ def plain(pixels: Floats) -> str:
     return _png(planes.transpose(1, 2, 0))
 
 
+def difference(change: Floats) -> str:
+    """A change of channels ``(channels, height, width)``: no change is grey, the largest one is black or white."""
+    return plain(np.asarray(0.5 + change * strength(change) / 2, np.float32))
+
+
+def strength(change: Floats) -> float:
+    """How many times as strong `difference` shows a change, relative to a half of the pixel range; 1 where none is."""
+    largest = float(np.abs(change).max())
+    return 1 / largest if largest > 0 else 1.0
+
+
 def with_map(pixels: Floats, values: Floats) -> str:
-    """A map ``(height, width)`` over its picture in grey: dark blue is the least, yellow the most."""
+    """A map ``(height, width)`` over its picture in grey: dark blue is the least, yellow the most.
+
+    A smaller map, such as that of a layer, is enlarged smoothly.
+    """
     with extras.needed_for(PURPOSE):
         from matplotlib import colormaps
 
+    if values.shape != pixels.shape[1:]:
+        pillow = extras.module("PIL.Image", PURPOSE, extra="report")
+        small = pillow.fromarray(values)
+        values = np.asarray(small.resize(pixels.shape[:0:-1], pillow.Resampling.BILINEAR))
     reach = float(values.max() - values.min())
     unit = (values - values.min()) / reach if reach > 0 else np.zeros_like(values)
     grey = np.repeat(pixels.mean(axis=0)[..., None], 3, axis=2)

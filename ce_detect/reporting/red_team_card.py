@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from ce_detect.artifacts.manifest import Manifest
+from ce_detect.core.types import Bounds
 from ce_detect.evaluate.curves import Rate, rate
+from ce_detect.redteam.examples import PastTheGate
 from ce_detect.redteam.red_team import RedTeam
-from ce_detect.reporting import plots
+from ce_detect.reporting import pictures, plots
 from ce_detect.reporting.document import Document, Headline, Verdict, rounded
+from ce_detect.reporting.gallery import picture
 from ce_detect.reporting.model_card import model_card
 from ce_detect.reporting.page import rendered
 from ce_detect.reporting.words import interventions, percent
@@ -25,6 +28,9 @@ _SECRET = (
     "The attacker knows the classifier, the gate and its threshold, but not the seeds of its random interventions, and "
     "attacks the expectation over seeds of their own."
 )
+
+PIXELS = ("before", "pixels")
+"""What of an input that got through is shown on the page alone."""
 
 
 def document(
@@ -65,12 +71,15 @@ def document(
             "guarantee": manifest.guarantee,
             "versions": manifest.versions,
             "report": report.to_dict(),
+            "past_the_gate": [
+                {name: value for name, value in asdict(one).items() if name not in PIXELS} for one in report.examples
+            ],
             "by_attack": {name: asdict(_rate(share, report.images)) for name, share in report.by_attack.items()},
         }
     )
     found["model_card"] = model_card(manifest, artifact=artifact, red_team=found["report"])
     found["verdict"] = asdict(_verdict(found))
-    return Document(found, lambda: _page(found))
+    return Document(found, lambda: _page(found, report.examples))
 
 
 def _rate(share: float, images: int) -> Rate:
@@ -100,7 +109,28 @@ def _verdict(found: dict[str, Any]) -> Verdict:
     )
 
 
-def _page(found: dict[str, Any]) -> str:
+def _gallery(examples: tuple[PastTheGate, ...], bounds: Bounds) -> list[dict[str, Any]]:
+    """Each input that got through: before, after, and what was changed."""
+    low, high = bounds
+    shown = []
+    for one in examples:
+        name = f"image {one.image}"
+        before, after = ((pixels - low) / (high - low) for pixels in (one.before, one.pixels))
+        change = after - before
+        times = pictures.strength(change) / 2
+        images = [
+            picture(f"before: score {one.score_before:.2f}", f"{name} before the attack", pictures.plain(before)),
+            picture(f"got through: score {one.score:.2f}", f"{name} as it got through", pictures.plain(after)),
+            picture(
+                f"the difference, {times:.3g} times as strong", f"What the attack changed in {name}",
+                pictures.difference(change),
+            ),
+        ]  # fmt: skip
+        shown.append({"name": name, "example": one, "pictures": images})
+    return shown
+
+
+def _page(found: dict[str, Any], examples: tuple[PastTheGate, ...]) -> str:
     report, (low, high) = found["report"], found["model"]["bounds"]
     return rendered(
         "red_team_card.html.j2",
@@ -115,6 +145,7 @@ def _page(found: dict[str, Any]) -> str:
             kind="attacked",
             head="attack",
         ),
+        gallery=_gallery(examples, (low, high)),
         in255=lambda part: f"{255 * part:.3g}",
         in_pixels=lambda part: f"{(high - low) * part:.3g}",
         interval=lambda one: f"{one['value']} ({one['low']} to {one['high']})",

@@ -34,15 +34,16 @@ def test_an_image_file_is_explained(asked: tuple[object, ...], tmp_path: Path) -
     assert found["name"] == "one.png, image 1"
 
 
-def test_other_methods_add_their_maps(asked: tuple[object, ...]) -> None:
-    """Beside ours, as data; an unknown one is refused with those that there are."""
+def test_other_methods_add_their_maps(asked: tuple[object, ...], tmp_path: Path) -> None:
+    """Beside ours, as data and on the page; an unknown one is refused with those that there are."""
     (found,) = json.loads(call(*asked, "--json", "--method", "grad-cam", "--method", "rise").out)["inputs"]
     assert set(found["maps"]) == {"target", "non_target", "rival", "grad-cam", "rise"}
     assert np.asarray(found["maps"]["rise"]).shape == (28, 28)
     refused = call(*asked, "--json", "--method", "magic")
     assert refused.code == 2
     assert "expected one of effect-map" in refused.err
-    assert "add --json" in call(*asked, "--out", "why.html", "--method", "rise").err
+    assert call(*asked, "--out", tmp_path / "why.html", "--method", "grad-cam").code == 0
+    assert 'alt="Map over one.png, image 1: Grad-CAM"' in (tmp_path / "why.html").read_text()
 
 
 def test_what_is_missing_or_unknown_is_said(asked: tuple[object, ...], tmp_path: Path) -> None:
@@ -55,13 +56,13 @@ def test_what_is_missing_or_unknown_is_said(asked: tuple[object, ...], tmp_path:
 
 
 def test_concepts_are_ranked_beside_the_inputs(asked: tuple[object, ...], tmp_path: Path) -> None:
-    """By clean images of their own; without --json there is no place for them."""
+    """By clean images of their own, as data and on the page."""
     np.savez(tmp_path / "clean.npz", x=fresh()[0][:64])
-    done = call(*asked, "--json", "--concepts", tmp_path / "clean.npz")
+    done = call(*asked, "--json", "--out", tmp_path / "why.html", "--concepts", tmp_path / "clean.npz")
     assert done.code == 0
     found = json.loads(done.out)["concepts"]
     assert found["ranked_by"] == 32
     assert [one["effect"] for one in found["concepts"]] == sorted(
         (one["effect"] for one in found["concepts"]), reverse=True
     )
-    assert "add --json" in call(*asked, "--out", tmp_path / "why.html", "--concepts", tmp_path / "clean.npz").err
+    assert f"Concept {found['concepts'][0]['number']}</h3>" in (tmp_path / "why.html").read_text()

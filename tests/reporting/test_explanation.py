@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from support.calibrated import fresh, guard
 from support.manifests import manifest
 from support.pages import Page, explained, source
@@ -15,11 +16,54 @@ def test_each_input_is_shown_with_its_maps() -> None:
     """Under its name, with its verdict."""
     page = Page(source("explain"))
     assert [one.text for one in page.all("h3")][:2] == ["clean & plain", "attacked"]
-    assert [one.attributes["alt"] for one in page.all("img")][:2] == [
+    assert [one.attributes["alt"] for one in page.all("img")][:6] == [
         "The input clean & plain", "Map over clean & plain: where hiding weakens the decision",
+        "Map over clean & plain: Grad-CAM", "Map over clean & plain: Integrated gradients",
+        "Map over clean & plain: where hiding moves other classes",
+        "Map over clean & plain: where hiding lets a rival rise",
     ]  # fmt: skip
-    assert len(page.all("img")) == 2 * 4
     assert "Flagged" in source("explain")
+
+
+def test_other_methods_stand_beside_with_their_likeness() -> None:
+    """How like ours they order the pixels, as in the data; the same map is like itself."""
+    (first, _), words = explained().data["inputs"], Page(source("explain")).all("figcaption")
+    likeness = first["rank_correlation"]
+    assert set(likeness) == {"grad-cam", "integrated-gradients"}
+    assert words[2].text == f"Grad-CAM: rank correlation with the effect map {likeness['grad-cam']:.2f}"
+    own = guard().explain(fresh()[0][:1], method="effect-map")
+    assert own.likeness["effect-map"] == pytest.approx([1.0])
+
+
+def test_concepts_are_shown_with_the_images_that_excite_them() -> None:
+    """In the order of the data, each with its words; its places are enlarged to the size of the image."""
+    page, found = Page(source("explain")), explained().data["concepts"]["concepts"]
+    headings = [one.text for one in page.all("h3") if one.text.startswith("Concept ")]
+    assert headings == [f"Concept {one['number']}" for one in found]
+    pictures = [one for one in page.all("img") if "where concept" in (one.attributes["alt"] or "")]
+    assert len(pictures) == sum(len(one["images"]) for one in found)
+    image, number = found[0]["images"][0] + 1, found[0]["number"]
+    assert pictures[0].attributes["alt"] == f"Map over clean image {image}: where concept {number} is"
+    assert found[0]["words"][1:] in source("explain")
+    assert '"places": "see --json"' in page.all("pre")[0].text
+
+
+def test_the_page_says_when_maps_are_for_another_class() -> None:
+    """In the caption and beside the verdict, and not where the class is what was decided."""
+    x = fresh()[0][:1]
+    decided = int(guard()(x).label[0])
+    other = (decided + 1) % 10
+
+    def page(label: int) -> str:
+        found = guard().explain(x, label=label)
+        made = explanation.document(
+            found, guard().calibrated.manifest, artifact="guard", names=["one"], bounds=(0.0, 1.0)
+        )
+        return made.page()
+
+    assert f"The maps are for class {other}" in page(other)
+    assert f"where hiding weakens class {other}" in page(other)
+    assert "The maps are for class" not in page(decided)
 
 
 def test_the_page_says_what_carried_the_score() -> None:

@@ -45,3 +45,21 @@ def test_a_map_is_dark_blue_where_least_and_yellow_where_most() -> None:
     assert most.sum() > least.sum()
     same = opened(pictures.with_map(np.zeros((1, 2, 2), np.float32), np.ones((2, 2), np.float32)))
     assert (same == same[0, 0]).all()
+
+
+def test_a_smaller_map_is_enlarged_to_its_picture() -> None:
+    """Smoothly, in its place: a wide picture has a wide map."""
+    values = np.float32([[0, 0, 0, 1]])
+    shown = opened(pictures.with_map(np.zeros((1, 4, 8), np.float32), values)).astype(int)
+    assert shown.shape == (112, 224, 3)
+    assert (np.diff(shown[0].sum(1)) >= 0).all()
+    assert shown[0, -1, 0] > shown[0, 0, 0]
+
+
+def test_no_change_is_grey_and_the_largest_one_is_white_or_black() -> None:
+    """As strong as is said, so that the smallest change can be seen."""
+    change = np.float32([[[0, 0.01], [-0.02, 0]]])
+    shown = opened(pictures.difference(change)).astype(int)[..., 0]
+    assert (shown[0, 0], shown[-1, 0], shown[0, -1]) == (128, 0, 191)
+    assert pictures.strength(change) == pytest.approx(50)
+    assert (opened(pictures.difference(np.zeros((1, 2, 2), np.float32))) == 128).all()

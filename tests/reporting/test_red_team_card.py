@@ -76,7 +76,32 @@ def test_each_attack_has_an_interval() -> None:
     assert "Each attack on its own" in [one.text for one in Page(source("redteam")).all("h3")]
 
 
-def test_without_checks_and_attacks_these_sections_are_left_out() -> None:
-    """The page has the others."""
-    page = Page(card(checks=(), by_attack={}).page())
+def test_what_there_is_not_has_no_section() -> None:
+    """Checks, attacks, or inputs that got through; the page has the others."""
+    page = Page(card(checks=(), by_attack={}, examples=()).page())
     assert [one.text for one in page.all("h2")] == ["Perturbations", "Threat model", "Model card", "All numbers"]
+
+
+def test_what_got_through_is_shown_before_and_after() -> None:
+    """With both scores and the difference; in the data without pixels."""
+    page, report = Page(source("redteam")), on_the_gate()
+    first = report.examples[0]
+    assert [one.attributes["alt"] for one in page.all("img")][:3] == [
+        f"image {first.image} before the attack", f"image {first.image} as it got through",
+        f"What the attack changed in image {first.image}",
+    ]  # fmt: skip
+    assert len(page.all("img")) == 3 * len(report.examples) > 0
+    captions = [one.text for one in page.all("figcaption")]
+    assert f"got through: score {first.score:.2f}" in captions
+    assert f"before: score {first.score_before:.2f}" in captions
+    data = red_teamed().data["past_the_gate"]
+    assert [(one["image"], one["label"]) for one in data] == [(one.image, one.label) for one in report.examples]
+    assert set(data[0]) == {"image", "radius", "label_before", "label", "score_before", "score"}
+    assert card(examples=()).data["past_the_gate"] == []
+
+
+def test_the_difference_is_shown_as_strong_as_it_says() -> None:
+    """In parts of the range, whatever the model's own pixels are."""
+    (first, *_), (low, high) = on_the_gate().examples, guard().classifier.bounds
+    largest = abs(first.pixels - first.before).max() / (high - low)
+    assert f"the difference, {0.5 / largest:.3g} times as strong" in source("redteam")

@@ -105,4 +105,4 @@ def on_the_gate() -> RedTeam:
     gate = guard().gate
     plan = Plan(least=1 / 255, most=32 / 255, steps=6, queries=20, decisions=0)
     x = load_data("demo").x[300:310]
-    return redteam(Gated(gate), Alone(gate.signature.classifier), x, plan, attacks=(Selective(),))
+    return redteam(Gated(gate), Alone(gate.signature.classifier), x, plan, attacks=(Selective(),), examples=3)
