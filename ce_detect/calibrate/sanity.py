@@ -38,6 +38,18 @@ CHANCE = 0.05
 ONE_LABEL = 0.95
 """Share of one label among the decisions from which a classifier of many classes is suspected."""
 
+ALL_RIGHT = 0.998
+"""Accuracy from which the images are suspected of having been trained on."""
+
+MANY = 200
+"""Labelled images from which such an accuracy says something."""
+
+OVERCONFIDENT = 0.3
+"""Confidence above accuracy from which one of the two is suspected; a calibrated classifier has both equal."""
+
+UNSURE = 0.5
+"""Mean confidence below which unlabelled images are suspected of being read wrongly."""
+
 LEAST_A_CLASS = 10
 """Images a class below which classes are not matched with others."""
 
@@ -62,10 +74,12 @@ def check(classifier: Classifier, images: Images, decided: Index) -> None:
     """
     y = images.y
     if y is None or y.ndim != 1:
-        _check_one_label(decided, classifier.num_classes)
+        _check_without_labels(classifier, images, decided)
         return
     _check_label_range(y, classifier.num_classes)
     accuracy = float(np.mean(decided == y))
+    if accuracy >= ALL_RIGHT and len(y) >= MANY:
+        _warn_of_training_images(accuracy, len(y))
     if accuracy >= GOOD_ACCURACY or len(y) < LEAST_IMAGES:
         return
     renumbered = _renumbered(decided, y, classifier.num_classes)
@@ -83,9 +97,50 @@ def check(classifier: Classifier, images: Images, decided: Index) -> None:
             "expects preprocessing that is not inside it (ce_detect.Normalized), or numbers its classes "
             "in another order", 100 * accuracy,
         )  # fmt: skip
+    elif (confidence := _confidence(classifier, images)) > accuracy + OVERCONFIDENT:
+        logger.warning(
+            "the classifier's accuracy on these images is %.0f %%, but its mean confidence is %.0f %%. It is sure and "
+            "wrong: look whether the labels belong to these images, and whether it was trained on images like them",
+            100 * accuracy, 100 * confidence,
+        )  # fmt: skip
 
 
-def _check_one_label(decided: Index, classes: int) -> None:
+def _warn_of_training_images(accuracy: float, count: int) -> None:
+    logger.warning(
+        "the classifier is right on %.4g %% of these %d images. Was it trained on them? Then it is surer of them than "
+        "of new ones, and the threshold would flag more of those than you allow. Calibrate with images that it was not "
+        "trained on; if these are such images, all is well", 100 * accuracy, count,
+    )  # fmt: skip
+
+
+def _check_without_labels(classifier: Classifier, images: Images, decided: Index) -> None:
+    if _check_one_label(decided, classifier.num_classes):
+        return
+    confidence = _confidence(classifier, images)
+    low = " That is low: are pixels scaled and normalised as it expects?" if confidence < UNSURE else ""
+    logger.warning(
+        "the images have no labels, so nothing can tell whether the model reads them rightly. Its mean confidence on "
+        "them is %.0f %%.%s Labels y of some images would have that checked, and bring figures of accuracy; without "
+        "them all else is as it should be", 100 * confidence, low,
+    )  # fmt: skip
+
+
+def _confidence(classifier: Classifier, images: Images) -> float:
+    """Mean probability of the decided label, on some of the images."""
+    some = np.unique(np.linspace(0, len(images) - 1, TRIED_IMAGES).astype(int))
+    with torch.inference_mode():
+        batches = tensors.batches(rows(images.pixels, some), 128, classifier.device)
+        found = [_top_probability(classifier, classifier.logits(batch)) for batch in batches]
+    return float(torch.cat(found).mean())
+
+
+def _top_probability(classifier: Classifier, logits: Tensor) -> Tensor:
+    top = logits.sigmoid() if classifier.multi_label else logits.softmax(1)
+    return top.amax(1)
+
+
+def _check_one_label(decided: Index, classes: int) -> bool:
+    """Warn where nearly all images get one label; return whether they do."""
     label, count = max(zip(*np.unique(decided, return_counts=True), strict=True), key=lambda found: found[1])
     if count > ONE_LABEL * len(decided):
         logger.warning(
@@ -93,6 +148,7 @@ def _check_one_label(decided: Index, classes: int) -> None:
             "rare; else check that pixels are scaled as it expects, and pass the labels y to have that checked",
             100 * count / len(decided), label, classes,
         )  # fmt: skip
+    return bool(count > ONE_LABEL * len(decided))
 
 
 def _check_label_range(y: Index, classes: int) -> None:

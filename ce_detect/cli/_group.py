@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from ce_detect.cli._config import name_variables
 
 COMMANDS = {
     "demo": "Show the main job on the model and images that come with ce-detect.",
     "doctor": "Say what is installed, what is missing and where things are kept.",
+    "init": "Write a commented configuration for calibrate.",
     "calibrate": "Make a detector for a model from clean images.",
     "evaluate": "Measure a detector on images that its calibration did not see.",
     "explain": "Say why inputs were judged as they were.",
@@ -34,8 +37,14 @@ class LazyGroup(click.Group):
         """Import and return a command, None where there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: Any = importlib.import_module(f"ce_detect.cli.{cmd_name}").command
-        return command if isinstance(command, click.Command) else None
+        command: click.Command = importlib.import_module(f"ce_detect.cli.{cmd_name}").command
+        name_variables(command)
+        return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command without importing any."""
+        names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -59,4 +68,7 @@ def program() -> None:
     """Detect adversarial examples of image classifiers.
 
     Exit codes: 0 done, 1 the check failed, 2 usage or bad input.
+
+    Each flag can also stand in the TOML file of --config, or in a variable such as CE_DETECT_CALIBRATE_FPR. The command
+    line wins over the variable, the variable over the file.
     """

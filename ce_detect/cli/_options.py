@@ -1,17 +1,16 @@
-"""Options that several commands share, and the configuration file that stands in for any of them."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ce_detect.cli import _config
 from ce_detect.cli._files import check_writable
-from ce_detect.core.errors import UsageError
 from ce_detect.core.resizing import INTERPOLATIONS
 
 Function = Callable[..., Any]
@@ -63,7 +62,7 @@ def every_command(*, seed: int) -> Decorator:
             type=FILE,
             is_eager=True,
             expose_value=False,
-            callback=_read_config,
+            callback=_config.read,
             help="TOML file with the flags as keys; flags on the command line win.",
         ),
     )
@@ -173,46 +172,3 @@ def _checked(context: click.Context, parameter: click.Parameter, paths: tuple[Pa
             check(path)
             check_writable(path)
     return paths
-
-
-def _read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    if path is not None:
-        context.default_map = {**(context.default_map or {}), **_config(context.command, path)}
-
-
-def _config(command: click.Command, path: Path) -> dict[str, Any]:
-    """Values by name of the parameter, spelled as on a command line, so that both are checked alike."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"config {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"config {path} is not valid TOML: {error}") from error
-    names, several = _names(command), {one.name for one in command.params if getattr(one, "multiple", False)}
-    values = {}
-    for key, value in raw.items():
-        name = names.get(key.replace("_", "-"))
-        if name is None:
-            raise UsageError(
-                f"config {path} has an unknown key {key!r}; {command.name} knows: {', '.join(sorted(names))}"
-            )
-        spelled = _spelled(path, key, value)
-        values[name] = [spelled] if name in several and isinstance(spelled, str) else spelled
-    return values
-
-
-def _names(command: click.Command) -> dict[str, str]:
-    """Name of the parameter by flag, without its dashes."""
-    named: dict[str, str] = {}
-    for parameter in command.params:
-        flags = [flag for flag in parameter.opts if flag.startswith("--")] or [parameter.name or ""]
-        named |= {flag.removeprefix("--"): parameter.name or "" for flag in flags if flag != "--config"}
-    return named
-
-
-def _spelled(path: Path, key: str, value: Any) -> str | list[str]:
-    if isinstance(value, list):
-        return [str(item) for item in value]
-    if isinstance(value, dict):
-        raise UsageError(f"config {path}: {key!r} is a table, expected a value")
-    return str(value)

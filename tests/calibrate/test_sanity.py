@@ -36,7 +36,9 @@ def warnings_of(
     caplog: pytest.LogCaptureFixture, model: nn.Module, x: NDArray[np.float32], y: Any, high: float = 1.0
 ) -> str:
     """What is said of images, labels and a model."""
-    classifier = SimpleNamespace(logits=model, num_classes=10, bounds=(0.0, high), device=torch.device("cpu"))
+    classifier = SimpleNamespace(
+        logits=model, num_classes=10, bounds=(0.0, high), device=torch.device("cpu"), multi_label=False
+    )
     with torch.inference_mode():
         decided = classifier.logits(torch.from_numpy(x)).argmax(1).numpy()
     caplog.clear()
@@ -46,9 +48,50 @@ def warnings_of(
 
 
 def test_what_fits_is_not_warned_of(caplog: pytest.LogCaptureFixture, demo_images: Images) -> None:
-    """Neither with labels nor without."""
+    """A good model, its images and their labels."""
     assert not warnings_of(caplog, fashion_cnn(), demo_images.x, demo_images.y)
-    assert not warnings_of(caplog, fashion_cnn(), demo_images.x, None)
+
+
+def test_what_cannot_be_checked_without_labels_is_said_once(
+    caplog: pytest.LogCaptureFixture, demo_images: Images
+) -> None:
+    """That there are none, and how sure the model is."""
+    told = warnings_of(caplog, fashion_cnn(), demo_images.x, None)
+    assert "have no labels" in told
+    assert len(caplog.records) == 1
+    assert "That is low" not in told
+    unsure = nn.Sequential(fashion_cnn(), Shrunk())
+    told = warnings_of(caplog, unsure, demo_images.x, None)
+    assert "That is low: are pixels scaled" in told
+    assert len(caplog.records) == 1
+
+
+class Shrunk(nn.Module):
+    """Logits so near each other that no label is likely."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Shrink logits."""
+        return 0.01 * z
+
+
+def test_images_that_were_trained_on_are_suspected(caplog: pytest.LogCaptureFixture, demo_images: Images) -> None:
+    """A classifier that is right everywhere; not where there are few images."""
+    with torch.inference_mode():
+        y = fashion_cnn()(torch.from_numpy(demo_images.x)).argmax(1).numpy()
+    told = warnings_of(caplog, fashion_cnn(), demo_images.x, y)
+    assert "right on 100 % of these 512 images. Was it trained on them?" in told
+    assert len(caplog.records) == 1
+    assert not warnings_of(caplog, fashion_cnn(), demo_images.x[:100], y[:100])
+
+
+def test_a_classifier_that_is_sure_and_wrong_is_told_of(caplog: pytest.LogCaptureFixture, demo_images: Images) -> None:
+    """Half of the labels belong to other images; no preprocessing would help."""
+    assert demo_images.y is not None
+    y = demo_images.y.copy()
+    y[::2] = np.random.default_rng(0).permutation(y[::2])
+    told = warnings_of(caplog, fashion_cnn(), demo_images.x, y)
+    assert "It is sure and wrong" in told
+    assert len(caplog.records) == 1
 
 
 def test_pixel_range_is_named(caplog: pytest.LogCaptureFixture, demo_images: Images) -> None:
