@@ -92,7 +92,7 @@ def preprocessing(processor: Any) -> Preprocessing:
         if difference <= TOLERANCE:
             return found
         differences.append(difference)
-    least = f": its images differ by {min(differences):.1f} grey levels on average at least" if differences else ""
+    least = f": its images differ by {min(differences):.1f} steps of 255 on average at least" if differences else ""
     raise ModelError(
         f"{type(processor).__name__} does more than to resize, crop and normalise{least}. Wrap the model yourself: "
         "DetectedModel(Normalized(model, mean=..., std=...), resizing=Resizing(256, 224))"

@@ -24,7 +24,7 @@ DTYPES: Mapping[str, np.dtype[np.generic]] = MappingProxyType(
 PIXEL_TYPES: Mapping[str, str] = MappingProxyType({"tensor(float)": "FP32", "tensor(uint8)": "UINT8"})
 """Element types that the pixels may have, by their names in ONNX Runtime.
 
-FP32 is ``(batch, channels, height, width)`` within the bounds, UINT8 grey levels ``(batch, height, width, channels)``.
+FP32 is ``(batch, channels, height, width)`` within the bounds, UINT8 bytes 0-255 ``(batch, height, width, channels)``.
 """
 
 OUTPUT_TYPES: Mapping[str, str] = MappingProxyType(

@@ -86,7 +86,7 @@ def check_budget(figures: Mapping[str, Any], meter: Meter, budget: float) -> Non
     worst = max([figures["cost"], *(ratio / ONNXRUNTIME_ALLOWANCE for ratio in by_batch.values())])
     if worst > budget:
         logger.warning(
-            "the free statistics clear %.0f %% of clean images, so the gate costs %.2f on average over them, more than "
+            "the first look clears %.0f %% of clean images, so the gate costs %.2f on average over them, more than "
             "the budget of %.2f. Give more images to learn from, or ask for a smaller budget",
             100 * figures["cascade"]["cleared"], worst, budget,
         )  # fmt: skip

@@ -55,8 +55,8 @@ def _in_onnxruntime(meter: Meter, items: tuple[Item, ...], budget: float) -> dic
     by_batch, tight = meter.onnxruntime(items), meter.tight(budget)
     if by_batch and tight:
         logger.warning(
-            "in ONNX Runtime the free statistics alone take %s times the model in batches of %s: there the budget of "
-            "%.2f does not bind, and holds in PyTorch only",
+            "in ONNX Runtime one forward pass with its statistics takes %s times the model in batches of %s. There the "
+            "budget of %.2f is not kept: it holds in PyTorch only",
             " / ".join(f"{ratio:.2f}" for ratio in tight.values()), " / ".join(map(str, tight)), budget,
         )  # fmt: skip
     return by_batch

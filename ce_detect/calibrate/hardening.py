@@ -109,7 +109,7 @@ def _affordable(classifier: Classifier, meter: Meter, budget: float) -> RobustCo
     in_onnxruntime = (ratio / ONNXRUNTIME_ALLOWANCE for ratio in meter.onnxruntime(alone).values())
     needed = max([meter.pytorch(alone), *in_onnxruntime])
     logger.warning(
-        "no hardened copy: with the smallest the gate costs %.2f, too much for a budget of %.2f. Without it hardening "
-        "does little; ask for a budget of %.1f", needed, budget, math.ceil(10 * needed / KEPT) / 10,
+        "no hardened copy of the model: with the smallest the gate costs %.2f, too much for a budget of %.2f. Without "
+        "it hardening does little. Ask for a budget of %.1f", needed, budget, math.ceil(10 * needed / KEPT) / 10,
     )  # fmt: skip
     return None

@@ -120,7 +120,7 @@ def _check_without_labels(classifier: Classifier, images: Images, decided: Index
     low = " That is low: are pixels scaled and normalised as it expects?" if confidence < UNSURE else ""
     logger.warning(
         "the images have no labels, so nothing can tell whether the model reads them rightly. Its mean confidence on "
-        "them is %.0f %%.%s Labels y of some images would have that checked, and bring figures of accuracy; without "
+        "them is %.0f %%.%s Labels y of some images would have that checked, and bring figures of accuracy. Without "
         "them all else is as it should be", 100 * confidence, low,
     )  # fmt: skip
 

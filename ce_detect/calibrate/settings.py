@@ -215,8 +215,8 @@ def _check_hardening(settings: CalibrationSettings) -> None:
 def _check_cascade(settings: CalibrationSettings) -> None:
     if settings.cascade and settings.harden:
         raise CalibrationError(
-            f"cascade and harden = {settings.harden} exclude each other: what the free statistics clear, a hardened "
-            "copy would never see, so an attacker would only have to convince them"
+            f"cascade and harden = {settings.harden} exclude each other. A hardened copy would never see what the "
+            "first look of a cascade clears, so an attacker would only have to convince that look"
         )
     if settings.cascade and settings.recipe.head == "distance":
         raise CalibrationError(

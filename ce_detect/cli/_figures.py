@@ -28,7 +28,7 @@ def print_gate(title: str, manifest: Manifest, threshold: float) -> None:
         "promise": promise(manifest),
         "threshold": f"{threshold:.4g}",
         "cost": cost(manifest),
-        f"interventions ({len(names)})": "; ".join(names) or "none: free statistics of one forward alone",
+        f"interventions ({len(names)})": "; ".join(names) or "none: what one forward pass gives, alone",
         "learned from": ", ".join(recipe.learned_from) or "clean images alone",
     }
     if manifest.deploy is not None:

@@ -121,7 +121,7 @@ def resizing_options() -> Decorator:
         click.option(
             "--interpolation",
             type=click.Choice(INTERPOLATIONS),
-            help="Filter of --resize; take what the model was trained with.  [default: bilinear]",
+            help="Filter of --resize, bilinear by default; take what the model was trained with.",
         ),
     )
 

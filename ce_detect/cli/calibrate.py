@@ -69,8 +69,8 @@ SEED = _Seed()
     default=0,
     show_default=True,
     metavar="ROUNDS",
-    help="Train a copy of the model that small perturbations do not fool, then attack the detector itself so often and "
-    "let it learn from what gets through.",
+    help="Train a copy of the model that small perturbations do not fool. Then attack the detector itself, so many "
+    "times, and let it learn from what gets through.",
 )
 @click.option(
     "--harden-with",
@@ -100,7 +100,7 @@ SEED = _Seed()
 @click.option(
     "--cascade",
     is_flag=True,
-    help="Let the free statistics clear most clean inputs, and intervene on the others only: the budget then holds on "
+    help="Let a first, cheap look clear most clean inputs, and intervene on the others only. The budget then holds on "
     "average over clean traffic.",
 )
 @click.option(

@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
 def command(fresh: bool, output: Path | None, as_json: bool, seed: int) -> None:
     """Show the main job on the model and images that come with ce-detect.
 
-    Calibrates a detector for a small Fashion-MNIST classifier, measures it on held-out images, also under an attack
-    that calibration did not contain, and judges one image before and after an attack. Takes a few minutes.
+    Calibrates a detector for a small Fashion-MNIST classifier. Measures it on other images, also under an attack that
+    calibration did not contain. Judges one image before and after an attack. Takes a few minutes.
     """
     if output is not None:
         check_writable(output)

@@ -32,7 +32,7 @@ from ce_detect.core.types import BASELINES
     multiple=True,
     help="Show the map of another method beside ours, such as grad-cam or robust-perturbation; also several times.",
 )
-@click.option("--label", type=int, help="The class whose evidence the maps show.  [default: what was decided]")
+@click.option("--label", type=int, help="The class whose evidence the maps show; by default what was decided.")
 @click.option("--concepts", help="Clean images, as DATA: rank learned concepts by their effect on these.")
 @options.out_option()
 @options.every_command(seed=0)

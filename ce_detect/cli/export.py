@@ -19,8 +19,8 @@ from ce_detect.core.errors import ExportError
 @click.option("--output", type=options.FILE, help="The graph to write; by default the artifact's name with .onnx.")
 @click.option("--triton", type=options.FOLDER, help="Write a Triton model repository into this folder instead.")
 @click.option("--name", default="guard", show_default=True, help="Name of the model in the Triton repository.")
-@click.option("--uint8", is_flag=True, help="Take grey levels (batch, height, width, channels), scaled in the graph.")
-@click.option("--any-size", is_flag=True, help="Take grey levels of any size, resized and cropped in the graph.")
+@click.option("--uint8", is_flag=True, help="Take bytes 0-255, as image files hold them.")
+@click.option("--any-size", is_flag=True, help="Take bytes 0-255 of any image size; the graph resizes.")
 @options.data_options(required=False)
 @options.every_command(seed=0)
 @click.pass_context

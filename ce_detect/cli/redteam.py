@@ -73,7 +73,7 @@ def command(
     """Attack a detector and its classifier together, and write a report card.
 
     The attacker knows everything. The figure to look at is the radius ratio: how much larger a perturbation must be
-    that fools classifier and detector than one that fools the classifier alone; 1 means that the detector costs an
+    that fools classifier and detector, than one that fools the classifier alone. 1 means that the detector costs an
     attacker nothing. Exits with 1 where the ratio is below --bar, or where a check says that the attack is broken.
     """
     from ce_detect import DetectedModel, load_data, load_model

@@ -42,8 +42,8 @@ def command(
 ) -> None:
     """Compare an exported graph with PyTorch.
 
-    Every image is judged as it is and under attack. Exits with 1 where two scores differ by more than 1e-4 or a
-    verdict flips; of a graph in fp16 or int8, where more than 2 % or 10 % of the verdicts flip.
+    Every image is judged as it is and under attack. Exits with 1 where two scores differ by more than 1e-4, or where a
+    verdict flips. Of a graph in fp16 or int8, 2 % or 10 % of the verdicts may flip.
     """
     from ce_detect import Attack, DetectedModel, load_data, load_model
     from ce_detect.artifacts import upgrade

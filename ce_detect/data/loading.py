@@ -73,7 +73,7 @@ def load_data(
     if ":" in name:
         return _from_factory(name, limit, resizing)
     raise UsageError(
-        f"{name!r} is no data that can be loaded; expected a folder of class folders or of parquet files that exists, "
+        f"{name!r} is no data that can be loaded: expected a folder of class folders or of parquet files that exists, "
         "an image file, a .npz, .npy or .parquet file, 'package.module:factory', 'file.py:factory' or 'demo'"
     )
 

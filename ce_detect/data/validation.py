@@ -200,7 +200,7 @@ def _check_range(least: float, largest: float, bounds: Bounds) -> None:
         "Scale the inputs as at calibration; preprocessing such as mean and standard deviation belongs inside the model"
     )
     if least >= 0 and 16 < largest <= 255:
-        remedy = f"They look like grey levels from 0 to 255: pass {_grey_levels(bounds)}"
+        remedy = f"They look like bytes 0-255: pass {_grey_levels(bounds)}"
     elif low >= 0 and -1 <= least < 0 and largest <= 1:
         whole = "" if high == 1 else f" * {high:g}"
         remedy = f"They look scaled to [-1, 1]: pass (x + 1) / 2{whole}. {_INSIDE}"

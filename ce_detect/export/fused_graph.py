@@ -56,7 +56,7 @@ class FusedGate(nn.Module):
 
     Attributes:
         gate: the gate.
-        uint8: whether inputs are grey levels ``(batch, height, width, channels)`` of type uint8.
+        uint8: whether inputs are bytes 0-255 ``(batch, height, width, channels)`` in uint8.
         one_pass: see `ce_detect.features.signature.Signature.forward`.
     """
 
@@ -80,7 +80,7 @@ def fused(gate: GateModule, manifest: dict[str, Any], *, uint8: bool = False, on
     Args:
         gate: on the CPU.
         manifest: of the artifact; becomes metadata.
-        uint8: whether the graph takes grey levels instead of pixels within the bounds.
+        uint8: whether the graph takes bytes 0-255 instead of pixels within the bounds.
         one_pass: whether interventions share one forward pass, see `ce_detect.features.signature.Signature.forward`;
             in a cascade they never do.
 

@@ -178,7 +178,7 @@ def verify(
 def differences(gate: GateModule, opened: InferenceSession, x: Pixels) -> Differences:
     """Judge inputs ``(n, channels, height, width)`` within the bounds with both.
 
-    A graph that takes grey levels gets the nearest ones, and PyTorch what they stand for.
+    A graph that takes bytes 0-255 gets the nearest ones, and PyTorch what they stand for.
     """
     classifier = gate.signature.classifier
     levels = PIXEL_TYPES.get(opened.get_inputs()[0].type) == "UINT8"

@@ -85,7 +85,7 @@ def check(resizing: Resizing, channels: int) -> None:
         difference = np.abs(found - resized(image, resizing, "the image")).max()
         if difference > ROUNDING:
             raise ExportError(
-                f"ONNX Runtime resizes otherwise than Pillow, by up to {difference} grey levels, so nothing was "
+                f"ONNX Runtime resizes otherwise than Pillow, by up to {difference}/255, so nothing was "
                 "written. Export without any size, and resize images before they reach the graph, as scan and serve do"
             )
 

@@ -40,7 +40,7 @@ def config(name: str, manifest: dict[str, Any], *, uint8: bool = False) -> str:
     Args:
         name: of the model.
         manifest: of the artifact.
-        uint8: whether the graph takes grey levels ``(batch, height, width, channels)``.
+        uint8: whether the graph takes bytes 0-255 ``(batch, height, width, channels)``.
     """
     channels, height, width = manifest["model"]["input_shape"]
     dims = (height, width, channels) if uint8 else (channels, height, width)

@@ -40,9 +40,9 @@ def write(
         data: images to hold the graph against, see `ce_detect.data.as_images`; the first 256 of them. By default some
             that calibration saw, clean and attacked, where it happened in this process or left them in the default
             cache of this machine; else the classifier's probe and random images.
-        uint8: take grey levels ``(batch, height, width, channels)`` of type uint8, which the graph scales to the
+        uint8: take bytes 0-255 ``(batch, height, width, channels)`` in uint8, which the graph scales to the
             bounds.
-        any_size: take such grey levels of any height and width, one a batch, which the graph resizes and crops as the
+        any_size: take such bytes of any height and width, one a batch, which the graph resizes and crops as the
             calibration did.
 
     Returns:

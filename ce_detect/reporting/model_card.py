@@ -120,7 +120,7 @@ def _details(manifest: Manifest) -> dict[str, str]:
     return {
         "promise": words.promise(manifest),
         "cost": words.cost(manifest),
-        "interventions": "; ".join(words.interventions(manifest)) or "none: free statistics of one forward alone",
+        "interventions": "; ".join(words.interventions(manifest)) or "none: what one forward pass gives, alone",
         "calibrated on": f"{data.images} images ({splits}), fingerprint {data.fingerprint[:12]}",
         "recipe": f"{recipe.name}, head {recipe.head}, seed {manifest.seed}",
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),

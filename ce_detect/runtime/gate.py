@@ -89,7 +89,7 @@ class Gate:
 
     @property
     def takes_uint8(self) -> bool:
-        """Whether inputs are grey levels ``(batch, height, width, channels)`` of uint8, which the graph scales."""
+        """Whether inputs are bytes 0-255 ``(batch, height, width, channels)`` in uint8, which the graph scales."""
         return self._graph.pixels == "UINT8"
 
     @property
@@ -170,7 +170,9 @@ class Gate:
 
     def _grey_levels(self, x: Any) -> NDArray[Any]:
         channels, height, width = self.input_shape
-        expected = f"expected uint8 grey levels (batch, {height}, {width}, {channels}), which this graph scales itself"
+        expected = (
+            f"expected bytes 0-255 (uint8) (batch, {height}, {width}, {channels}), which this graph scales itself"
+        )
         if not isinstance(x, np.ndarray):
             raise InputError(f"got {type(x).__name__}, expected a NumPy array; {expected}")
         if x.dtype != np.uint8:

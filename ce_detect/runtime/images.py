@@ -46,7 +46,7 @@ def one_input(image: NDArray[Any], name: str, described: Described, *, uint8: bo
 
 def _checked(image: NDArray[Any], name: str, described: Described, uint8: bool) -> NDArray[Any]:
     if uint8:
-        raise InputError(f"{name} is {image.dtype}, the gate takes uint8 grey levels")
+        raise InputError(f"{name} is {image.dtype}, the gate takes bytes 0-255 (uint8)")
     shape, bounds = described.input_shape, described.bounds
     validation.check_form((1, *image.shape), image.dtype, floating=True, input_shape=shape, bounds=bounds)
     validation.check_values(

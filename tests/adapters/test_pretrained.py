@@ -85,7 +85,7 @@ class Flips(Theirs):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"does": Resizing((16, 16))}, "Theirs does more than to resize, crop and normalise: .* by inf grey levels"),
+        ({"does": Resizing((16, 16))}, "Theirs does more than to resize, crop and normalise: .* by inf steps of 255"),
         ({"size": {"longest_edge": 32}}, "expected a shortest edge, or height"),
         ({"resample": "trilinear"}, "interpolation 'trilinear' is not known here"),
     ],
@@ -95,7 +95,7 @@ def test_what_is_not_understood_is_refused(settings: dict[str, Any], said: str) 
     given = {"does": Resizing((32, 32), None, "bicubic"), "size": (32, 32)}
     with pytest.raises(ModelError, match=said):
         preprocessing(Theirs(**{**given, **settings}))
-    with pytest.raises(ModelError, match=r"Flips does more .* by \d+\.\d grey levels"):
+    with pytest.raises(ModelError, match=r"Flips does more .* by \d+\.\d steps of 255"):
         preprocessing(Flips(**given))
 
 

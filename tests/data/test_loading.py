@@ -27,7 +27,7 @@ def test_limit_keeps_the_first_images(tmp_path: Path) -> None:
     [
         ("absent.npz", "no data file"),
         ("absent.npy", "no data file"),
-        ("no/such/folder", "no data that can be loaded; expected a folder"),
+        ("no/such/folder", "no data that can be loaded: expected a folder"),
         ("absent.py:make", "no Python file"),
         ("no_such_package:make", "no module"),
     ],

@@ -33,7 +33,7 @@ from ce_detect.data.validation import check_all, found_bounds, found_shape
         (PIXELS.astype(complex), "got complex128 pixels"),
         (
             PIXELS * 255,
-            r"from .* to 2[45]\d.*, outside the bounds \[0, 1\]\. They look like grey levels .*: pass x / 255",
+            r"from .* to 2[45]\d.*, outside the bounds \[0, 1\]\. They look like bytes 0-255: pass x / 255",
         ),
         (
             (PIXELS - 0.5) / 0.2,

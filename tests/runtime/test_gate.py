@@ -160,7 +160,7 @@ def test_dark_pixels_are_called_out(gate: Gate, caplog: pytest.LogCaptureFixture
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (images(2), r"got float32 pixels, expected uint8 grey levels \(batch, 4, 5, 3\)"),
+        (images(2), r"got float32 pixels, expected bytes 0-255 \(uint8\) \(batch, 4, 5, 3\)"),
         (levels(2).transpose(0, 3, 1, 2), r"got shape \(2, 3, 4, 5\).*; pass x\.transpose\(0, 2, 3, 1\)"),
         (levels(2)[0], r"got shape \(4, 5, 3\)"),
         (levels(2)[:0], "got an empty batch"),

@@ -85,7 +85,7 @@ def test_floats_that_cannot_be_judged_are_rows_with_errors(gate: Gate, tmp_path:
     assert scanned(gate, tmp_path / "x.npz", tmp_path / "out.parquet").errors == 2
     errors = parquet.read_table(tmp_path / "out.parquet").column("error").to_pylist()
     assert "NaN or infinite" in errors[5]
-    assert "They look like grey levels from 0 to 255: pass x / 255" in errors[20]
+    assert "They look like bytes 0-255: pass x / 255" in errors[20]
     np.savez(tmp_path / "small.npz", x=x[:, :, :2])
     found = scanned(gate, tmp_path / "small.npz", tmp_path / "small.parquet")
     assert (found.errors, found.flag_rate) == (COUNT, None)

@@ -75,5 +75,5 @@ def shortened(chosen: Chosen, meter: Meter, budget: float, *, share: float = 1.0
         logger.info("measured cost %.2f is too much for the budget; leaving out %s", cost, chosen.items[-1].name)
         chosen = chosen.shortened()
     if cost > budget:
-        logger.warning("the free statistics alone cost %.2f, more than the budget of %.2f", cost, budget)
+        logger.warning("what one forward pass gives costs %.2f alone, more than the budget of %.2f", cost, budget)
     return chosen

@@ -78,7 +78,7 @@ def test_where_nothing_fits_the_last_items_are_left_out(caplog: pytest.LogCaptur
         kept = budget.shortened(two, meter(lambda count: 1.4 + 0.4 * count), 2.0)
     assert [item.name for item in kept.items] == ["0"]
     assert "leaving out 1" in caplog.text
-    assert "free statistics alone" not in caplog.text
+    assert "forward pass gives costs" not in caplog.text
     with caplog.at_level(logging.WARNING, "ce_detect"):
         assert budget.within(lambda _: two, meter(lambda count: 2.4 + count), 2.0).items == ()
-    assert "the free statistics alone cost 2.40, more than the budget of 2.00" in caplog.text
+    assert "what one forward pass gives costs 2.40 alone, more than the budget of 2.00" in caplog.text
