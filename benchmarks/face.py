@@ -107,6 +107,8 @@ HOMES = {
     "overlap": "ce_detect.explain.games:overlap",  # the same, where the truth is marked
     "pointing": "ce_detect.explain.games:pointing",  # the same
     "sanity_check": "ce_detect.explain.sanity:sanity_check",  # maps of random layers
+    "weakened": "ce_detect.explain.stability:weakened",  # an attack that keeps the label
+    "ATTACK_STEPS": "ce_detect.explain.stability:STEPS",  # how many steps it makes
     "rank_correlation": "ce_detect.explain.sanity:rank_correlation",  # how alike two maps are
     # Adaptive attacks
     "RedTeam": "ce_detect.redteam.red_team:RedTeam",  # its report

@@ -34,6 +34,11 @@ from ce_detect.core.types import BASELINES
 )
 @click.option("--label", type=int, help="The class whose evidence the maps show; by default what was decided.")
 @click.option("--concepts", help="Clean images, as DATA: rank learned concepts by their effect on these.")
+@click.option(
+    "--attack",
+    metavar="EPS",
+    help="Make the maps again after an attack of this size that keeps the decision, such as 2/255.",
+)
 @options.out_option()
 @options.every_command(seed=0)
 def command(
@@ -48,6 +53,7 @@ def command(
     methods: tuple[str, ...],
     label: int | None,
     concepts: str | None,
+    attack: str | None,
     out: tuple[Path, ...],
     seed: int,
     as_json: bool,
@@ -60,6 +66,7 @@ def command(
     if not out and not as_json:
         raise click.UsageError("give --out report.html for a page, or --json for the same as data")
     from ce_detect import DetectedModel, load_data, load_model
+    from ce_detect.redteam.settings import fraction
     from ce_detect.reporting import explanation
 
     loaded = DetectedModel.load(guard, load_model(model, weights))
@@ -67,7 +74,10 @@ def command(
     x = loaded.wrapped.images(images).x
     clean = None if concepts is None else load_data(concepts, resizing=loaded.wrapped.resizing)
     ranked = None if clean is None else loaded.wrapped.images(clean).pixels
-    found = loaded.explain(x, baseline=baseline, site=site, seed=seed, label=label, method=methods, concepts=ranked)
+    found = loaded.explain(
+        x, baseline=baseline, site=site, seed=seed, label=label, method=methods, concepts=ranked,
+        attack=None if attack is None else fraction(attack),
+    )  # fmt: skip
     names = [f"{Path(data).name}, image {place + 1}" for place in range(len(x))]
     document = explanation.document(
         found, loaded.calibrated.manifest, artifact=str(guard), names=names, bounds=loaded.classifier.bounds

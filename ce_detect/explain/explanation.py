@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ce_detect.classifiers.base import INPUT, Classifier
 from ce_detect.core.errors import UsageError
@@ -21,6 +22,7 @@ from ce_detect.explain.concepts import ConceptEffects, concept_effects
 from ce_detect.explain.effect_maps import MAPS, EffectMaps, effect_maps
 from ce_detect.explain.methods import method as method_named
 from ce_detect.explain.sanity import rank_correlation
+from ce_detect.explain.stability import AfterAttack, weakened
 from ce_detect.verdict.result import GateResult
 
 
@@ -33,6 +35,7 @@ class ExplanationOptions(TypedDict, total=False):
     label: int | None
     method: str | Sequence[str]
     concepts: Pixels | None
+    attack: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Explanation:
         likeness: Spearman's rank correlation of each of them with our target map, for each input.
         concepts: what decisions owe to learned concepts; None where that was not asked for.
         clean: the images by which these are ranked; None where there are none.
+        after: the same maps after an attack that keeps the labels; None where that was not asked for.
     """
 
     result: GateResult
@@ -58,6 +62,7 @@ class Explanation:
     likeness: Mapping[str, list[float]] = field(default_factory=dict)
     concepts: ConceptEffects | None = None
     clean: Pixels | None = None
+    after: AfterAttack | None = None
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain data for JSON, an entry an input; maps are nested lists."""
@@ -71,11 +76,12 @@ class Explanation:
                     {"name": part.name, "share": part.share, "effect": part.effect, "words": part.words}
                     for part in parts
                 ],
-                "maps": {name: maps[place].round(6).tolist() for name, maps in self._every_map().items()},
-                "rank_correlation": {name: round(values[place], 4) for name, values in self.likeness.items()},
+                "maps": _maps(self._every_map(), place),
+                "rank_correlation": _rounded(self.likeness, place),
                 "explained_label": int(self.maps.label[place]),
                 "site": self.maps.site,
                 "baseline": self.maps.baseline,
+                **({} if self.after is None else {"after_attack": _plain(self.after, place)}),
             }
             for place, parts in enumerate(self.carried)
         ]
@@ -83,6 +89,20 @@ class Explanation:
     def _every_map(self) -> dict[str, Floats]:
         """All maps ``(batch, height, width)`` by name."""
         return {**{name: np.asarray(getattr(self.maps, name).cpu()) for name in MAPS}, **self.other_maps}
+
+
+def _plain(after: AfterAttack, place: int) -> dict[str, Any]:
+    return {
+        "eps": after.eps, "maps": _maps(after.maps, place), "rank_correlation": _rounded(after.likeness, place),
+    }  # fmt: skip
+
+
+def _maps(found: Mapping[str, Floats], place: int) -> dict[str, Any]:
+    return {name: maps[place].round(6).tolist() for name, maps in found.items()}
+
+
+def _rounded(likeness: Mapping[str, list[float]], place: int) -> dict[str, float]:
+    return {name: round(values[place], 4) for name, values in likeness.items()}
 
 
 def explain(
@@ -95,6 +115,7 @@ def explain(
     label: int | None = None,
     method: str | Sequence[str] = (),
     concepts: Pixels | None = None,
+    attack: float | None = None,
 ) -> Explanation:
     """Explain verdicts on a few inputs: a map takes some hundred forward passes an input.
 
@@ -109,6 +130,7 @@ def explain(
         method: further methods of explanation by name, see `ce_detect.explain.methods.METHODS`; each adds a map of the
             same labels.
         concepts: clean images by which learned concepts are ranked, see `ce_detect.explain.concepts.concept_effects`.
+        attack: make the maps again after an attack of this size that keeps the decision, in parts of the pixel range.
 
     Raises:
         InputError: inputs that cannot be judged.
@@ -118,10 +140,20 @@ def explain(
     classifier = gate.signature.classifier
     checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
     methods = [method_named(name) for name in ([method] if isinstance(method, str) else method)]
+    for one in methods:
+        one.check(classifier)
     labels = _labels(classifier, label, len(checked))
-    maps = effect_maps(classifier, checked, baseline=baseline, site=site, seed=seed, labels=labels)
-    others = {one.name: one.maps(classifier, checked, maps.label).cpu() for one in methods}
+    moved = None if attack is None else weakened(classifier, checked, attack)
+
+    def made(pixels: Tensor, classes: Tensor | None) -> tuple[EffectMaps, dict[str, Tensor]]:
+        own = effect_maps(classifier, pixels, baseline=baseline, site=site, seed=seed, labels=classes)
+        return own, {one.name: one.maps(classifier, pixels, own.label).cpu() for one in methods}
+
+    maps, others = made(checked, labels)
     likeness = {name: rank_correlation(maps.target, other).tolist() for name, other in others.items()}
+    after = None
+    if attack is not None and moved is not None:
+        after = _after(attack, moved, {"target": maps.target, **others}, made(moved, maps.label))
     with torch.no_grad():
         judged = [gate.signature(part) for part in checked.split(gate.signature.batch)]
         features = torch.cat([found for _, found in judged])
@@ -131,11 +163,20 @@ def explain(
     ranked = None if concepts is None else concept_effects(gate, concepts, seed=seed)
     return Explanation(
         result, maps, carried(gate, features), checked.cpu().numpy(),
-        {name: other.numpy() for name, other in others.items()}, likeness, ranked, concepts,
+        {name: other.numpy() for name, other in others.items()}, likeness, ranked, concepts, after,
     )  # fmt: skip
 
 
-def _labels(classifier: Classifier, label: int | None, count: int) -> torch.Tensor | None:
+def _after(
+    eps: float, moved: Tensor, before: Mapping[str, Tensor], now: tuple[EffectMaps, dict[str, Tensor]]
+) -> AfterAttack:
+    """Maps of moved inputs beside those before."""
+    maps = {"target": now[0].target, **now[1]}
+    likeness = {name: rank_correlation(before[name], found).tolist() for name, found in maps.items()}
+    return AfterAttack(eps, moved.cpu().numpy(), {name: found.cpu().numpy() for name, found in maps.items()}, likeness)
+
+
+def _labels(classifier: Classifier, label: int | None, count: int) -> Tensor | None:
     """One class for all inputs ``(count,)``; None for the decision of each."""
     if label is None:
         return None

@@ -67,7 +67,7 @@ def _verdict(explanation: Explanation) -> Verdict:
 
 
 def _page(found: dict[str, Any], explanation: Explanation, names: list[str], bounds: Bounds) -> str:
-    small = {**found, "inputs": [{**one, "maps": LEFT_OUT} for one in found["inputs"]]}
+    small = {**found, "inputs": [_small(one) for one in found["inputs"]]}
     if "concepts" in found:
         kept = [{**one, "places": LEFT_OUT} for one in found["concepts"]["concepts"]]
         small["concepts"] = {**found["concepts"], "concepts": kept}
@@ -81,8 +81,15 @@ def _page(found: dict[str, Any], explanation: Explanation, names: list[str], bou
         site=explanation.maps.site,
         baseline=explanation.maps.baseline,
         other_methods=[METHODS[name].title for name in explanation.other_maps],
+        attack=None if explanation.after is None else explanation.after.eps,
         concepts=_concepts(explanation, bounds),
     )
+
+
+def _small(one: dict[str, Any]) -> dict[str, Any]:
+    """An input's numbers without its maps."""
+    after = {"after_attack": {**one["after_attack"], "maps": LEFT_OUT}} if "after_attack" in one else {}
+    return {**one, "maps": LEFT_OUT, **after}
 
 
 def _concepts(explanation: Explanation, bounds: Bounds) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,14 @@ class Entry:
         verdict: plain data: label, score, p-value, whether it is flagged, what carried the score, range of each map.
         pictures: caption, alternative text and address of each picture.
         explained: the class whose evidence the maps show, where it is not what was decided; else None.
+        after: pictures after an attack that kept the decision, where that was asked for.
     """
 
     name: str
     verdict: dict[str, Any]
     pictures: list[dict[str, str]]
     explained: int | None = None
+    after: list[dict[str, str]] = field(default_factory=list)
 
 
 def entries(
@@ -89,7 +91,7 @@ def _entry(found: Explanation, place: int, name: str, bounds: Bounds, origin: Fl
         "carried": [part.words for part in found.carried[place][:SHOWN]],
         "maps": ranges,
     }
-    return Entry(name, verdict, shown, None if label == decided else label)
+    return Entry(name, verdict, shown, None if label == decided else label, list(_after(found, place, name, bounds)))
 
 
 def _others(found: Explanation, place: int, name: str, pixels: Floats) -> Iterator[dict[str, str]]:
@@ -98,3 +100,16 @@ def _others(found: Explanation, place: int, name: str, pixels: Floats) -> Iterat
         title = METHODS[method].title
         caption = f"{title}: rank correlation with the effect map {found.likeness[method][place]:.2f}"
         yield picture(caption, f"Map over {name}: {title}", pictures.with_map(pixels, maps[place]))
+
+
+def _after(found: Explanation, place: int, name: str, bounds: Bounds) -> Iterator[dict[str, str]]:
+    """The input and its maps after the attack, and how like those before they are."""
+    if found.after is None:
+        return
+    low, high = bounds
+    pixels = (found.after.pixels[place] - low) / (high - low)
+    yield picture("the input after the attack", f"{name} after the attack", pictures.plain(pixels))
+    for method, maps in found.after.maps.items():
+        title = METHODS["effect-map" if method == "target" else method].title
+        caption = f"{title}: rank correlation with the map before {found.after.likeness[method][place]:.2f}"
+        yield picture(caption, f"Map over {name} after the attack: {title}", pictures.with_map(pixels, maps[place]))

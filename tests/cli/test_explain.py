@@ -46,6 +46,16 @@ def test_other_methods_add_their_maps(asked: tuple[object, ...], tmp_path: Path)
     assert 'alt="Map over one.png, image 1: Grad-CAM"' in (tmp_path / "why.html").read_text()
 
 
+def test_maps_are_made_again_after_an_attack(asked: tuple[object, ...]) -> None:
+    """Of a size as the red team's; another one is refused."""
+    (found,) = json.loads(call(*asked, "--json", "--attack", "1/255").out)["inputs"]
+    assert found["after_attack"]["eps"] == pytest.approx(1 / 255)
+    assert set(found["after_attack"]["rank_correlation"]) == {"target"}
+    refused = call(*asked, "--json", "--attack", "much")
+    assert refused.code == 2
+    assert "is not a positive number or fraction such as 8/255" in refused.err
+
+
 def test_what_is_missing_or_unknown_is_said(asked: tuple[object, ...], tmp_path: Path) -> None:
     """Where to write, and a layer that there is not."""
     assert "give --out report.html" in call(*asked).err

@@ -35,6 +35,22 @@ def test_other_methods_stand_beside_with_their_likeness() -> None:
     assert own.likeness["effect-map"] == pytest.approx([1.0])
 
 
+def test_maps_after_the_attack_stand_below_those_before() -> None:
+    """Each with how like the one before it is, as in the data; the numbers of the page are without maps."""
+    page, likeness = Page(source("explain")), explained().data["inputs"][0]["after_attack"]["rank_correlation"]
+    assert [one.attributes["alt"] for one in page.all("img")][6:10] == [
+        "clean & plain after the attack", "Map over clean & plain after the attack: Effect map (ours)",
+        "Map over clean & plain after the attack: Grad-CAM",
+        "Map over clean & plain after the attack: Integrated gradients",
+    ]  # fmt: skip
+    captions = [one.text for one in page.all("figcaption")][7:9]
+    assert captions == [
+        f"Effect map (ours): rank correlation with the map before {likeness['target']:.2f}",
+        f"Grad-CAM: rank correlation with the map before {likeness['grad-cam']:.2f}",
+    ]
+    assert "by 2/255 of the pixel range at most" in source("explain")
+
+
 def test_concepts_are_shown_with_the_images_that_excite_them() -> None:
     """In the order of the data, each with its words; its places are enlarged to the size of the image."""
     page, found = Page(source("explain")), explained().data["concepts"]["concepts"]

@@ -127,6 +127,8 @@ def test_the_page_has_what_json_has(command: str) -> None:
         assert all(np_shape(one.pop("maps")["target"]) == (28, 28) for one in data["inputs"])
         found = json.loads("".join(shown.words))
         assert all(one.pop("maps") == "see --json" for one in found["inputs"])
+        assert all(np_shape(one["after_attack"].pop("maps")["target"]) == (28, 28) for one in data["inputs"])
+        assert all(one["after_attack"].pop("maps") == "see --json" for one in found["inputs"])
         assert all(len(one.pop("places")) == len(one["images"]) for one in data["concepts"]["concepts"])
         assert all(one.pop("places") == "see --json" for one in found["concepts"]["concepts"])
         assert found == data

@@ -96,7 +96,10 @@ def explained() -> Document:
     """The report of an explanation of a clean and an attacked image, with another method and with concepts."""
     guard, (clean, attacked) = calibrated.guard(), calibrated.fresh()
     found = guard.explain(
-        np.concatenate([clean[:1], attacked[:1]]), method=("grad-cam", "integrated-gradients"), concepts=clean[:64]
+        np.concatenate([clean[:1], attacked[:1]]),
+        method=("grad-cam", "integrated-gradients"),
+        concepts=clean[:64],
+        attack=2 / 255,
     )
     return explanation.document(
         found, guard.calibrated.manifest, artifact="a/guard <1>.safetensors", names=["clean & plain", "attacked"],

@@ -49,11 +49,7 @@ class Method:
             UsageError: the method needs gradients and the classifier has none, or a layer that it has not.
             MissingExtraError: the method needs a package that is not installed.
         """
-        if self.gradients and not classifier.differentiable:
-            raise UsageError(
-                f"{self.title} needs gradients, and {type(classifier).__name__} has none. Pass the PyTorch model that "
-                f"the file was made from, or take a method without gradients: {', '.join(_without_gradients())}"
-            )
+        self.check(classifier)
         pixels = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds)
         pixels = pixels.to(classifier.device)
         classes = checked_labels(labels, len(pixels), classifier.num_classes).to(pixels.device)
@@ -65,6 +61,18 @@ class Method:
                 [self._maps(classifier, *(one.clone() for one in part)).detach().float() for part in parts]
             )
         return F.interpolate(maps[:, None], pixels.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+
+    def check(self, classifier: Classifier) -> None:
+        """Refuse a classifier without gradients, where they are needed, before the long work.
+
+        Raises:
+            UsageError: the method needs gradients and the classifier has none.
+        """
+        if self.gradients and not classifier.differentiable:
+            raise UsageError(
+                f"{self.title} needs gradients, and {type(classifier).__name__} has none. Pass the PyTorch model that "
+                f"the file was made from, or take a method without gradients: {', '.join(_without_gradients())}"
+            )
 
     def _maps(self, classifier: Classifier, x: Tensor, labels: Tensor) -> Tensor:
         """Maps of checked inputs, ``(batch, height, width)`` or smaller in height and width."""
