@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ce_detect.core.deprecation import Moved, warn
 from ce_detect.core.errors import (
     AbstainedError,
     ArtifactError,
@@ -25,7 +26,7 @@ from ce_detect.core.errors import (
 from ce_detect.core.extras import needed_for
 
 if TYPE_CHECKING:  # for type checkers alone: importing the package imports none of these
-    from ce_detect.attacks import ATTACKS, Attack
+    from ce_detect.attacks import Attack
     from ce_detect.calibrate.recipe import Recipe
     from ce_detect.calibrate.settings import CalibrationSettings
     from ce_detect.classifiers.loading import load_model
@@ -39,7 +40,6 @@ if TYPE_CHECKING:  # for type checkers alone: importing the package imports none
     __version__: str
 
 __all__ = [
-    "ATTACKS",
     "Abstain",
     "AbstainedError",
     "ArtifactError",
@@ -68,7 +68,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ATTACKS": "attacks",
     "Abstain": "verdict.policies",
     "Attack": "attacks",
     "CalibrationSettings": "calibrate.settings",
@@ -84,6 +83,9 @@ _HOMES = {
 }
 """Where each public name is defined."""
 
+_MOVED = {"ATTACKS": Moved("attacks", gone_in="0.2")}
+"""Names that were public, and where they are."""
+
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
@@ -93,6 +95,10 @@ def __getattr__(name: str) -> Any:
     elif name in _HOMES:
         with needed_for(f"ce_detect.{name}"):
             value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif name in _MOVED:  # not kept, so that it warns each time
+        module, gone_in = _MOVED[name]
+        warn(f"ce_detect.{name}", f"ce_detect.{module}.{name}", gone_in=gone_in)
+        return getattr(importlib.import_module(f"{__name__}.{module}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

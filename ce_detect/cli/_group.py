@@ -12,6 +12,7 @@ from ce_detect.cli._config import name_variables
 COMMANDS = {
     "demo": "Show the main job on the model and images that come with ce-detect.",
     "doctor": "Say what is installed, what is missing and where things are kept.",
+    "assess": "Say how easily a model is fooled, and what a gate would do for it.",
     "init": "Write a commented configuration for calibrate.",
     "calibrate": "Make a detector for a model from clean images.",
     "evaluate": "Measure a detector on images that its calibration did not see.",

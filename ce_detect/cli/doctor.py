@@ -63,7 +63,7 @@ def examination() -> dict[str, Any]:
 
 def attack_rows() -> list[dict[str, Any]]:
     """The registry of attacks as plain data."""
-    from ce_detect import ATTACKS, Attack
+    from ce_detect.attacks import ATTACKS, Attack
 
     return [
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ce_detect.core.errors import TooFewSamplesError
 from ce_detect.data import Images, rows, splits, tensors
 from ce_detect.guard.wrapped_model import WrappedModel
 from ce_detect.reporting.words import percent
+from ce_detect.verdict.conformal import Guarantee
 
 ASKED = 300
 """Images that the model is asked about, at most."""
@@ -116,18 +117,18 @@ def recipe_for(found: Found) -> tuple[str, str]:
     return "default", "there are many small images; 'quick' gives a first look sooner"
 
 
-def promise_for(found: Found, recipe: str) -> tuple[float, Literal["pac", "marginal"]]:
-    """The smallest rate of `RATES` that the images can support, and how surely.
+def promise_for(images: int, recipe: str) -> tuple[float, Guarantee]:
+    """The smallest rate of `RATES` that so many different images can support, and how surely.
 
     Raises:
         TooFewSamplesError: there is none.
     """
-    kinds: tuple[Literal["pac", "marginal"], ...] = ("pac", "marginal")
+    kinds: tuple[Guarantee, ...] = ("pac", "marginal")
     tried = [(rate, guarantee) for guarantee in kinds for rate in RATES]
     for rate, guarantee in tried:
         settings = CalibrationSettings.of(recipe=recipe, fpr=rate, guarantee=guarantee)
         try:
-            enough.check(found.images, settings)
+            enough.check(images, settings)
         except TooFewSamplesError:
             if (rate, guarantee) == tried[-1]:
                 raise
@@ -147,7 +148,7 @@ def entries(found: Found, given: Mapping[str, Any]) -> Iterator[Entry]:
         TooFewSamplesError: too few images for any promise.
     """
     recipe, why = recipe_for(found)
-    rate, guarantee = promise_for(found, recipe)
+    rate, guarantee = promise_for(found.images, recipe)
     model = (
         f"{found.model}: {found.parameters:,} parameters, {found.classes} classes, inputs "
         f"{' x '.join(map(str, found.input_shape))} (channels, height, width), "

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from ce_detect import ATTACKS
+from ce_detect.attacks import ATTACKS
 from ce_detect.artifacts.manifest import Manifest
 from ce_detect.calibrate.recipe import SPLITS
 from ce_detect.core.types import HeadKind

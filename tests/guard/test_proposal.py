@@ -56,13 +56,13 @@ def test_the_recipe_fits(changes: dict[str, object], recipe: str) -> None:
 )
 def test_the_rate_is_one_that_the_images_support(images: int, promise: tuple[float, str]) -> None:
     """The smallest, with confidence where that can be had."""
-    assert proposal.promise_for(replace(FOUND, images=images), "quick") == promise
+    assert proposal.promise_for(images, "quick") == promise
 
 
 def test_too_few_images_are_refused() -> None:
     """No file is made of which calibration would say that it cannot be."""
     with pytest.raises(TooFewSamplesError, match="distinct images in all would do"):
-        proposal.promise_for(replace(FOUND, images=40), "quick")
+        proposal.promise_for(40, "quick")
 
 
 def test_the_file_has_what_was_given_and_what_was_found() -> None:
