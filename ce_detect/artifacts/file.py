@@ -12,16 +12,17 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ce_detect.artifacts import plain_data, upgrade
+from ce_detect.artifacts import plain_data, trust, upgrade
 from ce_detect.artifacts import tensors as tensor_table
 from ce_detect.artifacts.manifest import Manifest
+from ce_detect.artifacts.trust import Trust
 from ce_detect.core.errors import ArtifactError
 from ce_detect.storage import atomic
 
@@ -67,20 +68,26 @@ class Artifact:
         return content
 
     @classmethod
-    def load(cls, path: str | Path) -> Artifact:
+    def load(cls, path: str | Path, **asked: Unpack[Trust]) -> Artifact:
         """Read and check a file.
+
+        Args:
+            path: of the file.
+            asked: which file it must be, see `ce_detect.artifacts.trust.Trust`.
 
         Raises:
             ArtifactError: no such file; truncated, edited or foreign; of a format that is not read here; or a manifest
                 or tensors that are not what they should be, see `ce_detect.artifacts.manifest` and
-                `ce_detect.artifacts.tensors`.
+                `ce_detect.artifacts.tensors`; or not the one it must be.
         """
         try:
-            return cls.of(Path(path).read_bytes(), str(path))
+            content = Path(path).read_bytes()
         except FileNotFoundError as error:
             raise ArtifactError(f"no artifact at {path}") from error
         except OSError as error:
             raise ArtifactError(f"{path} is not a whole safetensors file ({error}){_REMEDY}") from error
+        trust.check(content, Path(path), **asked)
+        return cls.of(content, str(path))
 
     @classmethod
     def of(cls, content: bytes, name: str) -> Artifact:

@@ -38,7 +38,8 @@ FAR = 1000.0
 _MAYBE_NONE = frozenset({"seen", "directions"})
 """Lengths that may be zero."""
 
-_LARGEST = 1e30  # of what is no weight; above it sums in float32 may not be finite
+LARGEST = 1e30
+"""Magnitude of a number, at most: above it sums in float32 may not be finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ class Expected:
 
     shape: tuple[int | str, ...]
     kind: str = "float32"
-    least: float = -_LARGEST
-    largest: float = _LARGEST
+    least: float = -LARGEST
+    largest: float = LARGEST
     unknown: bool = False
 
 

@@ -18,6 +18,8 @@ COMMANDS = {
     "verify": "Compare an exported graph with PyTorch.",
     "scan": "Judge every image of a folder or file with an exported gate.",
     "serve": "Serve an exported detector over HTTP: Open Inference Protocol v2, metrics at /metrics.",
+    "sign": "Sign an artifact or an exported graph.",
+    "verify-signature": "Check who signed an artifact or an exported graph.",
     "inspect": "Print what a detector was calibrated for and what it promises.",
 }
 """Every command, with the first line of its help: the list of commands needs no import."""
@@ -34,7 +36,7 @@ class LazyGroup(click.Group):
         """Import and return a command, None where there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: Any = importlib.import_module(f"ce_detect.cli.{cmd_name}").command
+        command: Any = importlib.import_module(f"ce_detect.cli.{cmd_name.replace('-', '_')}").command
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
