@@ -51,5 +51,8 @@ VERSION_KEY = "ce_detect.version"
 THRESHOLD_KEY = "ce_detect.threshold"
 """Key of the metadata: the calibrated threshold, in decimal."""
 
+DIGEST_KEY = "ce_detect.digest"
+"""Key of the metadata, the last entry: a checksum of all before it, see `ce_detect.artifacts.graph_digest`."""
+
 MANIFEST_KEY = "ce_detect.manifest"
 """Key of the metadata: the manifest of the artifact as JSON, keys sorted."""

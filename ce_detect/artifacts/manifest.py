@@ -7,44 +7,33 @@ in Python.
 
 from __future__ import annotations
 
-import json
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct, field
 
 from ce_detect.artifacts.heads import HeadsPart
-from ce_detect.core.errors import ArtifactError
+from ce_detect.artifacts.plain_data import Readable
+from ce_detect.artifacts.ranges import (
+    LARGEST_SIDE,
+    Chance,
+    Cost,
+    Costs,
+    Count,
+    Counts,
+    Interventions,
+    Logits,
+    Name,
+    Names,
+    Seed,
+    Share,
+    Shares,
+    Side,
+    Sites,
+    Size,
+    Specs,
+)
 from ce_detect.core.resizing import Resizing
 from ce_detect.core.types import Bounds
-
-Spec = dict[str, Any]
-"""Kind and settings of what can be made again; whoever makes it checks them."""
-
-
-class Readable(Struct, frozen=True):
-    """What can be read from plain data, checked field by field."""
-
-    @classmethod
-    def of(cls, plain: Any) -> Self:
-        """Read from plain data; what is not known is left out.
-
-        Raises:
-            ArtifactError: a field is missing or of another type; names it.
-        """
-        try:
-            return msgspec.convert(plain, cls)
-        except msgspec.ValidationError as error:
-            raise ArtifactError(str(error)) from error
-
-    def plain(self) -> dict[str, Any]:
-        """Plain data, as JSON gives it back.
-
-        Raises:
-            ValueError: a number that JSON does not have.
-        """
-        found: dict[str, Any] = json.loads(json.dumps(msgspec.to_builtins(self), allow_nan=False))
-        return found
 
 
 class RecipePart(Struct, frozen=True, kw_only=True):
@@ -61,14 +50,14 @@ class RecipePart(Struct, frozen=True, kw_only=True):
         corrupted: share of such images in the mixture for which the threshold holds too.
     """
 
-    name: str
-    head: str
-    prevalence: float
-    splits: dict[str, float]
-    attacks: list[Spec]
-    learned_from: list[str]
-    corruptions: list[Spec]
-    corrupted: float
+    name: Name
+    head: Name
+    prevalence: Chance
+    splits: Shares
+    attacks: Specs
+    learned_from: Names
+    corruptions: Specs
+    corrupted: Share
 
 
 class InputPart(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,9 +69,18 @@ class InputPart(Struct, frozen=True, kw_only=True, omit_defaults=True):
         resizing: how image files come to that size; None where they have it.
     """
 
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[Side, Side, Side]
     bounds: Bounds
     resizing: Resizing | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that are none, and sizes that no memory holds."""
+        low, high = self.bounds
+        if not low < high:
+            raise ValueError(f"bounds = ({low:g}, {high:g}), expected the smaller one first")
+        sizes = [] if self.resizing is None else [self.resizing.resize, self.resizing.crop]
+        if any(side > LARGEST_SIDE for size in sizes for side in (size if isinstance(size, tuple) else (size or 0,))):
+            raise ValueError(f"resizing = {self.resizing}, expected sides of at most {LARGEST_SIDE} pixels")
 
 
 class ModelPart(InputPart, frozen=True, kw_only=True, omit_defaults=True):
@@ -98,26 +96,31 @@ class ModelPart(InputPart, frozen=True, kw_only=True, omit_defaults=True):
         output: which part of what the model returns was asked for as the logits, or None.
     """
 
-    fingerprint: str
-    probe_logits: list[float]
-    num_classes: int
+    fingerprint: Name
+    probe_logits: Logits
+    num_classes: Size
     multi_label: bool
-    label: int | None
-    sites: tuple[str, ...]
+    label: Count | None
+    sites: Sites
     output: str | int | None = None
 
 
 class LayerConsistencyPart(Struct, frozen=True, kw_only=True):
     """Arguments of `ce_detect.features.layer_consistency.LayerConsistency`."""
 
-    sites: tuple[str, ...]
-    widths: tuple[int, ...]
+    sites: Sites
+    widths: tuple[Size, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what compares nothing."""
+        if len(self.sites) < 2 or len(self.sites) != len(self.widths):
+            raise ValueError(f"{len(self.sites)} sites and {len(self.widths)} widths, expected as many, two at least")
 
 
 class ShapleyPart(Struct, frozen=True, kw_only=True):
     """Arguments of `ce_detect.features.shapley.ShapleyValues` beside the classifier."""
 
-    width: int
+    width: Size
 
 
 class ChunkPart(Struct, frozen=True, kw_only=True):
@@ -127,7 +130,7 @@ class ChunkPart(Struct, frozen=True, kw_only=True):
         chunk: rows, in PyTorch; None for any number.
     """
 
-    chunk: int | None
+    chunk: Size | None
 
 
 class SignaturePart(ChunkPart, frozen=True, kw_only=True, omit_defaults=True):
@@ -142,12 +145,17 @@ class SignaturePart(ChunkPart, frozen=True, kw_only=True, omit_defaults=True):
         features: how many there are in all.
     """
 
-    interventions: list[Spec]
-    names: list[str]
-    sites: tuple[str, ...]
+    interventions: Interventions
+    names: Names
+    sites: Sites
     layer_consistency: LayerConsistencyPart | None = field(name="recovery")
-    features: int
+    features: Size
     shapley: ShapleyPart | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse names of other interventions."""
+        if len(self.names) != len(self.interventions):
+            raise ValueError(f"{len(self.interventions)} interventions and {len(self.names)} names, expected as many")
 
 
 class DeployPart(Readable, frozen=True, kw_only=True, omit_defaults=True):
@@ -160,7 +168,12 @@ class DeployPart(Readable, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     precision: Literal["fp16", "int8"]
-    ranges: list[tuple[float, float]] = []
+    ranges: list[tuple[float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that are none."""
+        if not all(low <= high for low, high in self.ranges):
+            raise ValueError("a range of deploy.ranges ends before it begins, expected the smaller value first")
 
 
 class DataPart(Struct, frozen=True, kw_only=True):
@@ -172,9 +185,9 @@ class DataPart(Struct, frozen=True, kw_only=True):
         splits: how many in each split.
     """
 
-    fingerprint: str
-    images: int
-    splits: dict[str, int]
+    fingerprint: Name
+    images: Count
+    splits: Counts
 
 
 class CascadeFigures(Struct, frozen=True, kw_only=True):
@@ -187,10 +200,10 @@ class CascadeFigures(Struct, frozen=True, kw_only=True):
         onnxruntime_cost_of_others: the same in ONNX Runtime, by size of the batch.
     """
 
-    cleared: float
-    cleared_attacked: dict[str, float]
-    cost_of_others: float
-    onnxruntime_cost_of_others: dict[str, float] = field(name="served_cost_of_others")
+    cleared: Share
+    cleared_attacked: Shares
+    cost_of_others: Cost
+    onnxruntime_cost_of_others: Costs = field(name="served_cost_of_others")
 
 
 class Figures(Readable, frozen=True, kw_only=True, omit_defaults=True):
@@ -205,8 +218,8 @@ class Figures(Readable, frozen=True, kw_only=True, omit_defaults=True):
         robust_copy: how the copy was trained; None where there is none.
     """
 
-    cost: float
-    onnxruntime_cost: dict[str, float] = field(name="served_cost")
+    cost: Cost
+    onnxruntime_cost: Costs = field(name="served_cost")
     test: dict[str, Any] | None
     hardening: list[dict[str, Any]]
     cascade: CascadeFigures | None = None
@@ -222,9 +235,9 @@ class Promise(Readable, frozen=True, kw_only=True):
         confidence: probability that ``"pac"`` holds.
     """
 
-    fpr: float
+    fpr: Chance
     guarantee: Literal["pac", "marginal"]
-    confidence: float
+    confidence: Chance
 
 
 class Manifest(Promise, frozen=True, kw_only=True, omit_defaults=True):
@@ -247,9 +260,9 @@ class Manifest(Promise, frozen=True, kw_only=True, omit_defaults=True):
             itself, in float32.
     """
 
-    budget: float | None
+    budget: Cost | None
     cascade: bool
-    seed: int
+    seed: Seed
     secret_seed: bool
     recipe: RecipePart
     model: ModelPart
@@ -257,7 +270,7 @@ class Manifest(Promise, frozen=True, kw_only=True, omit_defaults=True):
     heads: HeadsPart
     data: DataPart
     search: dict[str, Any]
-    versions: dict[str, str]
+    versions: dict[Name, Name]
     figures: Figures
     deploy: DeployPart | None = None
 

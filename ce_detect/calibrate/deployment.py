@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ce_detect.artifacts import graph_digest
 from ce_detect.artifacts.manifest import DeployPart
 from ce_detect.calibrate import threshold
 from ce_detect.calibrate.dataset import CalibrationData
@@ -131,7 +132,8 @@ def _part(gate: GateModule, images: Iterator[Floats], settings: CalibrationSetti
     part = DeployPart(precision=settings.deploy, ranges=found)
     with TemporaryDirectory(prefix="ce-detect-") as folder:
         path = Path(folder) / "guard.onnx"
-        path.write_bytes(fused_graph.finished(model, gate, _described(gate, part)).SerializeToString())
+        graph = fused_graph.finished(model, gate, _described(gate, part))
+        path.write_bytes(graph_digest.sealed(graph.SerializeToString()))
         return part, Gate(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -22,6 +23,8 @@ COMMANDS = {
     "verify": "Compare an exported graph with PyTorch.",
     "scan": "Judge every image of a folder or file with an exported gate.",
     "serve": "Serve an exported detector over HTTP: Open Inference Protocol v2, metrics at /metrics.",
+    "sign": "Sign an artifact or an exported graph.",
+    "verify-signature": "Check who signed an artifact or an exported graph.",
     "inspect": "Print what a detector was calibrated for and what it promises.",
 }
 """Every command, with the first line of its help: the list of commands needs no import."""
@@ -38,7 +41,9 @@ class LazyGroup(click.Group):
         """Import and return a command, None where there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"ce_detect.cli.{cmd_name}").command
+        command: Any = importlib.import_module(f"ce_detect.cli.{cmd_name.replace('-', '_')}").command
+        if not isinstance(command, click.Command):
+            return None
         name_variables(command)
         return command
 

@@ -81,6 +81,14 @@ def model_options() -> Decorator:
     )
 
 
+def trust_options() -> Decorator:
+    """``--sha256`` and ``--trusted-key``, see `ce_detect.artifacts.trust.Trust`."""
+    return _stacked(
+        click.option("--sha256", metavar="DIGITS", help="Take the file with this SHA-256 alone, see sha256sum."),
+        click.option("--trusted-key", type=FILE, metavar="PEM", help="Take a file that this public key signed alone."),
+    )
+
+
 def decision_options() -> Decorator:
     """``--multi-label`` and ``--label``."""
     return _stacked(

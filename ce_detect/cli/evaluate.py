@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
 @click.command("evaluate")
 @click.argument("guard", type=options.FILE)
 @options.model_options()
+@options.trust_options()
 @options.data_options()
 @click.option("--recipe", help="Take the attacks of this recipe; by default those of the artifact's own.")
 @click.option("--attack", "names", multiple=True, metavar="NAME", help="Use this attack instead, as often as you like.")
@@ -50,6 +51,8 @@ def command(
     guard: Path,
     model: str,
     weights: Path | None,
+    sha256: str | None,
+    trusted_key: Path | None,
     data: str,
     split: str | None,
     limit: int | None,
@@ -73,7 +76,7 @@ def command(
     from ce_detect.reporting import evaluation
 
     examples = evaluation.examples(gallery, out)
-    loaded = DetectedModel.load(guard, load_model(model, weights))
+    loaded = DetectedModel.load(guard, load_model(model, weights), sha256=sha256, trusted_key=trusted_key)
     images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
     report = loaded.evaluate(
         images, attacks=attacks, corruptions=MILD if corruptions else (), examples=examples, **settings

@@ -16,6 +16,7 @@ from ce_detect.core.types import BASELINES
 @click.argument("guard", type=options.FILE)
 @click.argument("data", metavar="DATA")
 @options.model_options()
+@options.trust_options()
 @click.option("--split", help="Which split of an .npz file or of parquet files to take, such as 'train'.")
 @click.option("--limit", type=options.COUNT, default=16, show_default=True, help="Take only the first so many images.")
 @click.option(
@@ -46,6 +47,8 @@ def command(
     data: str,
     model: str,
     weights: Path | None,
+    sha256: str | None,
+    trusted_key: Path | None,
     split: str | None,
     limit: int,
     baseline: str,
@@ -69,7 +72,7 @@ def command(
     from ce_detect.redteam.settings import fraction
     from ce_detect.reporting import explanation
 
-    loaded = DetectedModel.load(guard, load_model(model, weights))
+    loaded = DetectedModel.load(guard, load_model(model, weights), sha256=sha256, trusted_key=trusted_key)
     images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
     x = loaded.wrapped.images(images).x
     clean = None if concepts is None else load_data(concepts, resizing=loaded.wrapped.resizing)

@@ -16,6 +16,7 @@ from ce_detect.core.errors import ExportError
 @click.command("export")
 @click.argument("guard", type=options.FILE)
 @options.model_options()
+@options.trust_options()
 @click.option("--output", type=options.FILE, help="The graph to write; by default the artifact's name with .onnx.")
 @click.option("--triton", type=options.FOLDER, help="Write a Triton model repository into this folder instead.")
 @click.option("--name", default="guard", show_default=True, help="Name of the model in the Triton repository.")
@@ -30,6 +31,8 @@ def command(
     guard: Path,
     model: str,
     weights: Path | None,
+    sha256: str | None,
+    trusted_key: Path | None,
     output: Path | None,
     triton: Path | None,
     name: str,
@@ -57,7 +60,7 @@ def command(
     from ce_detect import DetectedModel, load_data, load_model
     from ce_detect.guard import exporting
 
-    loaded = DetectedModel.load(guard, load_model(model, weights))
+    loaded = DetectedModel.load(guard, load_model(model, weights), sha256=sha256, trusted_key=trusted_key)
     resizing = loaded.wrapped.resizing
     images = None if data is None else load_data(data, split=split, limit=limit, resizing=resizing)
     try:

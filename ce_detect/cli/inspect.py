@@ -14,15 +14,16 @@ from ce_detect.cli._output import print_json, print_pairs
 
 @click.command("inspect")
 @click.argument("guard", type=options.FILE)
+@options.trust_options()
 @options.every_command(seed=0)
-def command(guard: Path, as_json: bool, seed: int) -> None:
+def command(guard: Path, sha256: str | None, trusted_key: Path | None, as_json: bool, seed: int) -> None:
     """Print what a detector was calibrated for and what it promises.
 
     The file is checked against its checksums; nothing in it is executed.
     """
     from ce_detect.artifacts.file import Artifact
 
-    artifact = Artifact.load(guard)
+    artifact = Artifact.load(guard, sha256=sha256, trusted_key=trusted_key)
     manifest = artifact.manifest
     if as_json:
         print_json(manifest.plain())

@@ -16,6 +16,7 @@ from ce_detect.reporting.words import percent
 @click.command("redteam")
 @click.argument("guard", type=options.FILE)
 @options.model_options()
+@options.trust_options()
 @options.data_options()
 @click.option("--images", type=options.COUNT, default=100, show_default=True, help="Attack the first so many images.")
 @click.option(
@@ -58,6 +59,8 @@ def command(
     guard: Path,
     model: str,
     weights: Path | None,
+    sha256: str | None,
+    trusted_key: Path | None,
     data: str,
     split: str | None,
     limit: int | None,
@@ -81,7 +84,7 @@ def command(
     from ce_detect.reporting import red_team_card
 
     plan = Plan(fraction(eps[0]), fraction(eps[1]), **budget)
-    loaded = DetectedModel.load(guard, load_model(model, weights))
+    loaded = DetectedModel.load(guard, load_model(model, weights), sha256=sha256, trusted_key=trusted_key)
     some = load_data(
         data, split=split, limit=images if limit is None else min(limit, images), resizing=loaded.wrapped.resizing
     )

@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # help must not need pyarrow
     "--provider", "providers", multiple=True, metavar="NAME",
     help="Execution provider of ONNX Runtime, as often as you like; by default the fastest that is there.",
 )  # fmt: skip
+@options.trust_options()
 @options.every_command(seed=0)
 def command(
     guard: Path,
@@ -48,6 +49,8 @@ def command(
     threshold: float | None,
     threads: int | None,
     providers: tuple[str, ...],
+    sha256: str | None,
+    trusted_key: Path | None,
     as_json: bool,
     seed: int,
 ) -> None:
@@ -64,7 +67,9 @@ def command(
     from ce_detect.scan import ray, scan
     from ce_detect.scan.sources import opened
 
-    gate = Gate(guard, providers=providers or None, threads=threads, threshold=threshold)
+    gate = Gate(
+        guard, providers=providers or None, threads=threads, threshold=threshold, sha256=sha256, trusted_key=trusted_key
+    )
     source = opened(data)
     checkpoints = scan.checkpoints_of(gate, source, out)
     if engine == "ray":

@@ -76,6 +76,7 @@ def _mebibytes(flag: str, name: str, default: int, text: str) -> options.Decorat
 @click.option("--otlp-endpoint", help="Where traces go, such as http://127.0.0.1:4318/v1/traces.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info",
               show_default=True, help="Of the JSON lines on stderr.")  # fmt: skip
+@options.trust_options()
 @options.every_command(seed=0)
 def command(as_json: bool, seed: int, **flags: Any) -> None:
     """Serve an exported detector over HTTP: Open Inference Protocol v2, metrics at /metrics.
@@ -109,7 +110,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
     quarantine = flags["quarantine"] and QuarantineSettings(
         folder=flags["quarantine"], most_bytes=flags["quarantine_size"]
     )
-    same = ("name", "policy", "allow_threshold", "threads", "token_file", "otlp_endpoint")
+    same = ("name", "policy", "allow_threshold", "threads", "token_file", "otlp_endpoint", "sha256", "trusted_key")
     return Settings(
         artifact=flags["guard"],
         providers=flags["providers"] or None,

@@ -18,6 +18,7 @@ from ce_detect.core.progress import reported
 @click.argument("graph", type=options.FILE)
 @click.option("--against", "guard", type=options.FILE, required=True, help="The artifact that was exported.")
 @options.model_options()
+@options.trust_options()
 @options.data_options()
 @click.option(
     "--attack", "names", multiple=True, metavar="NAME", help="Attack with this, by default as the recipe does."
@@ -32,6 +33,8 @@ def command(
     guard: Path,
     model: str,
     weights: Path | None,
+    sha256: str | None,
+    trusted_key: Path | None,
     data: str,
     split: str | None,
     limit: int | None,
@@ -43,14 +46,15 @@ def command(
     """Compare an exported graph with PyTorch.
 
     Every image is judged as it is and under attack. Exits with 1 where two scores differ by more than 1e-4, or where a
-    verdict flips. Of a graph in fp16 or int8, 2 % or 10 % of the verdicts may flip.
+    verdict flips. Of a graph in fp16 or int8, 2 % or 10 % of the verdicts may flip. --sha256 and --trusted-key are
+    those of the graph.
     """
     from ce_detect import Attack, DetectedModel, load_data, load_model
     from ce_detect.artifacts import upgrade
     from ce_detect.export import parity
 
     loaded = DetectedModel.load(guard, load_model(model, weights))
-    opened = parity.session(graph)
+    opened = parity.session(graph, sha256=sha256, trusted_key=trusted_key)
     manifest = loaded.manifest
     if upgrade.manifest(parity.manifest_of(opened), manifest["heads"]) != manifest:
         raise UsageError(f"{graph} was not exported from {guard}: their manifests differ; export it again")

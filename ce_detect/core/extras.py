@@ -68,6 +68,8 @@ DEPENDENCIES: Mapping[str, Dependency] = MappingProxyType(
             Dependency("pythonjsonlogger", "python-json-logger", ("serve",)),
             Dependency("opentelemetry", "opentelemetry-sdk", ("otel",)),
             Dependency("opentelemetry", "opentelemetry-exporter-otlp-proto-http", ("otel",)),
+            Dependency("model_signing", "model-signing", ("sign",)),
+            Dependency("OpenSSL", "pyopenssl", ("sign",)),
             Dependency("ray", "ray", ("ray",)),
             Dependency("dask", "dask", ("dask",)),
             Dependency("mlflow", "mlflow", ("mlflow",)),

@@ -12,6 +12,7 @@ from torch import nn
 from ce_detect.artifacts.file import Artifact
 from ce_detect.artifacts.heads import HeadPart, HeadsPart
 from ce_detect.artifacts.manifest import LayerConsistencyPart, Manifest
+from ce_detect.artifacts.tensors import SEEN
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.interface import fingerprint
 from ce_detect.core.errors import ArtifactError, CeDetectError, ModelMismatchError
@@ -24,13 +25,15 @@ from ce_detect.features.signature import Signature
 from ce_detect.heads.cascade import CascadedHead
 from ce_detect.interventions import from_spec
 
+MOST_DRAWS = 4096
+"""Variants of an input that all interventions make together, at most: a search finds some hundred."""
+
 _CLASSIFIER = "signature.classifier."
-_SEEN = "calibration_images"
 
 
 def seen(artifact: Artifact) -> NDArray[np.uint64]:
     """Identities of the images that the gate was calibrated on; none in an artifact that does not keep them."""
-    return np.asarray(artifact.tensors.get(_SEEN, np.zeros(0, np.uint64)))
+    return np.asarray(artifact.tensors.get(SEEN, np.zeros(0, np.uint64)))
 
 
 def kinds_of(gate: GateModule) -> HeadsPart:
@@ -42,32 +45,46 @@ def to_artifact(gate: GateModule, manifest: Manifest, seen: NDArray[np.uint64] |
     """Everything of a gate but its classifier, and the identities of the images that it was calibrated on."""
     own = {name: value for name, value in gate.state_dict().items() if not name.startswith(_CLASSIFIER)}
     tensors = {name: value.detach().cpu().contiguous().numpy() for name, value in own.items()}
-    return Artifact(tensors if seen is None else {**tensors, _SEEN: np.sort(seen)}, manifest)
+    return Artifact(tensors if seen is None else {**tensors, SEEN: np.sort(seen)}, manifest)
 
 
 def to_gate(artifact: Artifact, classifier: Classifier) -> GateModule:
     """Make the gate again.
 
     Raises:
-        ArtifactError: the manifest and the tensors do not belong together.
+        ArtifactError: the manifest and the tensors do not belong together, or make a gate that does not judge.
     """
-    tensors = {name: torch.from_numpy(value.copy()) for name, value in artifact.tensors.items() if name != _SEEN}
+    tensors = {name: torch.from_numpy(value.copy()) for name, value in artifact.tensors.items() if name != SEEN}
     try:
         gate = _gate(artifact.manifest, tensors, classifier)
         missing = gate.load_state_dict(tensors, strict=False)
-    except (KeyError, RuntimeError, TypeError, CeDetectError) as error:
+        gate.eval().to(classifier.device)
+        score = _probed(gate)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, CeDetectError) as error:
         raise ArtifactError(f"the artifact does not describe a gate for this model: {error}") from error
     lost = [name for name in missing.missing_keys if not name.startswith(_CLASSIFIER)] + missing.unexpected_keys
     if lost:
         raise ArtifactError(f"the artifact's tensors do not fit its manifest: {lost[0]}")
-    return gate.eval().to(classifier.device)
+    if not np.isfinite(score):
+        raise ArtifactError(f"the artifact describes a gate that scores a fixed input {score}, expected a number")
+    return gate
+
+
+def _probed(gate: GateModule) -> float:
+    """Score of the classifier's fixed input: whatever does not fit together shows when it is computed."""
+    with torch.inference_mode():
+        return float(gate(gate.signature.classifier.probe()).score[0])
 
 
 def _gate(manifest: Manifest, tensors: dict[str, torch.Tensor], classifier: Classifier) -> GateModule:
     described, prevalence = manifest.signature, manifest.recipe.prevalence
+    interventions = [from_spec(spec) for spec in described.interventions]
+    draws = sum(intervention.draws for intervention in interventions)
+    if draws > MOST_DRAWS:
+        raise ArtifactError(f"the interventions take {draws} passes, expected at most {MOST_DRAWS}")
     signature = Signature(
         classifier,
-        [from_spec(spec) for spec in described.interventions],
+        interventions,
         sites=described.sites,
         layer_consistency=_layer_consistency(described.layer_consistency),
         shapley=None if described.shapley is None else ShapleyValues(classifier, described.shapley.width),

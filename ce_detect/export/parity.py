@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ce_detect.artifacts import graph_digest, plain_data, trust
 from ce_detect.artifacts.graph_format import INPUT, MANIFEST_KEY, PIXEL_TYPES
+from ce_detect.artifacts.trust import Trust
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import attack_all
 from ce_detect.core.errors import ArtifactError, ExportError
@@ -95,11 +96,15 @@ class Differences:
         return {**asdict(self), "agree": self.agree}
 
 
-def session(model: bytes | Path) -> InferenceSession:
+def session(model: bytes | Path, **asked: Unpack[Trust]) -> InferenceSession:
     """Open a graph on the CPU.
 
+    Args:
+        model: a file, or a graph that is no file yet.
+        asked: which file it must be, see `ce_detect.artifacts.trust.Trust`.
+
     Raises:
-        ArtifactError: no such file, or not an ONNX graph.
+        ArtifactError: no such file, not an ONNX graph, or not the one it must be.
     """
     import onnxruntime
 
@@ -107,9 +112,13 @@ def session(model: bytes | Path) -> InferenceSession:
     options.log_severity_level = _ERRORS
     try:
         content = model if isinstance(model, bytes) else model.read_bytes()
+        if not isinstance(model, bytes):
+            graph_digest.check(content, str(model), vouched=trust.check(content, model, **asked))
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except OSError as error:
         raise ArtifactError(f"{model!s} cannot be read: {error.strerror}") from error
+    except ArtifactError:
+        raise
     except Exception as error:  # ONNX Runtime has a dozen types of its own
         name = "the graph" if isinstance(model, bytes) else str(model)
         raise ArtifactError(f"ONNX Runtime cannot open {name}: {str(error).splitlines()[0]}") from error
@@ -121,10 +130,10 @@ def manifest_of(opened: InferenceSession) -> dict[str, Any]:
     Raises:
         ArtifactError: the graph is not one that ce-detect exported.
     """
-    text = opened.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
+    text = opened.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)  # text, as whoever opened it has checked
     if text is None:
         raise ArtifactError(f"the ONNX file holds no gate of ce-detect: there is no {MANIFEST_KEY!r} in its metadata")
-    manifest: dict[str, Any] = json.loads(text)
+    manifest: dict[str, Any] = plain_data.parsed(text)
     return manifest
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ce_detect.artifacts import graph_digest
 from ce_detect.core import extras
 from ce_detect.core.errors import ArtifactError, ExportError
 from ce_detect.core.resizing import Resizing
@@ -78,7 +79,7 @@ def write(
         check_resizing(resizing, manifest["model"]["input_shape"][0])
         content = resizing_first(model, resizing).SerializeToString(deterministic=True)
     try:
-        atomic.write(path, content)
+        atomic.write(path, graph_digest.sealed(content))
     except OSError as error:
         raise ArtifactError(f"cannot write {path}: {error.strerror or error}") from error
     return found

@@ -19,7 +19,7 @@ from ce_detect.evaluate.report import Report
 from ce_detect.explain import explanation
 from ce_detect.export.parity import Differences
 from ce_detect.guard import evaluation, exporting
-from ce_detect.guard.wrapped_model import Reading, WrappedModel, module
+from ce_detect.guard.wrapped_model import Loading, Reading, WrappedModel, module
 from ce_detect.redteam.red_team import RedTeam
 from ce_detect.verdict.policies import Policy, as_policy
 from ce_detect.verdict.result import GateResult
@@ -65,7 +65,7 @@ class DetectedModel:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What was calibrated, on what, how, and the figures measured then: plain data, as saved."""
+        """What was calibrated, on what, how, and the figures measured then: plain data."""
         return self.calibrated.manifest.plain()
 
     @property
@@ -98,8 +98,7 @@ class DetectedModel:
 
         Args:
             x: NumPy array or tensor ``(batch, channels, height, width)``, floating point, within the bounds.
-            policy: ``"flag"`` (nothing), ``"abstain"`` (−1), a callable that is asked for the labels of those inputs,
-                or a policy object.
+            policy: ``"flag"``, ``"abstain"``, a callable or a policy object, see `ce_detect.verdict.policies`.
 
         Raises:
             InputError: the array cannot be judged.
@@ -132,18 +131,19 @@ class DetectedModel:
         serialization.to_artifact(self.gate, self.calibrated.manifest, self.calibrated.seen).save(path)
 
     @classmethod
-    def load(cls, path: str | Path, model: nn.Module | str | Path, *, allow_other_model: bool = False) -> Self:
-        """Read what `save` wrote and put it in front of its model, a module or the path of an ``.onnx`` file.
+    def load(cls, path: str | Path, model: nn.Module | str | Path, **options: Unpack[Loading]) -> Self:
+        """Read what `save` wrote and put it in front of its model; see `ce_detect.guard.wrapped_model.Loading`.
 
         Raises:
-            ArtifactError: the file is missing, truncated, edited or foreign.
+            ArtifactError: the file is missing, truncated, edited or foreign, or not the one that was asked for.
             ModelMismatchError: another model; with ``allow_other_model`` it is taken, and the guarantee is void.
         """
-        artifact, bare = Artifact.load(path), module(model)
-        if not allow_other_model:
+        anyway, bare = options.get("allow_other_model", False), module(model)
+        artifact = Artifact.load(path, sha256=options.get("sha256"), trusted_key=options.get("trusted_key"))
+        if not anyway:
             serialization.check_weights(artifact, bare)
         guard = cls(bare, **serialization.reading(artifact))
-        if not allow_other_model:
+        if not anyway:
             serialization.check_logits(artifact, guard.classifier)
         gate = serialization.to_gate(artifact, guard.classifier)
         guard._calibrated = pipeline.Calibrated(gate, artifact.manifest, serialization.seen(artifact))

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 from torch import nn
 
+from ce_detect.artifacts.trust import Trust
 from ce_detect.classifiers import checks, wrapping
 from ce_detect.classifiers.adapted import Output
 from ce_detect.classifiers.base import Classifier
@@ -18,6 +19,16 @@ from ce_detect.core.errors import CalibrationError, InputError, NotCalibratedErr
 from ce_detect.core.resizing import Resizing
 from ce_detect.core.types import Bounds
 from ce_detect.data import Images, as_images, validation
+
+
+class Loading(Trust, total=False):
+    """How an artifact is loaded: which file it must be, and the model in front of which it is put.
+
+    Attributes:
+        allow_other_model: take another model than it was calibrated for; the guarantee is void.
+    """
+
+    allow_other_model: bool
 
 
 class Reading(TypedDict, total=False):

@@ -21,6 +21,9 @@ ABOVE_ROUNDING = 100.0
 LEFT_OUT = 1e30
 """Range of a feature that is left out."""
 
+LEAST = 1e-8
+"""Range of a feature at least, as artifacts are checked for: what varies less is rounding."""
+
 _COLUMNS = 16  # features whose quantiles are taken at a time
 
 
@@ -107,4 +110,4 @@ def _squashing(clean: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     low, middle, high = np.quantile(clean, [0.25, 0.5, 0.75], axis=0)
     spread = high - low
     fallback = np.maximum(clean.std(axis=0), 1e-6)
-    return middle, np.where(spread > 1e-3 * fallback, spread, fallback)
+    return middle, np.maximum(np.where(spread > 1e-3 * fallback, spread, fallback), LEAST)

@@ -52,11 +52,14 @@ class Range:
         return " ".join([f"a {'whole' if self.whole else 'finite'} number", " and ".join(bounds)]).strip()
 
 
+MOST_NUMBERS = 2**26
+"""In a tensor that settings ask for: a file of a few bytes must not take all memory."""
+
 _ANY_KIND: dict[str, Range] = {
-    "draws": Range(1, whole=True),
-    "seed": Range(0, whole=True),
+    "draws": Range(1, 4096, whole=True),
+    "seed": Range(0, 2**63 - 1, whole=True),
     "scale": Range(0, 1, above=True),
-    "channels": Range(1, whole=True),
+    "channels": Range(1, 2**16, whole=True),
     "low": Range(),
     "high": Range(),
 }
@@ -186,6 +189,21 @@ class LearnedIntervention(Intervention):
         """Put the parameters back where they may be, after a step."""
 
 
+def check_size(kind: str, *sides: int) -> None:
+    """Refuse settings that ask for a tensor which no intervention needs.
+
+    Args:
+        kind: of the intervention.
+        sides: of the tensor.
+
+    Raises:
+        CalibrationError: it has too many numbers.
+    """
+    if math.prod(sides) > MOST_NUMBERS:
+        asked = " x ".join(map(str, sides))
+        raise CalibrationError(f"{kind} asks for a tensor of {asked} numbers, at most {MOST_NUMBERS} are made")
+
+
 def shape_of(text: str) -> tuple[int, ...]:
     """Read a shape without the batch: ``"64x8x8"`` (channels, height, width) or ``"197x384"`` (tokens, channels).
 
@@ -193,12 +211,16 @@ def shape_of(text: str) -> tuple[int, ...]:
         CalibrationError: not two or three whole numbers above 0.
     """
     sides = text.split("x") if isinstance(text, str) else []
-    if len(sides) not in (2, 3) or not all(side.isdecimal() and int(side) > 0 for side in sides):
+    if len(sides) not in (2, 3) or not all(side.isascii() and side.isdecimal() and side.strip("0") for side in sides):
         raise CalibrationError(
             f"shape = {text!r} is not 'channels x height x width' such as '64x8x8', or 'tokens x channels' such as "
             "'197x384'; a calibration fills it in when it is left out"
         )
-    return tuple(int(side) for side in sides)
+    if max(map(len, sides)) < 8:  # Python reads no number of thousands of digits
+        shape = tuple(int(side) for side in sides)
+        check_size(f"shape = {text!r}", *shape)
+        return shape
+    raise CalibrationError(f"shape = {text[:40]!r} has a side of more than 7 digits, expected sides of a tensor")
 
 
 def kinds() -> dict[str, type[Intervention]]:

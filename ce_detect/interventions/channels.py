@@ -54,7 +54,7 @@ class AblateChannels(Intervention):
     latents = True
     tokens = True
     paper = "Debbi 2024, CausAdv; Yang et al. 2019, arXiv 1902.03380"
-    ranges: ClassVar = {"groups": Range(1, whole=True)}
+    ranges: ClassVar = {"groups": Range(1, 4096, whole=True)}
 
     def __init__(self, *, site: str, groups: int = 4) -> None:
         super().__init__(site=site, groups=groups)
@@ -81,7 +81,7 @@ class DropTokens(Intervention):
     deterministic = False
     tokens = True
     paper = "Petsiuk et al. 2018, RISE, arXiv 1806.07421, on tokens"
-    ranges: ClassVar = {"count": Range(2, whole=True), "keep": Range(0, 1), "spared": Range(0, whole=True)}
+    ranges: ClassVar = {"count": Range(2, 2**16, whole=True), "keep": Range(0, 1), "spared": Range(0, whole=True)}
 
     kept: Tensor
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ce_detect.core.errors import CalibrationError
-from ce_detect.interventions.base import LearnedIntervention, Range, Resume
+from ce_detect.interventions.base import LearnedIntervention, Range, Resume, check_size
 
 SHALLOW, DEEP, INTERPRETABLE = 1.0, 1.0, 0.1
 """Weights of the three losses."""
@@ -33,7 +33,7 @@ class AblateConcept(LearnedIntervention):
     reference = True
     learning_rate = 0.001
     paper = "Yang et al. 2019, arXiv 1902.03380; Harradon et al. 2018, arXiv 1802.00541"
-    ranges: ClassVar = {"concepts": Range(1, whole=True), "size": (1, 3, 5)}
+    ranges: ClassVar = {"concepts": Range(1, 4095, whole=True), "size": (1, 3, 5)}
 
     keep: Tensor
 
@@ -41,6 +41,7 @@ class AblateConcept(LearnedIntervention):
         super().__init__(site=site, channels=channels, concepts=concepts, size=size)
         if concepts > channels:
             raise CalibrationError(f"concepts = {concepts} is more than the {channels} channels at {site!r}")
+        check_size("AblateConcept", channels, concepts, size, size)
         self.draws = concepts + 1
         self.encoder = _convolution(channels, concepts, size)
         self.decoder = _convolution(concepts, channels, size)

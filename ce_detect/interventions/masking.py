@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ce_detect.classifiers.base import INPUT, positions
 from ce_detect.core.types import BASELINES
-from ce_detect.interventions.base import Intervention, LearnedIntervention, Range, Resume, shape_of
+from ce_detect.interventions.base import Intervention, LearnedIntervention, Range, Resume, check_size, shape_of
 
 
 def noise_pattern(seed: int) -> Tensor:
@@ -44,7 +44,7 @@ class _Mask(Intervention):
     label_preserving = False
     latents = True
     ranges: ClassVar = {
-        "cells": Range(1, whole=True),
+        "cells": Range(1, 64, whole=True),
         "keep": Range(0, 1),
         "reverse": (False, True),
         "baseline": BASELINES,
@@ -129,7 +129,9 @@ class LearnedMask(LearnedIntervention):
     def __init__(self, *, shape: str, site: str = INPUT, draws: int = 2) -> None:
         super().__init__(site=site, draws=draws, shape=shape)
         self.settings["draws"] = draws
-        self.mask = nn.Parameter(torch.ones(draws, 1, *shape_of(shape)), requires_grad=False)
+        sides = shape_of(shape)
+        check_size("LearnedMask", draws, *sides)
+        self.mask = nn.Parameter(torch.ones(draws, 1, *sides), requires_grad=False)
 
     def forward(self, h: Tensor) -> Tensor:
         """Multiply, see `Intervention.forward`."""

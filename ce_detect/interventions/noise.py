@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ce_detect.classifiers.base import INPUT
-from ce_detect.interventions.base import Intervention, Range
+from ce_detect.interventions.base import Intervention, Range, check_size
 
 
 class GaussianNoise(Intervention):
@@ -28,7 +28,7 @@ class GaussianNoise(Intervention):
     paper = "Roth et al. 2019, The Odds are Odd, arXiv 1902.04818"
     ranges: ClassVar = {
         "sigma": Range(0, above=True),
-        "side": Range(1, whole=True),
+        "side": Range(1, 2**12, whole=True),
         "width": Range(0, above=True),
         "relative": (False, True),
     }
@@ -43,6 +43,7 @@ class GaussianNoise(Intervention):
             site=site, draws=draws, sigma=sigma, seed=seed, channels=channels, side=side, width=width, relative=relative
         )
         self.settings["draws"] = draws
+        check_size("GaussianNoise", draws, channels, side, side)
         generator = torch.Generator().manual_seed(seed)
         pattern = torch.randn(draws, 1, channels, side, side, generator=generator)
         self.register_buffer("pattern", pattern * sigma * width)

@@ -63,7 +63,7 @@ class Blur(Intervention):
 
     family = "photometric"
     latents = True
-    ranges: ClassVar = {"sigma": Range(0, above=True)}
+    ranges: ClassVar = {"sigma": Range(0, 2**12, above=True)}
 
     kernel: Tensor
 

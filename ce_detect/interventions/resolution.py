@@ -36,7 +36,7 @@ class Pool(Intervention):
 
     family = "resolution"
     latents = True
-    ranges: ClassVar = {"size": Range(2, whole=True), "mode": ("mean", "max")}
+    ranges: ClassVar = {"size": Range(2, 2**16, whole=True), "mode": ("mean", "max")}
 
     def __init__(self, *, site: str = INPUT, size: int = 2, mode: str = "mean") -> None:
         super().__init__(site=site, size=size, mode=mode)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ce_detect.artifacts.graph_format import OUTPUTS
+from ce_detect.artifacts.trust import Trust
 from ce_detect.core.errors import InputError, UsageError
 from ce_detect.data import validation
 from ce_detect.data.decoding import decoded
@@ -48,9 +47,11 @@ class Gate:
             TensorRT, CUDA or the CPU, the first of them that is there.
         threads: for one operator on the CPU; by default as many as there are cores.
         threshold: in the place of the calibrated one. The promise about clean inputs holds for that one alone.
+        asked: which file it must be: its ``sha256``, or a ``trusted_key`` that signed it, see
+            `ce_detect.artifacts.trust.Trust`.
 
     Raises:
-        ArtifactError: no such file; truncated, foreign or of another format.
+        ArtifactError: no such file; truncated, edited, foreign or of another format; or not the one it must be.
         MissingExtraError: ONNX Runtime is not installed.
         UsageError: a provider that is not there, or a value that makes no sense.
     """
@@ -62,13 +63,14 @@ class Gate:
         providers: Sequence[Provider] | None = None,
         threads: int | None = None,
         threshold: float | None = None,
+        **asked: Unpack[Trust],
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"threads = {threads}, expected at least 1")
         if threshold is not None and math.isnan(threshold):
             raise UsageError("threshold = nan, expected a score")
         self.path = Path(path)
-        self._graph = Graph(self.path, providers=providers, threads=threads)
+        self._graph = Graph(self.path, providers=providers, threads=threads, **asked)
         self.threshold = float(np.float32(self._graph.described.threshold if threshold is None else threshold))
         self.providers = self._graph.providers
 
@@ -135,11 +137,10 @@ class Gate:
         """How many inputs are judged at a time; larger batches are split."""
         return batch_size(self._graph.described.chunk or CHUNK, self.input_shape)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 of the file, in hexadecimal."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """SHA-256 of the file, in hexadecimal, as it was read."""
+        return self._graph.fingerprint
 
     def __call__(self, x: Any, *, policy: Policy | str | Callable[[Any], Any] = "flag") -> GateResult:
         """Judge inputs.

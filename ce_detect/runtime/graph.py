@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ce_detect.artifacts import graph_digest, plain_data, trust
+from ce_detect.artifacts.graph_digest import REMEDY
 from ce_detect.artifacts.graph_format import (
     FORMAT,
     FORMAT_KEY,
@@ -24,12 +25,12 @@ from ce_detect.artifacts.graph_format import (
     VERSION_KEY,
 )
 from ce_detect.artifacts.manifest import Runnable
+from ce_detect.artifacts.tensors import LARGEST
+from ce_detect.artifacts.trust import Trust
 from ce_detect.core.errors import ArtifactError
 from ce_detect.core.resizing import Resizing
 from ce_detect.runtime import providers as execution
 from ce_detect.runtime.providers import Provider
-
-_REMEDY = "; write it again with ce-detect export, or copy it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +64,31 @@ class Graph:
         pixels: element type of the pixels, see `ce_detect.artifacts.graph_format.PIXEL_TYPES`.
         any_size: whether images may have any one size, and the graph resizes them.
         providers: what it runs on, the first first.
+        fingerprint: SHA-256 of the file, in hexadecimal.
 
     Args:
-        path: an ``.onnx`` file.
+        path: an ``.onnx`` file. It is read once: what was checked is what runs.
         providers: see `ce_detect.runtime.providers.chosen`.
         threads: for one operator; None for ONNX Runtime's choice.
+        asked: which file it must be, see `ce_detect.artifacts.trust.Trust`.
 
     Raises:
-        ArtifactError: no such file; truncated, foreign or of another format.
+        ArtifactError: no such file; truncated, edited, foreign or of another format; or not the one it must be.
         MissingExtraError: ONNX Runtime is not installed.
         UsageError: a provider that is not there.
     """
 
-    def __init__(self, path: Path, *, providers: Sequence[Provider] | None, threads: int | None) -> None:
+    def __init__(
+        self, path: Path, *, providers: Sequence[Provider] | None, threads: int | None, **asked: Unpack[Trust]
+    ) -> None:
         onnxruntime = execution.onnxruntime()
-        self._session = _session(onnxruntime, path, providers, threads)
+        content = _content(path)
+        checked = graph_digest.check(content, str(path), vouched=trust.check(content, path, **asked))
+        self.fingerprint = checked.fingerprint
+        self.described = _described(path, checked.metadata)
+        self._session = _session(onnxruntime, path, content, providers, threads)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         execution.check_loaded(providers, onnxruntime.get_available_providers(), self.providers)
-        self.described = _described(path, self._session.get_modelmeta().custom_metadata_map)
         self.pixels, self.any_size = _pixels(path, self._session)
         self._device = "cuda" if self.providers[0] in execution.CUDA else "cpu"
         self._device_id = int(self._session.get_provider_options()[self.providers[0]].get("device_id", 0))
@@ -108,18 +116,26 @@ class Graph:
         return list(binding.copy_outputs_to_cpu())
 
 
-def _session(onnxruntime: Any, path: Path, wanted: Sequence[Provider] | None, threads: int | None) -> Any:
-    if not path.is_file():
-        raise ArtifactError(f"no exported gate at {path}; write one with ce-detect export")
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror or error})"
+        raise ArtifactError(f"no exported gate at {path}{reason}; write one with ce-detect export") from error
+
+
+def _session(
+    onnxruntime: Any, path: Path, content: bytes, wanted: Sequence[Provider] | None, threads: int | None
+) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; its warnings are of no use to whoever gates inputs
     if threads is not None:
         options.intra_op_num_threads = threads
     chosen = execution.chosen(wanted, onnxruntime.get_available_providers())
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+        return onnxruntime.InferenceSession(content, options, providers=chosen)
     except Exception as error:  # the errors of ONNX Runtime have no root of their own
-        raise ArtifactError(f"{path} is not a whole ONNX file that ONNX Runtime can run ({error}){_REMEDY}") from error
+        raise ArtifactError(f"{path} is not a whole ONNX file that ONNX Runtime can run ({error}){REMEDY}") from error
 
 
 def _described(path: Path, metadata: Mapping[str, str]) -> Described:
@@ -128,23 +144,21 @@ def _described(path: Path, metadata: Mapping[str, str]) -> Described:
     Raises:
         ArtifactError: nothing, or in another format.
     """
-    version = metadata.get(FORMAT_KEY)
-    if version is None:
-        raise ArtifactError(f"{path} is an ONNX file, but not a gate that ce-detect exported{_REMEDY}")
+    version = metadata[FORMAT_KEY]
     if version != FORMAT:
         raise ArtifactError(
             f"{path} has format {version!r}, this version of ce-detect reads format {FORMAT!r}; it was written by "
             f"ce-detect {metadata.get(VERSION_KEY, '(unknown)')}, install that one"
         )
     try:
-        manifest = json.loads(metadata[MANIFEST_KEY])
+        manifest = plain_data.parsed(metadata[MANIFEST_KEY])
         told, threshold = Runnable.of(manifest), float(metadata[THRESHOLD_KEY])
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"the manifest of {path} cannot be read ({error!r}){_REMEDY}") from error
-    (low, high), chunk = told.model.bounds, told.signature.chunk
-    if min(*told.model.input_shape, chunk or 1) < 1 or not -math.inf < low < high < math.inf:
-        raise ArtifactError(f"the manifest of {path} makes no sense: {manifest['model']}{_REMEDY}")
-    return Described(manifest, threshold, told.model.input_shape, told.model.bounds, chunk, told.model.resizing)
+        raise ArtifactError(f"the manifest of {path} cannot be read ({error}){REMEDY}") from error
+    if not math.isfinite(threshold) or abs(threshold) > LARGEST:
+        raise ArtifactError(f"threshold of {path} is {threshold:g}, expected a finite number{REMEDY}")
+    model, chunk = told.model, told.signature.chunk
+    return Described(manifest, threshold, model.input_shape, model.bounds, chunk, model.resizing)
 
 
 def _pixels(path: Path, session: Any) -> tuple[str, bool]:
@@ -157,6 +171,6 @@ def _pixels(path: Path, session: Any) -> tuple[str, bool]:
     given = tuple(node.name for node in session.get_outputs())
     if set(taken) != {INPUT, THRESHOLD} or given != OUTPUTS or taken[INPUT].type not in PIXEL_TYPES:
         kinds = ", ".join(f"{name} {node.type}" for name, node in taken.items())
-        raise ArtifactError(f"{path} takes {kinds} and gives {', '.join(given)}, which no gate does{_REMEDY}")
+        raise ArtifactError(f"{path} takes {kinds} and gives {', '.join(given)}, which no gate does{REMEDY}")
     free = isinstance(taken[INPUT].shape[1], str)
     return PIXEL_TYPES[taken[INPUT].type], free

@@ -60,7 +60,7 @@ def ray_engine(
     cores, place = threads or 1, spec if spec == "demo" else str(Path(spec).absolute())
     arguments = {
         "guard": str(gate.path.absolute()), "spec": place, "fingerprints": (gate.fingerprint, source.fingerprint),
-        "settings": {"providers": providers, "threads": cores, "threshold": gate.threshold},
+        "settings": {"providers": providers, "threads": cores, "threshold": gate.threshold, "sha256": gate.fingerprint},
     }  # fmt: skip
 
     def engine(parts: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, bytes]]:

@@ -37,10 +37,16 @@ class Model:
     """
 
     def __init__(self, settings: Settings, record: Callable[[Judged, str], None]) -> None:
-        gate = Gate(settings.artifact, providers=settings.providers, threads=settings.threads)
+        gate = Gate(
+            settings.artifact,
+            providers=settings.providers,
+            threads=settings.threads,
+            sha256=settings.sha256,
+            trusted_key=settings.trusted_key,
+        )
         if gate.any_size:
             raise ArtifactError(f"{gate.path} takes images of one size at a time; {ONE_SIZE}")
-        self.fingerprint = gate.fingerprint  # now, before another file takes its place
+        self.fingerprint = gate.fingerprint
         self.read = partial(gate.read, most_pixels=settings.limits.pixels)
         self.threshold = gate.threshold
         self.described = _described(gate)

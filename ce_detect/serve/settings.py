@@ -62,6 +62,8 @@ class Settings:
         quarantine: see `QuarantineSettings`; None = flagged inputs are not kept.
         token_file: file whose content is the bearer token; None = no authentication.
         otlp_endpoint: where traces are sent; None = no traces.
+        sha256: which file it must be, see `ce_detect.artifacts.trust.Trust`; also when it is loaded anew.
+        trusted_key: see there.
     """
 
     artifact: Path
@@ -75,3 +77,5 @@ class Settings:
     quarantine: QuarantineSettings | None = None
     token_file: Path | None = None
     otlp_endpoint: str | None = None
+    sha256: str | None = None
+    trusted_key: Path | None = None

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save
 from support.manifests import plain
+from support.manifests import tensors as fitting
 
 from ce_detect.artifacts import upgrade
 from ce_detect.artifacts.file import Artifact
@@ -41,9 +42,9 @@ def old_manifest(**changes: Any) -> dict[str, Any]:
     return made
 
 
-def old_file(path: Path, names: tuple[str, ...], manifest: dict[str, Any]) -> Path:
-    """Write a file of format 3, sealed as it was then, whose tensors are numbers in the order of their names."""
-    tensors = {name: np.array([place], np.float32) for place, name in enumerate(sorted(names))}
+def old_file(path: Path, tensors: Tensors, manifest: dict[str, Any]) -> Path:
+    """Write a file of format 3, sealed as it was then."""
+    tensors = dict(sorted(tensors.items()))
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
@@ -51,20 +52,31 @@ def old_file(path: Path, names: tuple[str, ...], manifest: dict[str, Any]) -> Pa
     said = {**manifest, "format": 3, "sha256": digest.hexdigest()}
     seal = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
     text = json.dumps({**said, "seal": seal}, sort_keys=True, allow_nan=False)
-    path.write_bytes(save(tensors, metadata={"ce_detect": text}))
+    path.write_bytes(
+        save({name: np.asarray(x, order="C") for name, x in tensors.items()}, metadata={"ce_detect": text})
+    )
     return path
+
+
+def old_tensors(**heads: Any) -> Tensors:
+    """Those of a detector, as format 3 called them."""
+    present = fitting(plain(heads=heads))
+    return {name.replace("layer_consistency", "recovery"): x for name, x in present.items()}
 
 
 def test_an_old_file_is_read_and_written_in_the_present_form(tmp_path: Path) -> None:
     """Nothing but the names of tensors changes, the manifest gains its heads, and a second reading changes nothing."""
-    names = (*under("head", *FUSED), *under("clean_only.head", *DISTANCE), "clean_scores", "signature.recovery.weight")
-    loaded = Artifact.load(old_file(tmp_path / "old.safetensors", names, old_manifest()))
-    assert loaded.manifest.plain() == plain(heads={"clean_only": {"kind": "mahalanobis"}})
-    assert set(loaded.tensors) == {*names[:-1], "signature.layer_consistency.weight"}
-    assert loaded.tensors["signature.layer_consistency.weight"] == sorted(names).index("signature.recovery.weight")
+    beside = {"clean_only": {"kind": "mahalanobis"}}
+    old = old_tensors(**beside)
+    loaded = Artifact.load(old_file(tmp_path / "old.safetensors", old, old_manifest()))
+    assert loaded.manifest.plain() == plain(heads=beside)
+    before, after = (f"signature.{part}.weight" for part in ("recovery", "layer_consistency"))
+    assert set(loaded.tensors) - set(old) >= {after}
+    np.testing.assert_array_equal(loaded.tensors[after], old[before])
     loaded.save(tmp_path / "new.safetensors")
     again = Artifact.load(tmp_path / "new.safetensors")
-    assert (again.manifest, again.tensors) == (loaded.manifest, loaded.tensors)
+    assert again.to_bytes() == loaded.to_bytes()
+    assert again.manifest == loaded.manifest
 
 
 @pytest.mark.parametrize(
@@ -99,7 +111,8 @@ def test_tensors_tell_the_kind_of_a_head(names: tuple[str, ...], kind: dict[str,
 )
 def test_a_head_of_trees_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     """There is no such head any longer, alone or as a part of another; the remedy is another calibration."""
-    path = old_file(tmp_path / "old.safetensors", under("head", *names), old_manifest())
+    numbers = {name: np.zeros(1, np.float32) for name in under("head", *names)}
+    path = old_file(tmp_path / "old.safetensors", numbers, old_manifest())
     with pytest.raises(ArtifactError, match=r"old\.safetensors .*head of decision trees.*calibrate again"):
         Artifact.load(path)
 
@@ -146,7 +159,7 @@ def test_a_manifest_that_says_its_heads_stays_as_it_is() -> None:
 
 def test_an_old_file_that_was_edited_is_refused(tmp_path: Path) -> None:
     """The seal of an old file counts as that of a new one does."""
-    path = old_file(tmp_path / "old.safetensors", under("head", *NETWORK), old_manifest())
+    path = old_file(tmp_path / "old.safetensors", old_tensors(), old_manifest())
     path.write_bytes(path.read_bytes().replace(b'\\"fpr\\": 0.01', b'\\"fpr\\": 0.02'))
     with pytest.raises(ArtifactError, match="edited or damaged after calibration"):
         Artifact.load(path)

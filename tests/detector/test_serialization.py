@@ -36,6 +36,8 @@ def stored(found: GateModule, **changes: Any) -> Artifact:
     signature = found.signature
     described = {
         "interventions": [module.spec() for module in signature.interventions],
+        "names": [module.name for module in signature.interventions],
+        "features": len(signature.names),
         "sites": list(signature.statistics.sites),
         "recovery": signature.layer_consistency.spec(),
         "shapley": signature.shapley.spec(),

@@ -53,7 +53,13 @@ def test_shapley_values_are_saved_with_the_gate(fashion: TorchClassifier, tmp_pa
     zero, one = torch.zeros(len(signature.names)), torch.ones(len(signature.names))
     head = NetworkHead(zero, one, one[:, None], torch.zeros(1), [])
     gate = GateModule(signature, head, clean_scores=torch.zeros(10), threshold=0.0, prevalence=0.1).eval()
-    described = {"interventions": [Flip().spec()], "sites": [], "recovery": None, "shapley": made.spec()}
+    described = {
+        "interventions": [Flip().spec()],
+        "features": len(signature.names),
+        "sites": [],
+        "recovery": None,
+        "shapley": made.spec(),
+    }
     said = manifest(signature=described, heads={"head": {"kind": "network"}})
     serialization.to_artifact(gate, said).save(tmp_path / "a.safetensors")
     loaded = Artifact.load(tmp_path / "a.safetensors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,8 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         Gate(tmp_path / "text.onnx")
     with pytest.raises(ArtifactError, match="not a gate that ce-detect exported"):
         Gate(write_graph(tmp_path, said={"author": "somebody"}))
+    with pytest.raises(ArtifactError, match="that ONNX Runtime can run"):
+        Gate(write_graph(tmp_path, opset=1))
     with pytest.raises(ArtifactError, match="gives logits, score, which no gate does"):
         Gate(write_graph(tmp_path, outputs=("logits", "score")))
 
@@ -44,7 +47,15 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         (metadata(manifest="{"), "manifest of .* cannot be read"),
         (metadata({}), "manifest of .* cannot be read"),
         (metadata(threshold="high"), "manifest of .* cannot be read"),
-        (metadata({**fused.MANIFEST, "model": {"input_shape": [3, 4, 5], "bounds": [1, 0]}}), "makes no sense"),
+        (metadata(threshold="inf"), "threshold of .* is inf, expected a finite number"),
+        ({**metadata(), "ce_detect.manifest": "[" * 5000}, "manifest of .* cannot be read .*lie in each other"),
+        ({**metadata(), "ce_detect.manifest": "9" * 5000}, "manifest of .* cannot be read"),
+        (metadata({**fused.MANIFEST, "model": {"input_shape": [10**30, 4, 5], "bounds": [0, 1]}}), "100 bits"),
+        (metadata({**fused.MANIFEST, "model": {"input_shape": [3, 4, 5], "bounds": [0, 10**400]}}), "whole number"),
+        (
+            metadata({**fused.MANIFEST, "model": {"input_shape": [3, 4, 5], "bounds": [1, 0]}}),
+            "expected the smaller one first",
+        ),
         (metadata({**fused.MANIFEST, "model": {"input_shape": [3, 4], "bounds": [0, 1]}}), "cannot be read"),
     ],
 )
@@ -52,6 +63,29 @@ def test_other_formats_are_refused(tmp_path: Path, said: dict[str, str], message
     """What a graph says of itself must be what this version reads."""
     with pytest.raises(ArtifactError, match=message):
         Gate(write_graph(tmp_path, said=said))
+
+
+def test_random_mutations(path: Path, tmp_path: Path) -> None:
+    """A damaged graph is refused before ONNX Runtime opens it: none gives other numbers."""
+    content, generator = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(320):
+        changed = bytearray(content)
+        changed[generator.integers(len(content))] ^= 1 << int(generator.integers(8))
+        (tmp_path / "guard.onnx").write_bytes(changed)
+        with pytest.raises(ArtifactError, match=r"guard\.onnx"):
+            Gate(tmp_path / "guard.onnx")
+
+
+def test_a_file_that_is_pinned(path: Path, tmp_path: Path) -> None:
+    """A pin takes that file alone; one without a checksum, as versions before wrote them, is taken by its pin."""
+    old = path.read_bytes()[: path.read_bytes().rindex(b"ce_detect.digest") - 4]
+    (tmp_path / "old.onnx").write_bytes(old)
+    with pytest.raises(ArtifactError, match="has no checksum of itself"):
+        Gate(tmp_path / "old.onnx")
+    pin = hashlib.sha256(old).hexdigest()
+    assert Gate(tmp_path / "old.onnx", sha256=pin).fingerprint == pin
+    with pytest.raises(ArtifactError, match="it is another file"):
+        Gate(path, sha256=pin)
 
 
 def test_bound_outputs_are_the_same(gate: Gate) -> None:

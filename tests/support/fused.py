@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from ce_detect.artifacts import graph_digest
 from ce_detect.core.resizing import Resizing
 
 SHAPE = (3, 4, 5)
@@ -44,7 +45,9 @@ def metadata(manifest: dict[str, Any] = MANIFEST, **changed: str) -> dict[str, s
     return {f"ce_detect.{key}": value for key, value in {**said, **changed}.items()}
 
 
-def graph(*, uint8: bool = False, outputs: tuple[str, ...] = tuple(KINDS), said: dict[str, str] | None = None) -> bytes:
+def graph(
+    *, uint8: bool = False, outputs: tuple[str, ...] = tuple(KINDS), said: dict[str, str] | None = None, opset: int = 18
+) -> bytes:
     """A gate whose score is the mean of the pixels and whose logits are the first pixel of the first two channels."""
     channels, height, width = SHAPE
     pixels: list[Any] = ["batch", height, width, channels] if uint8 else ["batch", channels, height, width]
@@ -78,9 +81,9 @@ def graph(*, uint8: bool = False, outputs: tuple[str, ...] = tuple(KINDS), said:
         [helper.make_tensor_value_info(name, *KINDS[name]) for name in outputs],
         [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     helper.set_model_props(model, metadata() if said is None else said)
-    return model.SerializeToString()
+    return graph_digest.sealed(model.SerializeToString())
 
 
 def write_graph(folder: Path, **settings: Any) -> Path:

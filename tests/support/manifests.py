@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ce_detect.artifacts.manifest import Manifest
 
 _PLAIN: dict[str, Any] = {
@@ -62,3 +65,36 @@ def plain(**changes: Any) -> dict[str, Any]:
 def manifest(**changes: Any) -> Manifest:
     """The manifest, with changes as in `plain`."""
     return Manifest.of(plain(**changes))
+
+
+def tensors(said: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """Tensors that fit a manifest of ours, but for interventions, of which only names and numbers are looked at."""
+    features, generator = said["signature"]["features"], np.random.default_rng(0)
+    found: dict[str, NDArray[Any]] = {"signature.interventions.0.x": np.arange(6).reshape(2, 3).T}
+
+    def put(name: str, *shape: int) -> None:
+        found[name] = generator.uniform(0.5, 1, size=shape).astype(np.float32)
+
+    for part, sides in {"center": (24,), "scale": (24,), "weight": (16, 8), "error": (8,)}.items():
+        put(f"signature.layer_consistency.{part}", *sides)
+    for prefix, head in (("", said["heads"]["head"]), ("clean_only.", said["heads"].get("clean_only"))):
+        if head is not None:
+            found[f"{prefix}clean_scores"] = np.arange(7, dtype=np.float32)
+            found[f"{prefix}threshold"] = np.array(6.5, np.float32)
+            found[f"{prefix}prior"] = np.array(np.log(1 / 9), np.float32)
+            for name, shape in _head(head["kind"], features):
+                put(f"{prefix}head.{name}", *shape)
+    return found
+
+
+def _head(kind: str, features: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of a head's tensors."""
+    common = [("center", (features,)), ("scale", (features,)), ("slope", ()), ("offset", ())]
+    if kind == "network":
+        layers = [("weight0", (2, features, 3)), ("bias0", (2, 1, 3)), ("weight1", (2, 3, 2)), ("bias1", (2, 1, 2))]
+        return [*common, ("weight", (features, 2)), ("bias", (2,)), *layers]
+    if kind == "mahalanobis":
+        return [*common, ("mean", (features,)), ("precision", (features,)), ("directions", (features, 0))]
+    parts = [(f"{part}.{name}", shape) for part, inner in (("network", "network"), ("clean", "mahalanobis"))
+             for name, shape in _head(inner, features)]  # fmt: skip
+    return [*common, *parts, *((name, ()) for name in ("location", "spread", "middle", "width"))]
