@@ -1,0 +1,125 @@
+"""A monitor's evidence as a file, so that a restart of the process forgets nothing: data, never code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ce_detect.core.errors import ArtifactError
+from ce_detect.monitor.evidence import Evidence
+from ce_detect.monitor.interval import FalseAlarmRate
+from ce_detect.monitor.monitor import Monitor
+from ce_detect.monitor.streams import Stream
+from ce_detect.storage import atomic
+
+_KEY = "ce_detect.monitor"
+
+
+class _Counts(Struct, frozen=True):
+    """What is not money in one stream."""
+
+    scope: str
+    name: str
+    seen: int
+    waiting: int
+    began: int
+    alarmed: int | None
+
+
+class _State(Struct, frozen=True):
+    """What is not money in a monitor."""
+
+    rates: list[float]
+    form: str
+    inside: int
+    size: int
+    false_alarm_rate: FalseAlarmRate
+    streams: list[_Counts]
+
+
+def write(monitor: Monitor, path: Path) -> None:
+    """Keep what a monitor knows; the old file stays until the new one is whole.
+
+    Raises:
+        OSError: the folder is not there or cannot be written, or the disk is full.
+    """
+    streams = list(_streams(monitor))
+    state = _State(
+        monitor.reference.rates.tolist(), monitor.settings.form, monitor.drift.inside, monitor.drift.size,
+        monitor.false_alarm_rate,
+        [
+            _Counts(scope, name, one.evidence.seen, one.evidence.waiting, one.began, one.alarmed)
+            for scope, name, one in streams
+        ],
+    )  # fmt: skip
+    arrays = {"drift": monitor.drift.evidence.money, "drift_seen": np.array([monitor.drift.evidence.seen])}
+    arrays["money"] = np.stack([one.evidence.money for *_, one in streams])
+    arrays["hits"] = np.stack([one.hits for *_, one in streams])
+    atomic.write(path, save(arrays, metadata={_KEY: msgspec.json.encode(state).decode()}))
+
+
+def read(monitor: Monitor, path: Path) -> bool:
+    """Let a new monitor go on where another one stopped.
+
+    Returns:
+        Whether there was a file of a monitor with the same reference; another reference, another promise: it is left.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
+    if not path.exists():
+        return False
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            state = msgspec.json.decode((file.metadata() or {})[_KEY], type=_State)
+            arrays = {name: file.get_tensor(name) for name in ("drift", "drift_seen", "money", "hits")}
+    except (SafetensorError, msgspec.MsgspecError, KeyError, OSError) as error:
+        raise ArtifactError(f"{path} is no state of a monitor ({error}); remove it to begin anew") from error
+    if state.rates != monitor.reference.rates.tolist() or state.form != monitor.settings.form:
+        return False
+    _check(monitor, state, arrays, path)
+    monitor.drift.evidence = Evidence(monitor.drift.evidence.bets, arrays["drift"], int(arrays["drift_seen"][0]))
+    monitor.drift.inside, monitor.drift.size = state.inside, state.size
+    monitor.false_alarm_rate = state.false_alarm_rate
+    for counts, money, hits in zip(state.streams, arrays["money"], arrays["hits"], strict=True):
+        _put(monitor, counts, money, hits)
+    return True
+
+
+def _put(monitor: Monitor, counts: _Counts, money: Any, hits: Any) -> None:
+    bets = monitor.bets(counts.scope, counts.name)
+    if bets is None:  # a label that the new reference does not know
+        return
+    evidence = Evidence(bets, money.copy(), counts.seen, counts.waiting)
+    stream = Stream(evidence, monitor.settings.limit, counts.began, hits.copy(), counts.alarmed)
+    if counts.scope == "overall":
+        monitor.overall = stream
+    else:
+        (monitor.labels if counts.scope == "label" else monitor.clients).put(counts.name, stream)
+
+
+def _streams(monitor: Monitor) -> Iterator[tuple[str, str, Stream]]:
+    yield "overall", "", monitor.overall
+    yield from (("label", name, stream) for name, stream in monitor.labels)
+    yield from (("client", name, stream) for name, stream in monitor.clients)
+
+
+def _check(monitor: Monitor, state: _State, arrays: dict[str, Any], path: Path) -> None:
+    money, count = monitor.overall.evidence.money, len(state.streams)
+    shapes = {
+        "money": (count, *money.shape), "hits": (count, len(money)),
+        "drift": monitor.drift.evidence.money.shape, "drift_seen": (1,),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all() or (arrays[name] < 0).any():
+            raise ArtifactError(
+                f"{path}: {name!r} has shape {arrays[name].shape} or impossible values, expected {shape}; remove the "
+                "file to begin anew"
+            )
