@@ -16,21 +16,10 @@ from ce_detect.core.errors import ArtifactError
 from ce_detect.monitor.evidence import Evidence
 from ce_detect.monitor.interval import FalseAlarmRate
 from ce_detect.monitor.monitor import Monitor
-from ce_detect.monitor.streams import Stream
+from ce_detect.monitor.streams import Counts, Stream
 from ce_detect.storage import atomic
 
 _KEY = "ce_detect.monitor"
-
-
-class _Counts(Struct, frozen=True):
-    """What is not money in one stream."""
-
-    scope: str
-    name: str
-    seen: int
-    waiting: int
-    began: int
-    alarmed: int | None
 
 
 class _State(Struct, frozen=True):
@@ -41,7 +30,7 @@ class _State(Struct, frozen=True):
     inside: int
     size: int
     false_alarm_rate: FalseAlarmRate
-    streams: list[_Counts]
+    streams: list[Counts]
 
 
 def write(monitor: Monitor, path: Path) -> None:
@@ -55,8 +44,7 @@ def write(monitor: Monitor, path: Path) -> None:
         monitor.reference.rates.tolist(), monitor.settings.form, monitor.drift.inside, monitor.drift.size,
         monitor.false_alarm_rate,
         [
-            _Counts(scope, name, one.evidence.seen, one.evidence.waiting, one.began, one.alarmed)
-            for scope, name, one in streams
+            one.counts(scope, name) for scope, name, one in streams
         ],
     )  # fmt: skip
     arrays = {"drift": monitor.drift.evidence.money, "drift_seen": np.array([monitor.drift.evidence.seen])}
@@ -93,12 +81,12 @@ def read(monitor: Monitor, path: Path) -> bool:
     return True
 
 
-def _put(monitor: Monitor, counts: _Counts, money: Any, hits: Any) -> None:
+def _put(monitor: Monitor, counts: Counts, money: Any, hits: Any) -> None:
     bets = monitor.bets(counts.scope, counts.name)
     if bets is None:  # a label that the new reference does not know
         return
     evidence = Evidence(bets, money.copy(), counts.seen, counts.waiting)
-    stream = Stream(evidence, monitor.settings.limit, counts.began, hits.copy(), counts.alarmed)
+    stream = Stream.restored(evidence, monitor.settings.limit, counts, hits)
     if counts.scope == "overall":
         monitor.overall = stream
     else:

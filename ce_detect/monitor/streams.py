@@ -9,9 +9,31 @@ from itertools import islice
 from typing import Self
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from ce_detect.monitor.evidence import Bets, Evidence
+
+
+class Counts(Struct, frozen=True):
+    """What a file keeps of a stream beside its money and hits.
+
+    Attributes:
+        scope: of its alarms.
+        name: of the label or client.
+        seen: inputs that are in the evidence.
+        waiting: inputs that are not yet.
+        began: see `Stream`.
+        alarmed: see `Stream`.
+    """
+
+    scope: str
+    name: str
+    seen: int
+    waiting: int
+    began: int
+    alarmed: int | None
+
 
 QUIET = 1000
 """Inputs of a stream after an alarm during which the next one counts as the same."""
@@ -45,6 +67,16 @@ class Stream:
     def of(cls, bets: Bets, limit: float) -> Self:
         """Before any input."""
         return cls(Evidence.of(bets), limit, hits=np.zeros(len(bets.rates), np.int64))
+
+    @classmethod
+    def restored(cls, evidence: Evidence, limit: float, counts: Counts, hits: NDArray[np.int64]) -> Self:
+        """As it was kept."""
+        return cls(evidence, limit, counts.began, hits.copy(), counts.alarmed)
+
+    def counts(self, scope: str, name: str) -> Counts:
+        """For a file."""
+        evidence = self.evidence
+        return Counts(scope, name, evidence.seen, evidence.waiting, self.began, self.alarmed)
 
     @property
     def seen(self) -> int:
