@@ -148,14 +148,22 @@ class QueryDetector:
         names = [client] * len(x) if isinstance(client, str) else client
         alarms = []
         for sketch, label, name in zip(self.sketcher.sketches(x), np.asarray(labels).tolist(), names, strict=True):
-            near = self._near(sketch, int(label))
+            near = self.near(sketch, int(label))
             alarms += self._fed("overall", "", self.overall, near)
             stream = self.clients.of(name, self.client_bets, self._limit)
             alarms += self._fed("client", name, stream, self._with_habits(near, sketch, name))
         return alarms
 
-    def _near(self, sketch: Floats, label: int) -> NDArray[np.bool_]:
-        """Whether there is an earlier near-copy, and whether its label was another."""
+    def near(self, sketch: Floats, label: int) -> NDArray[np.bool_]:
+        """Look an input up and keep its fingerprint.
+
+        Args:
+            sketch: of the input.
+            label: that was answered.
+
+        Returns:
+            Whether there was a near-copy that is no exact one, and whether its label was another: ``(2,)``.
+        """
         *keys, whole = self.sketcher.fingerprint(sketch)
         found = self.index.nearest(keys)
         self.index.add(keys, (whole, label))
