@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.face import Floats, QueryDetector, QuerySettings
 from benchmarks.machine import processor
-from benchmarks.program import parser, progress, write
+from benchmarks.program import parser, progress, read, write
 from benchmarks.queries.attacks import ATTACKS, Stream, recorded
 from benchmarks.queries.natural import CAMERAS, labelled
 from benchmarks.queries.oars import NARROW, Adaptive
@@ -225,24 +225,28 @@ def _timed(made: QueryDetector, x: Any, i: int) -> float:
 
 
 def main() -> None:
+    (fashion, labels), (cifar, cifar_labels) = fashion_test(), cifar10()
+    parts: dict[str, Callable[[int, int], Any]] = {
+        "microseconds": lambda count, orders: microseconds(),
+        "people": lambda count, orders: [
+            row
+            for name, x, y in (("Fashion-MNIST", fashion, labels), ("CIFAR-10", cifar, cifar_labels))
+            for row in people(name, x, y, orders)
+        ],
+        "cameras": lambda count, orders: cameras(fashion, count // 2),
+        "attacks": lambda count, orders: against_attacks(fashion, labels, count),
+        "adaptive": lambda count, orders: against_oars(fashion, labels, count // 2),
+        "diluted": lambda count, orders: diluted(fashion, labels, count // 10),
+    }
     options = parser(__doc__)
     options.add_argument("--attacks", type=int, default=200, help="images that are attacked by each attack")
     options.add_argument("--orders", type=int, default=40, help="random orders of the natural images")
+    options.add_argument("--only", choices=parts, nargs="+", default=list(parts), help="the others stay as they are")
     asked = options.parse_args()
-    (fashion, labels), (cifar, cifar_labels) = fashion_test(), cifar10()
-    parts: dict[str, Callable[[], Any]] = {
-        "microseconds": microseconds,
-        "people": lambda: [
-            *people("Fashion-MNIST", fashion, labels, asked.orders), *people("CIFAR-10", cifar, cifar_labels, asked.orders)
-        ],
-        "cameras": lambda: cameras(fashion, asked.attacks // 2),
-        "attacks": lambda: against_attacks(fashion, labels, asked.attacks),
-        "adaptive": lambda: against_oars(fashion, labels, asked.attacks // 2),
-        "diluted": lambda: diluted(fashion, labels, asked.attacks // 10),
-    }  # fmt: skip
-    found: dict[str, Any] = {"processor": processor(), "queries": QUERIES, "within": WITHIN}
-    for name, measure in parts.items():
-        found[name] = measure()
+    found: dict[str, Any] = read(RESULT) if RESULT.exists() else {}
+    found |= {"processor": processor(), "queries": QUERIES, "within": WITHIN}
+    for name in asked.only:
+        found[name] = parts[name](asked.attacks, asked.orders)
         write(RESULT, found)
 
 
