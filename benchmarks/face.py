@@ -123,6 +123,7 @@ HOMES = {
     "Reference": "ce_detect.monitor.reference:Reference",  # what a calibration says of clean inputs
     "hits_of": "ce_detect.monitor.reference:hits_of",  # hits with levels of a program's own
     "Bets": "ce_detect.monitor.evidence:Bets",  # the monitor with other rates, to see what its bounds are for
+    "Expected": "ce_detect.monitor.monitor:Expected",  # what it bets against beside the bounds
     "Stream": "ce_detect.monitor.streams:Stream",  # its evidence alone, without labels and clients
     "Drift": "ce_detect.monitor.drift:Drift",  # the same of drift
     "QueryDetector": "ce_detect.monitor.queries.detector:QueryDetector",  # near-copies alone, for who adapts to them

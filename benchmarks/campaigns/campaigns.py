@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.campaigns import rivals
 from benchmarks.campaigns.scores import RESULT as SCORES
 from benchmarks.campaigns.streams import Pools, Traffic, parts
-from benchmarks.face import Drift
+from benchmarks.face import Bets, Drift
 from benchmarks.machine import processor
 from benchmarks.program import parser, progress, write
 
@@ -38,23 +38,32 @@ DRIFTS = (("natural", 0.25), ("natural", 1.0), ("darker", 1.0))
 Alarms = Callable[[Traffic, Any, Any], list[int]]
 
 
-def claimed(traffic: Traffic) -> Any:
+def claimed(traffic: Traffic) -> Bets:
     """Rates that p-values claim, as if the clean scores were all there are."""
     n = len(traffic.clean)
-    return np.array([(traffic.flagged + 1) / (n + 1), *traffic.reference.levels])
+    return Bets(np.array([(traffic.flagged + 1) / (n + 1), *traffic.reference.levels]))
+
+
+def both(traffic: Traffic) -> Bets:
+    """What the monitor does: bounds, and the rate that is expected after all that came."""
+    return Bets(traffic.reference.rates, expected=len(traffic.reference.levels))
 
 
 def candidates() -> dict[str, tuple[Callable[[float], Alarms], Any]]:
-    """Each rival with its limits, from low to high; a limit of None is promised and not chosen."""
+    """Each test with its limits, from low to high; a limit of None is promised and not chosen."""
+
+    def promised(bets: Callable[[Traffic], Bets]) -> tuple[Callable[[float], Alarms], Any]:
+        return lambda _: lambda t, f, p: rivals.monitor(t, f, p, LIMIT, bets=bets(t)), None
+
     return {
-        "monitor": (lambda _: lambda t, f, p: rivals.monitor(t, f, p, LIMIT, rates=t.reference.rates), None),
-        "monitor, flags alone": (
-            lambda _: lambda t, f, p: rivals.monitor(t, f, p, LIMIT, rates=t.reference.rates[:1]), None),
-        "plain martingale": (lambda _: lambda t, f, p: rivals.monitor(t, f, p, LIMIT, rates=claimed(t)), None),
-        "CUSUM on flags": (lambda limit: lambda t, f, p: rivals.cusum(f, limit), np.arange(2, 60, 0.5)),
-        "binomial window": (lambda limit: lambda t, f, p: rivals.window(f, limit), np.arange(12, 80, 1.0)),
+        "monitor": promised(both),
+        "monitor, bounds alone": promised(lambda t: Bets(t.reference.rates)),
+        "monitor, bound of flags alone": promised(lambda t: Bets(t.reference.rates[:1])),
+        "plain martingale": promised(claimed),
+        "CUSUM on flags": (lambda limit: lambda t, f, p: rivals.cusum(f, limit), np.arange(1, 40, 0.5)),
+        "binomial window": (lambda limit: lambda t, f, p: rivals.window(f, limit), np.arange(2, 60, 1.0)),
         "Kolmogorov-Smirnov": (
-            lambda limit: lambda t, f, p: rivals.kolmogorov_smirnov(p, limit), np.arange(0.04, 0.4, 0.01)),
+            lambda limit: lambda t, f, p: rivals.kolmogorov_smirnov(p, limit), np.arange(0.02, 0.4, 0.01)),
     }  # fmt: skip
 
 
@@ -95,7 +104,7 @@ def drifted(traffic: Traffic, pool: str, share: float) -> dict[str, Any]:
     """What the monitor says first of benign drift: inputs until it says drift, and whether it says campaign before."""
     flags, p_values = traffic.judged(traffic.scores(LONGEST, pool=pool, share=share))
     drift = Drift.of(traffic.reference, LIMIT, "rate")
-    campaigns = rivals.monitor(traffic, flags, p_values, LIMIT, rates=traffic.reference.rates)
+    campaigns = rivals.monitor(traffic, flags, p_values, LIMIT, bets=both(traffic))
     ends = range(100, LONGEST + 1, 100)
     told = next((end for end in ends if drift.feed(p_values[end - 100 : end], traffic.reference)), None)
     first = campaigns[0] if campaigns else None

@@ -9,21 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.campaigns.streams import FPR, Traffic
-from benchmarks.face import Bets, Stream, hits_of
+from benchmarks.face import Bets, Expected, Stream, hits_of
 
 Flags, PValues = NDArray[np.bool_], NDArray[np.float64]
 WINDOW, STEP = 1000, 100
 
 
-def monitor(
-    traffic: Traffic, flags: Flags, p_values: PValues, limit: float, *, rates: NDArray[np.float64]
-) -> list[int]:
-    """Places of the monitor's alarms, with these rates for clean inputs."""
-    hits = hits_of(flags, p_values, traffic.reference.levels)[:, : len(rates)]
-    stream, found = Stream.of(Bets(rates), limit), []
+def monitor(traffic: Traffic, flags: Flags, p_values: PValues, limit: float, *, bets: Bets) -> list[int]:
+    """Places of the monitor's alarms, with these bets on what the traffic's reference knows."""
+    hits = hits_of(flags, p_values, traffic.reference.levels)[:, : len(bets.rates)]
+    expected = Expected(*traffic.reference.known).before(hits[:, 1:]) if bets.expected else None
+    stream, found = Stream.of(bets, limit), []
     for place in np.flatnonzero(hits.any(1)).tolist():
         stream.evidence.pass_over(place - stream.seen)
-        if stream.evidence.add(hits[place]) >= limit:
+        if stream.evidence.add(hits[place], None if expected is None else expected[place]) >= limit:
             stream.evidence.restart()
             found.append(place)
     return found

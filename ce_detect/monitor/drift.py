@@ -1,7 +1,7 @@
 """Drift: clean inputs are no longer what they were, told from a campaign by inputs that nobody would flag.
 
 A campaign adds a few inputs that are more suspicious than nearly all clean ones. What a new camera, an ageing lamp or
-another season does moves all scores. So drift is looked for among the inputs beyond the last level of the campaign:
+another season does moves all scores. So drift is looked for among inputs of large p-values:
 whether too many or too few of them lie on the more suspicious side.
 """
 
@@ -55,7 +55,7 @@ class Drift:
         Returns:
             Whether there was an alarm.
         """
-        inside = p_values[p_values > reference.levels[-1]] <= reference.bulk
+        inside = p_values[p_values > reference.bulk[0]] <= reference.bulk[1]
         alarm, at = False, 0
         while at < len(inside):
             part = inside[at : at + BLOCK - self.size]

@@ -11,8 +11,14 @@ alarm where it reaches ``1/α``, after which it starts from nothing:
 - ``w`` that sum to 1 over an endless stream: at most ``α`` alarms in all on average, so none at all with probability
   ``1 − α`` (Ville's inequality). The price is a later alarm.
 
-Inputs that hit at no level are counted, and enter by a closed form with the next that does: most inputs cost an
-addition.
+Two rates ``q`` can be had. A *bound*, above which the true rate is not: whatever the stream does, the promise holds for
+nearly every calibration. Or the rate that is *expected* of the next input after all that came before, calibration and
+stream, when clean inputs come in any order: the hits among ``n`` clean scores and ``t`` inputs, plus one, over
+``n + t + 1`` (Pólya's urn). That one is exact on average over calibrations, and tightens while clean inputs come; but
+it gets used to an attack that was there from the beginning. With both, evidence is the mean of the two.
+
+Inputs that hit at no level are counted, and enter by a closed form with the next that does, as a miss multiplies by
+``1 − λq`` whatever the rate: most inputs cost an addition.
 """
 
 from __future__ import annotations
@@ -29,10 +35,10 @@ Form = Literal["rate", "ever"]
 
 Values = NDArray[np.float64]
 
-_LARGEST, _SMALLEST = 0.9, 0.01
-"""Bets as parts of the largest one, 1/q."""
+_PARTS = np.geomspace(0.001, 0.8, 8)
+"""Sizes of bets as parts of the largest one, 1/q: from timid to bold, as nobody knows how large an attack is."""
 
-_SIZES = 6
+_MISS = 1 - _PARTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,31 +46,40 @@ class Bets:
     """What is bet on: levels and sizes.
 
     Attributes:
-        rates: ``(levels,)`` largest rate of hits that is no evidence, in (0, 1].
+        rates: ``(levels,)`` bound of the rate of hits, in (0, 1].
         form: see `Form`.
+        expected: how many of the levels, the last ones, are also bet on with the rate that is expected.
     """
 
     rates: Values
     form: Form = "rate"
+    expected: int = 0
 
     @cached_property
     def hit(self) -> Values:
-        """``(levels, sizes)`` factor where an input is a hit."""
-        return np.asarray(1 + self._sizes * (1 - self.rates[:, None]))
+        """``(levels, sizes)`` factor where an input is a hit, with the bound."""
+        return _hit(self.rates)
 
-    @cached_property
+    @property
     def miss(self) -> Values:
-        """``(levels, sizes)`` factor where it is none."""
-        return np.asarray(1 - self._sizes * self.rates[:, None])
-
-    @cached_property
-    def _sizes(self) -> Values:
-        """λ: from timid to bold, as nobody knows how large the share of attacks is."""
-        return np.asarray(np.geomspace(_SMALLEST, _LARGEST, _SIZES) / self.rates[:, None])
+        """``(sizes,)`` factor where it is none."""
+        return _MISS
 
     def blank(self) -> Values:
-        """``(levels, sizes)`` money before any input."""
-        return np.zeros((len(self.rates), _SIZES))
+        """``(levels + expected, sizes)`` money before any input."""
+        return np.zeros((len(self.rates) + self.expected, len(_PARTS)))
+
+    def factors(self, hits: NDArray[np.bool_], expected: Values | None) -> Values:
+        """What an input multiplies money by.
+
+        Args:
+            hits: ``(levels,)``.
+            expected: rates that are expected, ``(expected,)``.
+        """
+        if expected is None:
+            return np.where(hits[:, None], self.hit, _MISS)
+        both = np.concatenate([hits, hits[len(hits) - self.expected :]])
+        return np.where(both[:, None], np.concatenate([self.hit, _hit(expected)]), _MISS)
 
     def paid(self, seen: int, count: int) -> list[tuple[int, float]]:
         """Money that is paid in with each of the inputs after the first ``seen``, as runs of one amount."""
@@ -79,13 +94,18 @@ class Bets:
         return runs
 
 
+def _hit(rates: Values) -> Values:
+    """1 + λ(1 − q) with λ a part of 1/q."""
+    return np.asarray(1 + _PARTS * (1 / rates[:, None] - 1))
+
+
 @dataclass
 class Evidence:
     """One stream's evidence.
 
     Attributes:
         bets: what is bet on.
-        money: ``(levels, sizes)``.
+        money: ``(levels + expected, sizes)``.
         seen: inputs that are in it.
         waiting: inputs without a hit that came after them.
     """
@@ -109,8 +129,12 @@ class Evidence:
         """Take inputs that hit at no level."""
         self.waiting += count
 
-    def add(self, hits: NDArray[np.bool_]) -> float:
-        """Take an input with its hits ``(levels,)``.
+    def add(self, hits: NDArray[np.bool_], expected: Values | None = None) -> float:
+        """Take an input.
+
+        Args:
+            hits: ``(levels,)``.
+            expected: rates that were expected of it, ``(expected,)``, where the bets have such.
 
         Returns:
             `value` after it.
@@ -119,7 +143,7 @@ class Evidence:
         bets = self.bets
         ((_, paid),) = bets.paid(self.seen, 1)
         self.money += paid
-        self.money *= np.where(hits[:, None], bets.hit, bets.miss)
+        self.money *= bets.factors(hits, expected)
         self.seen += 1
         return self.value
 

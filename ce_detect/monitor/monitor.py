@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ce_detect.core.errors import InputError, UsageError
 from ce_detect.monitor.alarms import Alarm, Scope, of_whom
 from ce_detect.monitor.drift import Drift
-from ce_detect.monitor.evidence import Bets, Form
+from ce_detect.monitor.evidence import Bets, Form, Values
 from ce_detect.monitor.interval import FalseAlarmRate
 from ce_detect.monitor.reference import ERROR, Reference
 from ce_detect.monitor.streams import Stream, Streams
@@ -30,7 +30,7 @@ class MonitorSettings:
         false_alarms: with the form ``"rate"`` how many per million clean inputs, on average; with ``"ever"`` how many
             in an endless clean stream, so that 0.05 means none at all with a probability of 95 %.
         form: see there.
-        error: probability, over calibrations, that the bounds do not hold on which all of this rests.
+        error: probability, over calibrations, that the bounds do not hold, see `Reference`.
         clients: clients that are kept apart at once.
 
     Raises:
@@ -57,20 +57,43 @@ class MonitorSettings:
         return _PARTS * (1e6 if self.form == "rate" else 1.0) / self.false_alarms
 
 
+@dataclass
+class Expected:
+    """Rates of hits that are expected of the next input, if clean ones come in any order.
+
+    Attributes:
+        hits: ``(levels,)`` among calibration and stream, plus one.
+        count: of both, plus one.
+    """
+
+    hits: NDArray[np.int64]
+    count: int
+
+    def before(self, hits: NDArray[np.bool_]) -> Values:
+        """Take inputs; the rates that were expected of each before it came, ``(batch, levels)``."""
+        sums = self.hits + np.cumsum(hits, axis=0)
+        counts = self.count + np.arange(len(hits))
+        rates = np.vstack([self.hits, sums[:-1]])[: len(hits)] / counts[:, None]
+        if len(hits):
+            self.hits, self.count = sums[-1], self.count + len(hits)
+        return np.asarray(rates)
+
+
 class Monitor:
     """Looks at verdicts as they come, for campaigns and for drift; for one thread.
 
     >>> monitor = Monitor.of(gate.manifest)                                        # doctest: +SKIP
     >>> for alarm in monitor.observe(gate(x), "10.0.0.7"): print(alarm.text)        # doctest: +SKIP
 
-    False alarms are at most as many as the settings say, with probability 1 − ``error`` over calibrations, as long as
-    clean inputs are like those of the reference. For one client that means: his as well.
+    False alarms are at most as many as the settings say, on average over calibrations, as long as clean inputs are like
+    those of the reference and come in any order. For one client that means: his as well.
 
     Attributes:
         reference: what clean inputs do.
         settings: see `MonitorSettings`.
         false_alarm_rate: the present one, from `reviewed`.
         drift: evidence of it.
+        expected: rates that are expected of the next input.
         overall: all inputs.
         labels: inputs by predicted label, where the reference knows how many of those are flagged.
         clients: inputs by client.
@@ -83,8 +106,9 @@ class Monitor:
     def __init__(self, reference: Reference, settings: MonitorSettings | None = None) -> None:
         self.reference, self.settings = reference, settings or MonitorSettings()
         form, limit = self.settings.form, self.settings.limit
-        self._bets = Bets(reference.rates, form)
-        self._label_bets = {str(label): Bets(rates, form) for label, rates in reference.by_label.items()}
+        self._bets = Bets(reference.rates, form, len(reference.levels))
+        self.expected = Expected(*reference.known)
+        self._label_bets = {str(label): Bets(np.array([rate]), form) for label, rate in reference.by_label.items()}
         self.overall = Stream.of(self._bets, limit)
         self.labels, self.clients = Streams(max(1, len(self._label_bets))), Streams(self.settings.clients)
         self.drift = Drift.of(reference, limit, form)
@@ -112,19 +136,19 @@ class Monitor:
         """
         hits = self.reference.hits(result)
         p_values = np.asarray(result.p_value, np.float64)
-        alarms = []
+        expected, alarms = self.expected.before(hits[:, 1:]), []
         if self.drift.feed(p_values, self.reference):
             alarms.append(self._drifted())
-        alarms += self._fed("overall", "", self.overall, hits)
+        alarms += self._fed("overall", "", self.overall, hits, expected)
         if self._label_bets:
             labels = np.asarray(result.label).astype(str)
             for name, where in _groups(labels):
                 if (bets := self.bets("label", name)) is not None:
-                    alarms += self._fed("label", name, self.labels.of(name, bets, self.settings.limit), hits[where])
+                    alarms += self._fed("label", name, self.labels.of(name, bets, self.settings.limit), hits[where, :1])
         if client is not None:
             for name, where in _groups(_names(client, len(hits))):
                 stream = self.clients.of(name, self._bets, self.settings.limit)
-                alarms += self._fed("client", name, stream, hits[where])
+                alarms += self._fed("client", name, stream, hits[where], expected[where])
         return alarms
 
     def reviewed(self, flagged: int, clean: int) -> list[Alarm]:
@@ -169,8 +193,10 @@ class Monitor:
             "false_alarm_rate_interval": [low, high],
         }
 
-    def _fed(self, scope: Scope, name: str, stream: Stream, hits: NDArray[np.bool_]) -> Iterator[Alarm]:
-        for lasted, found in stream.feed(hits):
+    def _fed(
+        self, scope: Scope, name: str, stream: Stream, hits: NDArray[np.bool_], expected: Values | None = None
+    ) -> Iterator[Alarm]:
+        for lasted, found in stream.feed(hits, expected):
             level, text = self._strongest(stream, found, lasted)
             moved = self.drift.suspected
             doubt = " Ordinary inputs have moved too, so it may be drift: review some." if moved else ""
@@ -189,7 +215,7 @@ class Monitor:
     def _drifted(self) -> Alarm:
         text = (
             "Ordinary inputs are no longer what they were at calibration: too many or too few of those that pass have "
-            f"a p-value of at most {self.reference.bulk:.2f}. Review some inputs, then calibrate again with clean ones."
+            f"a p-value of at most {self.reference.bulk[1]:.2f}. Review some, then calibrate again with clean ones."
         )
         return Alarm("drift", "overall", "", self.overall.seen, text)
 

@@ -37,19 +37,21 @@ class Reference:
 
     Attributes:
         levels: ``(levels,)`` an input is a hit where its p-value is at most that, from small to large.
-        rates: ``(1 + levels,)`` largest rate of clean inputs that are flagged, and of hits at each level.
-        bulk: p-value up to which an input beyond the last level is a hit of the test for drift.
-        bulk_rates: smallest and largest rate of those among the inputs beyond the last level.
+        rates: ``(1 + levels,)`` bounds of the rate of clean inputs that are flagged, and of hits at each level.
+        known: ``(levels,)`` hits among clean inputs that are known, plus one, and how many there are, plus one.
+        bulk: p-values between which an input is a hit of the test for drift, which looks beyond the first of them.
+        bulk_rates: smallest and largest rate of those among the inputs beyond the first.
         promise: false-alarm rate that the gate promises, for texts.
-        by_label: rates of inputs with one predicted label, where those were measured.
+        by_label: bound of the rate of flags among inputs with one predicted label, where it was measured.
     """
 
     levels: NDArray[np.float64]
     rates: NDArray[np.float64]
-    bulk: float
+    known: tuple[NDArray[np.int64], int]
+    bulk: tuple[float, float]
     bulk_rates: tuple[float, float]
     promise: float
-    by_label: Mapping[int, NDArray[np.float64]]
+    by_label: Mapping[int, float]
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], *, error: float = ERROR) -> Self:
@@ -87,12 +89,14 @@ class Reference:
                 f"n = {n}, flagged = {flagged}, error = {error}, promise = {promise}: expected 0 <= flagged < n, and "
                 "error and promise between 0 and 1"
             )
-        ranks = _ranks(n)
+        ranks = np.array(_ranks(n))
         share = error / (len(ranks) + 3)  # of flagged, of each level and of both sides of the bulk
-        rates = [beta_quantile(1 - share, rank + 1, n - rank) for rank in (flagged, *ranks)]
-        tail, middle = ranks[-1], _middle(n)
-        bulk = (beta_quantile(share, middle - tail, n - middle), beta_quantile(1 - share, middle - tail, n - middle))
-        return cls(_levels(n, ranks), np.array(rates), (middle + 1.5) / (n + 1), bulk, promise, {})
+        tail, middle = int(ranks[-1]), _middle(n)
+        both = beta_quantile(share, middle - tail, n - middle), beta_quantile(1 - share, middle - tail, n - middle)
+        return cls(
+            levels=_p_value(ranks, n), rates=_bounds([flagged, *ranks.tolist()], n, share), known=(ranks + 1, n + 1),
+            bulk=(_p_value(tail, n), _p_value(middle, n)), bulk_rates=both, promise=promise, by_label={},
+        )  # fmt: skip
 
     @classmethod
     def measured(cls, clean: GateResult, n: int, *, promise: float, error: float = ERROR) -> Self:
@@ -110,19 +114,23 @@ class Reference:
         Raises:
             UsageError: there are none.
         """
-        p_values, labels = np.asarray(clean.p_value, np.float64), np.asarray(clean.label)
-        if not len(p_values):
+        p_values, flags, labels = _columns(clean)
+        count = len(p_values)
+        if not count:
             raise UsageError("no clean verdicts, expected some hundred at least")
-        levels = _levels(n, _ranks(n))
-        hits = hits_of(np.asarray(clean.is_adversarial), p_values, levels)
-        kinds = sorted({int(label) for label in labels})
-        share = error / 2 / (len(levels) + 3)
-        by_label = {label: _upper(hits[labels == label], error / 2 / len(kinds) / (len(levels) + 1)) for label in kinds}
-        bulk = (_middle(n) + 1.5) / (n + 1)
-        beyond = p_values[p_values > levels[-1]]
-        found = (int(np.count_nonzero(beyond <= bulk)), len(beyond))
-        both = (lower_rate(*found, share), upper_rate(*found, share))
-        return cls(levels, _upper(hits, share), bulk, both, promise, by_label)
+        ordered, step = np.sort(p_values), 0.5 / (n + 1)
+        cuts = {float(ordered[rank]): rank for rank in reversed(_ranks(count)) if ordered[rank] > 2.5 * step}
+        levels, ranks = np.array(sorted(cuts)) - step, np.array([cuts[cut] for cut in sorted(cuts)], np.int64)
+        share, kinds = error / 2 / (len(levels) + 3), sorted({int(label) for label in labels})
+        bulk = _p_value(_ranks(n)[-1], n), _p_value(_middle(n), n)
+        beyond = p_values[p_values > bulk[0]]
+        found = (int(np.count_nonzero(beyond <= bulk[1])), len(beyond))
+        return cls(
+            levels=levels, known=(ranks + 1, count + 1),
+            rates=np.append(upper_rate(int(flags.sum()), count, share), _bounds(ranks.tolist(), count, share)),
+            bulk=bulk, bulk_rates=(lower_rate(*found, share), upper_rate(*found, share)), promise=promise,
+            by_label={label: _flag_rate(flags[labels == label], error / 2 / len(kinds)) for label in kinds},
+        )  # fmt: skip
 
     def hits(self, result: GateResult) -> NDArray[np.bool_]:
         """Whether each input is flagged, and a hit at each level: ``(batch, 1 + levels)``."""
@@ -134,8 +142,18 @@ def hits_of(flagged: NDArray[Any], p_values: NDArray[Any], levels: NDArray[np.fl
     return np.column_stack([flagged, p_values[:, None] <= levels])
 
 
-def _upper(hits: NDArray[np.bool_], error: float) -> NDArray[np.float64]:
-    return np.array([upper_rate(int(count), len(hits), error) for count in hits.sum(0)])
+def _columns(result: GateResult) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[Any]]:
+    flags, labels = np.asarray(result.is_adversarial), np.asarray(result.label)
+    return np.asarray(result.p_value, np.float64), flags, labels
+
+
+def _bounds(ranks: list[int], n: int, error: float) -> NDArray[np.float64]:
+    """Largest rates above the clean scores of these ranks, from the largest score on."""
+    return np.array([beta_quantile(1 - error, rank + 1, n - rank) for rank in ranks])
+
+
+def _flag_rate(flags: NDArray[np.bool_], error: float) -> float:
+    return upper_rate(int(flags.sum()), len(flags), error)
 
 
 def _ranks(n: int) -> list[int]:
@@ -147,8 +165,9 @@ def _ranks(n: int) -> list[int]:
     return ranks if largest == ranks[-1] else [*ranks, largest]
 
 
-def _levels(n: int, ranks: list[int]) -> NDArray[np.float64]:
-    return (np.array(ranks) + 1.5) / (n + 1)  # half a step above (r + 1) / (n + 1), for rounding
+def _p_value(rank: Any, n: int) -> Any:
+    """The largest p-value that so many clean scores allow, half a step above (r + 1) / (n + 1) for rounding."""
+    return (rank + 1.5) / (n + 1)
 
 
 def _middle(n: int) -> int:

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from ce_detect.core.errors import ArtifactError
 from ce_detect.monitor.evidence import Evidence
 from ce_detect.monitor.interval import FalseAlarmRate
-from ce_detect.monitor.monitor import Monitor
+from ce_detect.monitor.monitor import Expected, Monitor
 from ce_detect.monitor.streams import Counts, Stream
 from ce_detect.storage import atomic
 
@@ -26,6 +26,8 @@ class _State(Struct, frozen=True):
     """What is not money in a monitor."""
 
     rates: list[float]
+    hits: list[int]
+    count: int
     form: str
     inside: int
     size: int
@@ -41,15 +43,17 @@ def write(monitor: Monitor, path: Path) -> None:
     """
     streams = list(_streams(monitor))
     state = _State(
-        monitor.reference.rates.tolist(), monitor.settings.form, monitor.drift.inside, monitor.drift.size,
-        monitor.false_alarm_rate,
+        monitor.reference.rates.tolist(), monitor.expected.hits.tolist(), monitor.expected.count,
+        monitor.settings.form, monitor.drift.inside, monitor.drift.size, monitor.false_alarm_rate,
         [
             one.counts(scope, name) for scope, name, one in streams
         ],
     )  # fmt: skip
     arrays = {"drift": monitor.drift.evidence.money, "drift_seen": np.array([monitor.drift.evidence.seen])}
-    arrays["money"] = np.stack([one.evidence.money for *_, one in streams])
-    arrays["hits"] = np.stack([one.hits for *_, one in streams])
+    for scope in {scope for scope, *_ in streams}:
+        of_scope = [one for found, _, one in streams if found == scope]
+        arrays[f"{scope} money"] = np.stack([one.evidence.money for one in of_scope])
+        arrays[f"{scope} hits"] = np.stack([one.hits for one in of_scope])
     atomic.write(path, save(arrays, metadata={_KEY: msgspec.json.encode(state).decode()}))
 
 
@@ -67,17 +71,19 @@ def read(monitor: Monitor, path: Path) -> bool:
     try:
         with safe_open(str(path), framework="numpy") as file:
             state = msgspec.json.decode((file.metadata() or {})[_KEY], type=_State)
-            arrays = {name: file.get_tensor(name) for name in ("drift", "drift_seen", "money", "hits")}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     except (SafetensorError, msgspec.MsgspecError, KeyError, OSError) as error:
         raise ArtifactError(f"{path} is no state of a monitor ({error}); remove it to begin anew") from error
     if state.rates != monitor.reference.rates.tolist() or state.form != monitor.settings.form:
         return False
     _check(monitor, state, arrays, path)
+    rows = {scope: zip(arrays[f"{scope} money"], arrays[f"{scope} hits"], strict=True) for scope in _scopes(state)}
+    monitor.expected = Expected(np.array(state.hits), state.count)
     monitor.drift.evidence = Evidence(monitor.drift.evidence.bets, arrays["drift"], int(arrays["drift_seen"][0]))
     monitor.drift.inside, monitor.drift.size = state.inside, state.size
     monitor.false_alarm_rate = state.false_alarm_rate
-    for counts, money, hits in zip(state.streams, arrays["money"], arrays["hits"], strict=True):
-        _put(monitor, counts, money, hits)
+    for counts in state.streams:
+        _put(monitor, counts, *next(rows[counts.scope]))
     return True
 
 
@@ -99,15 +105,25 @@ def _streams(monitor: Monitor) -> Iterator[tuple[str, str, Stream]]:
     yield from (("client", name, stream) for name, stream in monitor.clients)
 
 
+def _scopes(state: _State) -> list[str]:
+    return sorted({counts.scope for counts in state.streams})
+
+
 def _check(monitor: Monitor, state: _State, arrays: dict[str, Any], path: Path) -> None:
-    money, count = monitor.overall.evidence.money, len(state.streams)
-    shapes = {
-        "money": (count, *money.shape), "hits": (count, len(money)),
-        "drift": monitor.drift.evidence.money.shape, "drift_seen": (1,),
-    }  # fmt: skip
+    """Refuse what does not fit: sizes of a file that is torn, numbers that no monitor has."""
+    if len(state.hits) != len(monitor.reference.levels) or state.count < 1 or min(state.hits) < 1:
+        raise ArtifactError(f"{path}: impossible counts; remove the file to begin anew")
+    shapes: dict[str, tuple[int, ...]] = {"drift": monitor.drift.evidence.money.shape, "drift_seen": (1,)}
+    for scope in _scopes(state):
+        streams = [counts for counts in state.streams if counts.scope == scope]
+        bets = monitor.bets(scope, streams[0].name)
+        if bets is not None:
+            shapes[f"{scope} money"] = (len(streams), *bets.blank().shape)
+            shapes[f"{scope} hits"] = (len(streams), len(bets.rates))
     for name, shape in shapes.items():
-        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all() or (arrays[name] < 0).any():
+        found = arrays.get(name, np.zeros(0))
+        if found.shape != shape or not np.isfinite(found).all() or (found < 0).any():
             raise ArtifactError(
-                f"{path}: {name!r} has shape {arrays[name].shape} or impossible values, expected {shape}; remove the "
-                "file to begin anew"
+                f"{path}: {name!r} has shape {found.shape} or impossible values, expected {shape}; remove the file to "
+                "begin anew"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,9 +38,6 @@ class Counts(Struct, frozen=True):
 
 QUIET = 1000
 """Inputs of a stream after an alarm during which the next one counts as the same."""
-
-BEGINNING = 100.0
-"""Evidence below which a campaign has not begun, as far as one can tell afterwards."""
 
 _LOOKED_AT = 16
 """Streams, those that have been silent for longest, of which one is forgotten."""
@@ -88,11 +86,14 @@ class Stream:
         """Whether the last alarm is not long ago."""
         return self.alarmed is not None and self.seen - self.alarmed <= QUIET
 
-    def feed(self, hits: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    def feed(
+        self, hits: NDArray[np.bool_], expected: NDArray[np.float64] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Take inputs in their order.
 
         Args:
             hits: ``(batch, levels)``.
+            expected: rates that were expected of each input, see `ce_detect.monitor.evidence.Evidence.add`.
 
         Yields:
             For each alarm, but those that belong to the one before: how many inputs the campaign has lasted for, and
@@ -102,9 +103,9 @@ class Stream:
         for place in np.flatnonzero(hits.any(1)).tolist():
             evidence.pass_over(place - at)
             at = place + 1
-            value = evidence.add(hits[place])
+            value = evidence.add(hits[place], None if expected is None else expected[place])
             self.hits += hits[place]
-            if value < BEGINNING:
+            if value < math.sqrt(self.limit):  # nothing has begun that one could tell of
                 self.began = self.seen
                 self.hits[:] = 0
             elif value >= self.limit:

@@ -67,3 +67,16 @@ def test_more_hits_than_the_rate_are_evidence() -> None:
     assert value > 1e12
     evidence.restart()
     assert evidence.value == 0.0
+
+
+def test_an_expected_rate_is_bet_on_beside_the_bound() -> None:
+    """Levels without one have one row, those with one have two; each row multiplies by its own factor."""
+    bets = Bets(RATES, expected=2)
+    evidence = Evidence.of(bets)
+    evidence.add(np.array([False, True, True]), np.array([0.05, 0.001]))
+    plain = Evidence.of(Bets(RATES))
+    plain.add(np.array([False, True, True]))
+    assert evidence.money.shape == (5, plain.money.shape[1])
+    np.testing.assert_allclose(evidence.money[:3], plain.money)
+    np.testing.assert_allclose(evidence.money[3], plain.money[1])
+    assert (evidence.money[4] > evidence.money[2]).all()

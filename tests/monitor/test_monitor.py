@@ -11,6 +11,8 @@ from support.streams import FPR, Source
 
 from ce_detect.core.errors import InputError, UsageError
 from ce_detect.monitor import Monitor, MonitorSettings, Reference
+from ce_detect.monitor.evidence import Bets
+from ce_detect.monitor.streams import Stream
 
 
 def false_alarms(monitor: Monitor, source: Source, inputs: int, size: int = 2000) -> int:
@@ -43,10 +45,9 @@ def test_rates_taken_for_true_would_alarm_on_clean_traffic() -> None:
     """What the bounds are for: with the rates that p-values claim, an unlucky calibration alarms again and again."""
     unlucky = max((Source(seed) for seed in range(20)), key=lambda source: 1 - source.threshold)
     claimed = Reference.of_scores(600, 3, promise=FPR)
-    claimed.rates[1:] = claimed.levels
-    claimed.rates[0] = 4 / 601
-    plain = Monitor(claimed, MonitorSettings(false_alarms=10.0))
-    assert false_alarms(plain, unlucky, 200_000) > 2
+    bets = Bets(np.append(4 / 601, claimed.levels))
+    plain = Stream.of(bets, 1e5)
+    assert len(list(plain.feed(unlucky.reference.hits(unlucky.verdicts(200_000))))) > 2
     assert false_alarms(Monitor(unlucky.reference, MonitorSettings(false_alarms=10.0)), unlucky, 200_000) == 0
 
 

@@ -31,7 +31,7 @@ def test_the_bounds_hold_for_nearly_every_calibration() -> None:
         reference = Reference.of_scores(400, 3, promise=FPR, error=0.05)
         ranks = np.round(reference.levels * 401 - 1.5).astype(int)
         true = np.array([1 - clean[3], *(1 - clean[ranks])])
-        tail, middle = clean[ranks[-1]], clean[round(reference.bulk * 401 - 1.5)]
+        tail, middle = (clean[round(cut * 401 - 1.5)] for cut in reference.bulk)
         bulk = (tail - middle) / tail
         low, high = reference.bulk_rates
         broken += bool((true > reference.rates).any() or not low <= bulk <= high)
@@ -75,10 +75,15 @@ def test_measured_rates_are_bounds_by_label_too() -> None:
     reference = Reference.measured(result, len(source.clean), promise=FPR)
     share = float(result.is_adversarial.mean())
     assert share < reference.rates[0] < share + 0.01
-    assert reference.by_label[1][0] > 5 * reference.by_label[0][0]
-    beyond = result.p_value[result.p_value > reference.levels[-1]]
+    assert reference.by_label[1] > 5 * reference.by_label[0]
+    beyond = result.p_value[result.p_value > reference.bulk[0]]
     low, high = reference.bulk_rates
-    assert low < float((beyond <= reference.bulk).mean()) < high < low + 0.06
+    assert low < float((beyond <= reference.bulk[1]).mean()) < high < low + 0.06
+    hits, count = reference.known
+    assert count == 6001
+    found = reference.hits(result)[:, 1:].sum(0)
+    assert (found < hits).all()  # ties count as no hits
+    assert (found > 0.5 * hits - 10).all()
     with pytest.raises(UsageError, match="no clean verdicts"):
         Reference.measured(source.verdicts(0), 600, promise=FPR)
 
