@@ -121,6 +121,15 @@ HOMES = {
     "Joint": "ce_detect.redteam.target:Joint",  # what a target answers, for targets of our own
     "Target": "ce_detect.redteam.target:Target",  # what all of them are
     "Expectation": "ce_detect.redteam.expectation:Expectation",  # an attacker who averages over secret seeds
+    # Streams
+    "Reference": "ce_detect.monitor.reference:Reference",  # what a calibration says of clean inputs
+    "hits_of": "ce_detect.monitor.reference:hits_of",  # hits with levels of a program's own
+    "Bets": "ce_detect.monitor.evidence:Bets",  # the monitor with other rates, to see what its bounds are for
+    "Expected": "ce_detect.monitor.monitor:Expected",  # what it bets against beside the bounds
+    "Stream": "ce_detect.monitor.streams:Stream",  # its evidence alone, without labels and clients
+    "Drift": "ce_detect.monitor.drift:Drift",  # the same of drift
+    "QueryDetector": "ce_detect.monitor.queries.detector:QueryDetector",  # near-copies alone, for who adapts to them
+    "QuerySettings": "ce_detect.monitor.queries.detector:QuerySettings",  # where near-copies are normal
     # Graphs and files
     "bare_graph": "ce_detect.export.fused_graph:bare",  # architectures are exported without a gate
     "fused": "ce_detect.export.fused_graph:fused",  # the graph in memory, to time and to profile

@@ -6,7 +6,9 @@ import logging
 import os
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -34,6 +36,9 @@ class Line(msgspec.Struct, frozen=True):
         is_adversarial: the verdict.
         threshold: that it was held against.
         artifact: SHA-256 of the fused graph's file.
+        client: who asked.
+        model: name of the model in the protocol.
+        policy: what was done to the label.
     """
 
     time: float
@@ -46,6 +51,25 @@ class Line(msgspec.Struct, frozen=True):
     is_adversarial: bool
     threshold: float
     artifact: str
+    client: str | None = None
+    model: str | None = None
+    policy: str | None = None
+
+
+class AlarmLine(msgspec.Struct, frozen=True):
+    """One alarm of the monitor.
+
+    Attributes:
+        time: seconds since 1970.
+        alarm: see `ce_detect.monitor.Alarm.plain`.
+        artifact: SHA-256 of the fused graph's file.
+        model: name of the model in the protocol.
+    """
+
+    time: float
+    alarm: dict[str, Any]
+    artifact: str
+    model: str | None
 
 
 class AuditLog:
@@ -56,11 +80,17 @@ class AuditLog:
     Attributes:
         lost: lines that could not be written.
 
+    Args:
+        settings: of the log.
+        model: name of the model, for the lines.
+        policy: what is done to labels, for the lines.
+
     Raises:
         UsageError: the file cannot be opened.
     """
 
-    def __init__(self, settings: AuditSettings) -> None:
+    def __init__(self, settings: AuditSettings, *, model: str | None = None, policy: str | None = None) -> None:
+        self._model, self._policy = model, policy
         self._settings, self._path, self.lost, self._failing = settings, settings.path, 0, False
         self._file = _CLOSED
         try:
@@ -74,7 +104,14 @@ class AuditLog:
         Returns:
             How many lines were lost.
         """
-        lines = [line for job, result in judged for line in _lines(job, result, artifact)]
+        of = (artifact, self._model, self._policy)
+        return self._kept([line for job, result in judged for line in _lines(job, result, *of)])
+
+    def alarm(self, alarm: dict[str, Any], artifact: str) -> int:
+        """Append an alarm; see `write`."""
+        return self._kept([AlarmLine(time.time(), alarm, artifact, self._model)])
+
+    def _kept(self, lines: Sequence[msgspec.Struct]) -> int:
         try:
             self._append(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
         except OSError as error:
@@ -148,11 +185,25 @@ def _whole(path: Path) -> int:
     return path.read_bytes().rfind(b"\n") + 1
 
 
-def _lines(job: Job, result: GateResult, artifact: str) -> list[Line]:
+def _lines(job: Job, result: GateResult, artifact: str, model: str | None, policy: str | None) -> list[Line]:
     now = time.time()
     names = ("label", "score", "p_value", "probability", "is_adversarial")
     rows = zip(*(getattr(result, name).tolist() for name in names), strict=True)
     return [
-        Line(now, job.id, index, label, score, p_value, probability, flagged, result.threshold, artifact)
+        Line(
+            now,
+            job.id,
+            index,
+            label,
+            score,
+            p_value,
+            probability,
+            flagged,
+            result.threshold,
+            artifact,
+            job.client,
+            model,
+            policy,
+        )
         for index, (label, score, p_value, probability, flagged) in enumerate(rows)
     ]

@@ -21,6 +21,7 @@ class Job:
         x: ``(n, …)``.
         id: of the request, for the records.
         threshold: the client's own, None = the calibrated one.
+        client: who asked, None where nobody knows.
         future: will hold the `GateResult`, or the error; cancelling it before it runs takes the job out of the queue.
         submitted: when it began to wait, as `time.perf_counter` counts.
         started: when its batch began, 0 before.
@@ -31,6 +32,7 @@ class Job:
     x: NDArray[Any]
     id: str | None = None
     threshold: float | None = None
+    client: str | None = None
     future: Future[GateResult] = field(default_factory=Future)
     submitted: float = field(default_factory=time.perf_counter)
     started: float = 0.0

@@ -139,3 +139,12 @@ def test_folder_in_the_way_is_kept(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         atomic.write(tmp_path / "file", b"content")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_secret_is_for_its_owner(tmp_path: Path) -> None:
+    """Nobody else may read the file at any time, also where an old one was open to all."""
+    path = tmp_path / "secret"
+    atomic.write(path, b"old")
+    assert path.stat().st_mode & 0o777 == 0o666 & ~atomic._umask()
+    atomic.write(path, b"new", mode=0o600)
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,71 @@
+"""Drift: clean inputs are no longer what they were, told from a campaign by inputs that nobody would flag.
+
+A campaign adds a few inputs that are more suspicious than nearly all clean ones. What a new camera, an ageing lamp or
+another season does moves all scores. So drift is looked for among inputs of large p-values:
+whether too many or too few of them lie on the more suspicious side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ce_detect.monitor.evidence import Bets, Evidence, Form
+from ce_detect.monitor.reference import Reference
+
+BLOCK = 64
+"""Inputs that enter the evidence together."""
+
+
+@dataclass
+class Drift:
+    """Evidence of drift in one stream.
+
+    Attributes:
+        evidence: that too many of the unsuspicious inputs are on the more suspicious side, and that too few are.
+        limit: evidence that is an alarm.
+        inside: hits of the block that is not full yet.
+        size: inputs of it.
+    """
+
+    evidence: Evidence
+    limit: float
+    inside: int = 0
+    size: int = 0
+
+    @classmethod
+    def of(cls, reference: Reference, limit: float, form: Form) -> Self:
+        """Before any input."""
+        smallest, largest = reference.bulk_rates
+        rates = np.clip([largest, 1 - smallest], 1e-9, 1 - 1e-9)
+        return cls(Evidence.of(Bets(rates, form)), limit)
+
+    @property
+    def suspected(self) -> bool:
+        """Whether there is so much evidence that an alarm for a campaign should name drift as well."""
+        return self.evidence.value >= math.sqrt(self.limit)
+
+    def feed(self, p_values: NDArray[np.float64], reference: Reference) -> bool:
+        """Take p-values in their order.
+
+        Returns:
+            Whether there was an alarm.
+        """
+        inside = p_values[p_values > reference.bulk[0]] <= reference.bulk[1]
+        alarm, at = False, 0
+        while at < len(inside):
+            part = inside[at : at + BLOCK - self.size]
+            at += len(part)
+            self.inside += int(np.count_nonzero(part))
+            self.size += len(part)
+            if self.size == BLOCK:
+                value = self.evidence.add_block(np.array([self.inside, BLOCK - self.inside], np.float64), BLOCK)
+                self.inside = self.size = 0
+                if value >= self.limit:
+                    alarm = True
+                    self.evidence.restart()
+        return alarm

@@ -1,0 +1,5 @@
+"""Query attacks: many near-copies of one input, sent to learn from the answers."""
+
+from ce_detect.monitor.queries.detector import QueryDetector, QuerySettings
+
+__all__ = ["QueryDetector", "QuerySettings"]

@@ -1,0 +1,128 @@
+"""Alarms sent to somebody else's server: signed, tried again, from a bounded queue, and never in anybody's way."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.client
+import json
+import logging
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections import deque
+from typing import Any
+
+from ce_detect.core.errors import UsageError
+from ce_detect.core.version import VERSION
+from ce_detect.monitor.alarms import Alarm
+
+logger = logging.getLogger("ce_detect.monitor")
+
+SIGNATURE = "X-CE-Detect-Signature"
+"""Header ``t=SECONDS,v1=HEX``: HMAC-SHA256 of ``SECONDS.BODY``; the time is signed, so that nobody sends it again."""
+
+_LARGEST_PAUSE = 60.0
+
+
+class Webhook:
+    """Sends alarms to an address, one after the other, in a thread of its own.
+
+    Attributes:
+        lost: alarms that were given up, or found the queue full.
+
+    Args:
+        url: of http or https.
+        secret: key of the signature.
+        most: alarms that wait; more are lost.
+        attempts: of one alarm, with pauses that double.
+        pause: seconds after the first failure.
+        timeout: seconds for one attempt.
+
+    Raises:
+        UsageError: the address is none, or the secret is empty.
+    """
+
+    def __init__(
+        self, url: str, secret: bytes, *, most: int = 1000, attempts: int = 8, pause: float = 1.0, timeout: float = 5.0
+    ) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"webhook {url!r}, expected an address that begins with http:// or https://")
+        if not secret:
+            raise UsageError("the webhook's secret is empty, so anybody could sign; give some random bytes")
+        self.lost = 0
+        self._url, self._secret, self._most, self._attempts = url, secret, most, attempts
+        self._pause, self._timeout = pause, timeout
+        self._waiting: deque[bytes] = deque()
+        self._changed, self._closing = threading.Condition(), False
+        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._thread = threading.Thread(target=self._work, name="ce-detect-webhook", daemon=True)
+        self._thread.start()
+
+    def send(self, alarm: Alarm, **more: Any) -> None:
+        """Queue an alarm, with more plain data beside it; never waits."""
+        body = json.dumps({**alarm.plain(), "time": time.time(), **more}).encode()
+        with self._changed:
+            if len(self._waiting) >= self._most:
+                self.lost += 1
+                logger.warning("webhook %s: %d alarms wait, one more is lost", self._url, self._most)
+                return
+            self._waiting.append(body)
+            self._changed.notify()
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Send what waits, for so long at most; the rest is lost."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(seconds)
+        self.lost += len(self._waiting)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
+                    return
+                body = self._waiting[0]
+            if not self._delivered(body):
+                self.lost += 1
+            with self._changed:
+                self._waiting.popleft()
+
+    def _delivered(self, body: bytes) -> bool:
+        for attempt in range(self._attempts):
+            try:
+                self._post(body)
+            except (OSError, http.client.HTTPException) as error:
+                logger.warning("webhook %s, attempt %d of %d: %s", self._url, attempt + 1, self._attempts, error)
+                with self._changed:  # a server that stops does not wait for the pauses
+                    self._changed.wait_for(lambda: self._closing, min(_LARGEST_PAUSE, self._pause * 2**attempt))
+                continue
+            return True
+        return False
+
+    def _post(self, body: bytes) -> None:
+        stamp = str(int(time.time()))
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"ce-detect/{VERSION}",
+            SIGNATURE: f"t={stamp},v1={signature(self._secret, stamp, body)}",
+        }
+        request = urllib.request.Request(self._url, data=body, headers=headers, method="POST")
+        with self._opener.open(request, timeout=self._timeout) as answer:
+            answer.read(1024)
+
+
+def signature(secret: bytes, stamp: str, body: bytes) -> str:
+    """What a receiver computes, too, and compares in constant time, see `SIGNATURE`."""
+    return hmac.new(secret, stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """An alarm goes to the address that the operator named, and nowhere else."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        """Follow nothing, so that the answer counts as a failure."""

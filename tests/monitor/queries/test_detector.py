@@ -1,0 +1,107 @@
+"""The stateful detector against real attacks, people, copies and floods."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.queries import detector, walk, zeros
+
+from ce_detect.core.errors import UsageError
+from ce_detect.data import Images, load_data
+from ce_detect.monitor.queries import QueryDetector, QuerySettings
+
+
+def test_people_raise_no_alarm(demo_images: Images) -> None:
+    """Five hundred images of clothes from one client, some of them sent again as they are."""
+    found = detector()
+    x = np.concatenate([demo_images.x, demo_images.x[:200]])
+    assert found.observe(x, zeros(len(x)), "one") == []
+
+
+def test_near_copies_are_an_attack(demo_images: Images) -> None:
+    """Forty steps around one image: the alarm names the client, what he sent, and ATLAS's mitigation."""
+    found = detector()
+    found.observe(demo_images.x[:200], zeros(200), "other")
+    alarms = found.observe(walk(demo_images.x[300], 40), zeros(40), "attacker")
+    assert {(alarm.scope, alarm.name) for alarm in alarms} == {("client", "attacker"), ("overall", "")}
+    (alarm,) = [alarm for alarm in alarms if alarm.scope == "client"]
+    assert alarm.kind == "queries"
+    assert "near-copies of earlier ones" in alarm.text
+    assert any(term.startswith("AML.M0004") for term in alarm.mitigations)
+
+
+def test_many_names_of_one_attacker_are_seen_over_all(demo_images: Images) -> None:
+    """A new name for every query: no client has evidence against him, all together have."""
+    found = detector()
+    names = [f"name {number}" for number in range(60)]
+    alarms = found.observe(walk(demo_images.x[0], 60), zeros(60), names)
+    assert {alarm.scope for alarm in alarms} == {"overall"}
+
+
+def test_a_flood_between_two_queries_hides_nothing(demo_images: Images) -> None:
+    """Four images of others after each step, in an index that holds thirty: found all the same."""
+    found = detector(inputs=30)
+    steps, others = walk(demo_images.x[0], 60), demo_images.x[1:241].reshape(60, 4, 1, 28, 28)
+    alarms = []
+    for step, flood in zip(steps, others, strict=True):
+        alarms += found.observe(np.concatenate([step[None], flood]), zeros(5), "attacker")
+    assert "attacker" in {alarm.name for alarm in alarms}
+
+
+def test_video_is_told_from_an_attack_by_the_label(demo_images: Images) -> None:
+    """Where near-copies are normal, a still camera raises no alarm, and a walk along the boundary does."""
+    frames = walk(demo_images.x[0], 300)
+    assert detector(near_duplicates=0.99).observe(frames, zeros(300), "camera") == []
+    labels = np.random.default_rng(0).integers(0, 2, 300)
+    alarms = detector(near_duplicates=0.99).observe(frames, labels, "attacker")
+    assert "attacker" in {alarm.name for alarm in alarms}
+
+
+def test_habits_tell_a_search_with_steps_that_are_not_near() -> None:
+    """Directions around one image, so large that no two inputs are near: their differences give it away."""
+    x = load_data("demo", limit=1500).x
+    found = detector()
+    found.learn_habits(x[:1000])
+    assert found.observe(x[1000:], zeros(500), "people") == []
+    far = walk(x[0], 120, step=0.3)
+    alarms = found.observe(far, zeros(120), "attacker")
+    assert found.overall.evidence.value < 1e4  # near-copies alone would say nothing
+    assert {alarm.name for alarm in alarms} == {"attacker"}
+    assert "as steps of a search do" in alarms[0].text
+
+
+def test_one_by_one_is_as_good_as_in_batches(demo_images: Images) -> None:
+    """However requests are put together."""
+    x = np.concatenate([demo_images.x[:50], walk(demo_images.x[60], 30)])
+    whole, single = detector(), detector()
+    for found in (whole, single):
+        found.learn_habits(demo_images.x[100:500])
+    together = whole.observe(x, zeros(80), "c")
+    apart = [alarm for i in range(80) for alarm in single.observe(x[i : i + 1], zeros(1), "c")]
+    assert together == apart != []
+
+
+def test_the_memory_for_clients_is_bounded(demo_images: Images) -> None:
+    """Evidence and steps alike."""
+    found = detector(clients=20)
+    found.learn_habits(demo_images.x[:200])
+    found.observe(demo_images.x[:300], zeros(300), [f"c {number}" for number in range(300)])
+    assert len(found.clients) == 20
+    assert len(found._last) == 20
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"near_duplicates": 0.0}, {"flips": 1.0}, {"radius": -1}, {"inputs": 1}, {"false_alarms": 0}]
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    """With what is expected."""
+    with pytest.raises(UsageError, match="expected"):
+        QuerySettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_salts_and_habits_are_checked(demo_images: Images) -> None:
+    """An empty salt protects nothing, and few images have no habits."""
+    with pytest.raises(UsageError, match="expected 1 to 64"):
+        QueryDetector(784, (0, 1), salt=b"")
+    with pytest.raises(UsageError, match="a hundred at least"):
+        detector().learn_habits(demo_images.x[:50])

@@ -1,0 +1,75 @@
+"""Fingerprints in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ce_detect.monitor.queries.index import NEEDED, Entry, MemoryIndex
+
+
+def fingerprint(seed: int) -> tuple[list[bytes], Entry]:
+    """An input that is like no other."""
+    random = np.random.default_rng(seed)
+    return [random.bytes(8) for _ in range(16)], (random.bytes(8), seed % 10)
+
+
+def test_what_shares_enough_hashes_is_found() -> None:
+    """Three of sixteen are enough, two are not."""
+    index = MemoryIndex(10)
+    keys, entry = fingerprint(0)
+    index.add(keys, entry)
+    others, _ = fingerprint(1)
+    assert index.nearest([*keys[:NEEDED], *others[NEEDED:]]) == entry
+    assert index.nearest([*keys[: NEEDED - 1], *others[NEEDED - 1 :]]) is None
+
+
+def test_memory_is_bounded() -> None:
+    """Entries and hashes alike."""
+    index = MemoryIndex(50)
+    for seed in range(500):
+        index.add(*fingerprint(seed))
+    assert len(index) == 50
+    assert len(index._entries) == 50 * 16
+
+
+def test_a_flood_does_not_push_out_what_has_a_near_copy() -> None:
+    """An attacker hides one step among a thousand unrelated inputs: his trace is still there."""
+    index = MemoryIndex(50)
+    keys, entry = fingerprint(0)
+    index.add(keys, entry)
+    assert index.nearest(keys) == entry  # his second query
+    for seed in range(1, 1001):
+        index.add(*fingerprint(seed))
+    assert index.nearest(keys) == entry
+    assert len(index) <= 50
+
+
+def test_traces_do_not_push_out_everything_else() -> None:
+    """Those with a near-copy take half of the places at most."""
+    index = MemoryIndex(40)
+    for seed in range(100):
+        keys, entry = fingerprint(seed)
+        index.add(keys, entry)
+        index.nearest(keys)
+    assert len(index) <= 40
+    assert sum(matched for _, _, matched in index.items()) == 20
+
+
+def test_a_copy_is_kept_once() -> None:
+    """The same input again takes no second place."""
+    index = MemoryIndex(10)
+    for _ in range(5):
+        index.add(*fingerprint(3))
+    assert len(index) == 1
+
+
+def test_what_is_told_can_be_put_back() -> None:
+    """After a restart the same inputs are found, with the same protection."""
+    index, other = MemoryIndex(10), MemoryIndex(10)
+    for seed in range(4):
+        index.add(*fingerprint(seed))
+    index.nearest(fingerprint(2)[0])
+    for entry, keys, matched in index.items():
+        other.put(entry, keys, matched)
+    assert list(other.items()) == list(index.items())
+    assert other.nearest(fingerprint(1)[0]) == fingerprint(1)[1]

@@ -1,0 +1,116 @@
+"""Webhooks: signed, tried again, and bounded."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from ce_detect.core.errors import UsageError
+from ce_detect.monitor import Alarm
+from ce_detect.monitor.webhook import SIGNATURE, Webhook, signature
+
+ALARM = Alarm("campaign", "client", "10.0.0.7", 120, "Suspicious inputs.")
+SECRET = b"a secret of the tests"
+
+
+class Receiver(HTTPServer):
+    """Somebody else's server, which refuses the first few."""
+
+    def __init__(self, refused: int, status: int = 503) -> None:
+        self.refused, self.status = refused, status
+        self.bodies: list[bytes] = []
+        self.signatures: list[str] = []
+        self.got = threading.Event()
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.refused:
+            self.server.refused -= 1
+            self.send_response(self.server.status)
+            self.send_header("Location", "/elsewhere")
+        else:
+            self.server.bodies.append(body)
+            self.server.signatures.append(self.headers[SIGNATURE])
+            self.server.got.set()
+            self.send_response(204)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
+    """One that listens; its parameters are those of `Receiver`."""
+    made = Receiver(*getattr(request, "param", (0,)))
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def sent_to(receiver: Receiver, **settings: Any) -> Webhook:
+    """A webhook that hurries."""
+    return Webhook(f"http://127.0.0.1:{receiver.server_port}/alarms", SECRET, **{"pause": 0.01, **settings})
+
+
+def test_an_alarm_arrives_signed(receiver: Receiver) -> None:
+    """Whoever knows the secret can tell that nobody changed it, and when it was sent."""
+    webhook = sent_to(receiver)
+    webhook.send(ALARM, model="guard")
+    assert receiver.got.wait(10)
+    webhook.close()
+    (body,), (signed,) = receiver.bodies, receiver.signatures
+    told = json.loads(body)
+    assert told["kind"] == "campaign"
+    assert told["model"] == "guard"
+    assert "AML.T0015 Evade AI Model" in told["techniques"]
+    stamp, code = (part.partition("=")[2] for part in signed.split(","))
+    assert hmac.compare_digest(code, signature(SECRET, stamp, body))
+    assert code != signature(b"another", stamp, body)
+    assert webhook.lost == 0
+
+
+@pytest.mark.parametrize("receiver", [(2,), (2, 302)], indirect=True)
+def test_it_is_tried_again(receiver: Receiver) -> None:
+    """A server that is away, or sends elsewhere, gets it once it is back."""
+    webhook = sent_to(receiver)
+    webhook.send(ALARM)
+    assert receiver.got.wait(10)
+    webhook.close()
+    assert len(receiver.bodies) == 1
+    assert webhook.lost == 0
+
+
+@pytest.mark.parametrize("receiver", [(1000,)], indirect=True)
+def test_what_nobody_takes_is_given_up_and_counted(receiver: Receiver) -> None:
+    """After the last attempt; what finds the queue full at once."""
+    webhook = sent_to(receiver, attempts=2, most=3, pause=0.05)
+    for _ in range(5):
+        webhook.send(ALARM)
+    webhook.close(10)
+    assert webhook.lost == 5
+    assert receiver.bodies == []
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x", "no address", "http://"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    """Before anything happens."""
+    with pytest.raises(UsageError, match="expected an address"):
+        Webhook(url, SECRET)
+    with pytest.raises(UsageError, match="secret is empty"):
+        Webhook("http://127.0.0.1/", b"")
