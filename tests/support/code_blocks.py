@@ -105,10 +105,10 @@ def furnish(folder: Path) -> None:
     (folder / "my_models.py").write_text(MODELS)
     (folder / "camera.py").write_text(CAMERA)
     save_file(fashion_cnn().state_dict(), folder / "resnet.safetensors")
-    pictures = np.rint(x[:CALIBRATION, 0] * 255).astype(np.uint8)
-    for name, count, size in (("images", 100, 28), ("photos", 300, 40)):
+    pictures = np.rint(load_data("demo").x[:, 0] * 255).astype(np.uint8)
+    for name, first, count, size in (("images", CALIBRATION + FRESH, 150, 28), ("photos", 0, 300, 40)):
         (folder / name).mkdir()
-        for number, pixels in enumerate(pictures[:count]):
+        for number, pixels in enumerate(pictures[first : first + count]):
             Image.fromarray(pixels).resize((size, size)).save(folder / name / f"{number}.png")
     Image.fromarray(pictures[0]).save(folder / "image.png")
     torch.onnx.export(
