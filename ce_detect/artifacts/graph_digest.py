@@ -61,8 +61,8 @@ def check(content: bytes, name: str, *, vouched: bool = False) -> Checked:
     if DIGEST_KEY not in metadata and not vouched:
         raise ArtifactError(
             f"{name} has no checksum of itself: a version of ce-detect before wrote it. Write it again with ce-detect "
-            "export; or, where you know that the file is the right one, say so: --sha256 (sha256= in Python) with "
-            "what sha256sum prints of it, or sign it"
+            "export. Or say that the file is the right one: give --sha256 (sha256= in Python) what sha256sum prints "
+            "of it, or sign it"
         )
     if DIGEST_KEY in metadata and not content.endswith(expected):
         raise ArtifactError(f"{name} was edited or damaged: its checksum does not match its content{REMEDY}")
