@@ -82,7 +82,8 @@ class CalibrationSettings:
             above the budget, a warning does. Not with ``harden``, and not without attacks.
         deploy: what the classifier in the exported graph computes with: ``"fp32"``, or ``"fp16"`` or ``"int8"``, see
             `ce_detect.export.precision`. In fewer bits, threshold, clean scores and figures on *test* are those of that
-            graph, in ONNX Runtime on this machine. So the promise holds there. An export writes it. The budget is that of the gate in float32. Not with ``harden`` or ``cascade``.
+            graph, in ONNX Runtime on this machine. So the promise holds there. An export writes it. The budget is that
+            of the gate in float32. Not with ``harden`` or ``cascade``.
         also_clean: images from where the gate will stand, without labels, given as anything that
             `ce_detect.data.as_images` reads. They are not attacked. The heads learn that they are clean, and the
             threshold holds for them as it holds for the others.
