@@ -61,6 +61,7 @@ SOURCES = {
     "ablation": Source(("natural/results/ablation-*.json",), ("natural.ablation",)),
     "serving": Source(("serving/results/serving.json",), ("serving.serving --threads 1",)),
     "precision": Source(("cost/results/precision.json",), ("cost.precision",)),
+    "calibration": Source(("cost/results/calibration.json",), ("cost.calibration",)),
     "peers": _PEERS,
     "peers-natural": Source(("peers/results/natural.json",), ("peers.natural",)),
     "adaptive": _ADAPTIVE,
