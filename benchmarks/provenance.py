@@ -61,6 +61,7 @@ SOURCES = {
     "ablation": Source(("natural/results/ablation-*.json",), ("natural.ablation",)),
     "serving": Source(("serving/results/serving.json",), ("serving.serving --threads 1",)),
     "precision": Source(("cost/results/precision.json",), ("cost.precision",)),
+    "calibration": Source(("cost/results/calibration.json",), ("cost.calibration",)),
     "peers": _PEERS,
     "peers-natural": Source(("peers/results/natural.json",), ("peers.natural",)),
     "adaptive": _ADAPTIVE,
@@ -73,10 +74,18 @@ SOURCES = {
 }
 """Every table by name."""
 
+PICTURES = {
+    "detection": Source(SOURCES["detection"].results, ("detection.picture",)),
+    "compare": Source(_PEERS.results, ("peers.picture",)),
+    "claim": Source(_CLAIM.results, ("claim.picture",)),
+    "attacked": Source(("explain/results/attacked-*.json",), ("explain.picture",)),
+}
+"""Every picture that is drawn from results, by the name of its file."""
 
-def caption(table: str) -> str:
-    """The line below a table: its command and the days of its results."""
-    source, known = SOURCES[table], read(DATES)
+
+def caption(source: Source) -> str:
+    """The line below a table or a picture: the days of its results, and its command."""
+    known = read(DATES)
     days = sorted({known[name]["day"] for name in _names(source) if name in known})
     when = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "not measured yet"
     commands = ", ".join(f"`python -m benchmarks.{one}`" for one in source.commands)

@@ -5,7 +5,8 @@
 
 A room describes its tables in ``table.py``: ``TABLES`` names functions that return rows, the head first. The table
 ``NAME`` stands between ``<!-- table: NAME -->`` and ``<!-- end -->``, in one document or in several. Below it stands
-what `benchmarks.provenance` knows of it: the day and the command.
+what `benchmarks.provenance` knows of it: the day and the command. The same of a picture stands between
+``<!-- drawn: NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from benchmarks.zoo import table as zoo
 
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+DRAWN = re.compile(r"(<!-- drawn: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     name: rows
@@ -50,9 +52,14 @@ def filled(text: str) -> str:
     def anew(place: re.Match[str]) -> str:
         if place[2] not in TABLES:
             raise SystemExit(f"there is no table {place[2]!r}; there are {', '.join(TABLES)}")
-        return f"{place[1]}{markdown(TABLES[place[2]]())}\n\n{provenance.caption(place[2])}{place[3]}"
+        return (
+            f"{place[1]}{markdown(TABLES[place[2]]())}\n\n{provenance.caption(provenance.SOURCES[place[2]])}{place[3]}"
+        )
 
-    return PLACE.sub(anew, text)
+    def below(place: re.Match[str]) -> str:
+        return place[1] + provenance.caption(provenance.PICTURES[place[2]]) + place[3]
+
+    return DRAWN.sub(below, PLACE.sub(anew, text))
 
 
 def places() -> set[str]:

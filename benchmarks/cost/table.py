@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.program import read
 
 RESULT = Path(__file__).parent / "results" / "precision.json"
+CALIBRATION = RESULT.with_name("calibration.json")
 MODELS = {"cifar10-resnet20": "CIFAR-10, ResNet-20", "fashion": "Fashion-MNIST, plain CNN"}
 
 
@@ -38,4 +39,14 @@ def _figures(found: dict[str, Any]) -> list[str]:
     ]
 
 
-TABLES = {"precision": precision}
+def calibration() -> list[list[str]]:
+    """A line a calibration: what was calibrated, and how long it took."""
+    rows = [["images, model", "parameters", "input", "recipe", "images", "minutes", "of one core", "load before"]]
+    for row in read(CALIBRATION)["rows"] if CALIBRATION.exists() else []:
+        minutes = (f"{row[key] / 60:.1f}" for key in ("seconds", "processor_seconds"))
+        size, count = " x ".join(map(str, row["input_shape"])), f"{row['parameters']:,}"
+        rows.append([row["title"], count, size, row["recipe"], f"{row['images']:,}", *minutes, f"{row['load']:.1f}"])
+    return rows
+
+
+TABLES = {"precision": precision, "calibration": calibration}

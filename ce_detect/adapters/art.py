@@ -32,8 +32,8 @@ class CausalEffectDetector(EvasionDetector):  # type: ignore[misc]
 
     Args:
         classifier: a `DetectedModel`, calibrated or not, or an ART ``PyTorchClassifier``. Of the latter the model is
-            put in eval mode, as its own ``predict`` does; its ``clip_values`` become the bounds and its
-            ``preprocessing`` (mean and standard deviation) becomes part of the model.
+            put in eval mode, as its own ``predict`` does. Its ``clip_values`` become the bounds. Its ``preprocessing``
+            (mean and standard deviation) becomes part of the model.
         recipe: see `ce_detect.CalibrationSettings`, as are the other settings.
         fpr: largest share of clean inputs that may be flagged.
         budget: largest cost of a gated forward relative to a bare one.

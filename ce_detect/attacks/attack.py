@@ -66,10 +66,10 @@ class Attack:
     ) -> Attack:  # fmt: skip
         """Make an attack of a function of one's own.
 
-        It is called as ``function(classifier, x, labels, **settings)`` with the wrapped classifier (``logits(x)`` is
-        differentiable; ``bounds`` and ``num_classes`` are there), images ``(n, channels, height, width)`` float32
-        within the bounds and the classifier's labels ``(n,)``, both tensors on the classifier's device, and returns
-        the attacked images, a tensor or an array of the same shape within the bounds. The global generators of
+        It is called as ``function(classifier, x, labels, **settings)``. Of the wrapped classifier, ``logits(x)`` is
+        differentiable; ``bounds`` and ``num_classes`` are there. Images are ``(n, channels, height, width)`` float32
+        within the bounds, labels ``(n,)`` are the classifier's own. Both are tensors on the classifier's device. It
+        returns the attacked images, a tensor or an array of the same shape within the bounds. The global generators of
         Python, NumPy and torch are seeded beforehand.
 
         Attacked images are cached under the function's name, its settings and a digest of its source; what the
@@ -78,8 +78,8 @@ class Attack:
         Args:
             function: the function, or its name: ``"package.module:function"`` or ``"path/to/file.py:function"``.
             name: what tables call it, by default the function's name.
-            version: stands for the source in the cache; needed where the source cannot be had or does not tell
-                everything (a closure, a ``functools.partial``, an object), and to be changed whenever those change.
+            version: stands for the source in the cache. It is needed where the source cannot be had or does not tell
+                everything: a closure, a ``functools.partial``, an object. Change it whenever those change.
             settings: numbers, strings or bools, passed on to the function and part of the cache key.
 
         Raises:

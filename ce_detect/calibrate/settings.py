@@ -51,8 +51,8 @@ class CalibrationSettings:
     >>> guard.calibrate(x_clean, y, settings)                         # doctest: +SKIP
 
     Attributes:
-        recipe: attacks, splits, head and what else a calibration follows; given by the name of a recipe that ships with
-            ce-detect, by the path of a TOML file, or as a `Recipe`.
+        recipe: attacks, splits, head and what else a calibration follows. It is the name of a recipe that ships with
+            ce-detect, the path of a TOML file, or a `Recipe`.
         fpr: largest share of clean inputs that may be flagged, in (0, 1).
         budget: largest cost of a gated forward relative to a bare one, as measured here in PyTorch, and 1.1 times of it
             in ONNX Runtime, see `ce_detect.calibrate.cost.pytorch.Meter.cost`; ``math.inf`` for no limit.
@@ -75,15 +75,15 @@ class CalibrationSettings:
         secret_seed: seed of random interventions in the place of the public ``seed``; ``"random"`` draws it from the
             operating system. It is stored in the artifact, its manifest and exported graphs, which then are secrets. A
             recipe that names a seed is taken at its word.
-        cascade: whether the free statistics of one forward pass clear inputs first,
-            `ce_detect.heads.cascade.CLEARED` of the clean ones as far as the images can tell, and only the others meet
-            interventions, see `ce_detect.detector.cascade`. The budget then counts on average over clean traffic, and
+        cascade: whether a first look, at what one forward pass gives, clears inputs: `ce_detect.heads.cascade.CLEARED`
+            of the clean ones, as far as the images can tell. Only the others meet interventions, see
+            `ce_detect.detector.cascade`. The budget then counts on average over clean traffic, and
             buys larger interventions. The manifest says what is really cleared and what others cost; where that is
             above the budget, a warning does. Not with ``harden``, and not without attacks.
         deploy: what the classifier in the exported graph computes with: ``"fp32"``, or ``"fp16"`` or ``"int8"``, see
-            `ce_detect.export.precision`. In fewer bits threshold, clean scores and figures on *test* are those of that
-            graph, in ONNX Runtime on this machine, so that the promise holds there, and an export writes it. The
-            budget is that of the gate in float32. Not with ``harden`` or ``cascade``.
+            `ce_detect.export.precision`. In fewer bits, threshold, clean scores and figures on *test* are those of that
+            graph, in ONNX Runtime on this machine. So the promise holds there. An export writes it. The budget is that
+            of the gate in float32. Not with ``harden`` or ``cascade``.
         also_clean: images from where the gate will stand, without labels, given as anything that
             `ce_detect.data.as_images` reads. They are not attacked. The heads learn that they are clean, and the
             threshold holds for them as it holds for the others.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # torch takes long to import, and help needs none of it
     show_default=True,
     help="Largest cost of a gated forward, the model alone being 1.0.",
 )
-@click.option("--recipe", help="Recipe of the gate.  [default: quick, or black-box where there are no gradients]")
+@click.option("--recipe", help="Recipe of the gate; by default quick, or black-box where there are no gradients.")
 @click.option("--attack", "names", multiple=True, metavar="NAME", help="Try this attack instead, as often as you like.")
 @click.option(
     "--attack-time",
@@ -63,9 +63,9 @@ def command(
 ) -> None:
     """Say how easily a model is fooled, and what a gate would do for it.
 
-    Attacks the model at several strengths, fresh and saved as JPEG; changes images as cameras and lamps do; calibrates
-    a gate with a quick recipe and says what it would flag at which false-alarm rate and cost. The images are ones that
-    the model was not trained on; labels are optional. Minutes for a small model.
+    Attacks the model at several strengths, fresh and saved as JPEG. Changes images as cameras and lamps do. Calibrates
+    a gate with a quick recipe, and says what it would flag at which false-alarm rate and cost. The images are ones that
+    the model was not trained on. Labels are optional. It takes minutes for a small model.
     """
     from ce_detect import Attack, DetectedModel, load_data, load_model
     from ce_detect.guard.assessment import Asked, assess

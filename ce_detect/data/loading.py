@@ -28,9 +28,9 @@ def load_data(
             - ``file.npz`` with ``x`` and ``y``, with ``x_test`` and ``y_test``, or with MedMNIST's ``test_images`` and
               ``test_labels``; labels may be absent;
             - ``file.npy``, images only;
-            - a folder of class folders of images (PNG, JPEG, WebP, BMP, TIFF or GIF of one frame); classes are numbered
-              in the order of their names, and the images come one of each class in turn, so that any first part is
-              balanced; transparency is dropped, and photographs are turned as their EXIF tag says;
+            - a folder of class folders of images (PNG, JPEG, WebP, BMP, TIFF or GIF of one frame). Classes are numbered
+              in the order of their names. The images come one of each class in turn, so that any first part is
+              balanced. Transparency is dropped, and photographs are turned as their EXIF tag says;
             - a folder of such images, without labels;
             - ``file.parquet``, or a folder of such files as on the Hugging Face hub: a column of encoded images and,
               where there are labels, an integer column ``label``; needs the extra ``parquet``;

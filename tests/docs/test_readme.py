@@ -33,8 +33,15 @@ def test_every_table_says_when_and_how() -> None:
     """Each has its command, a program that exists, and the day of its results as they are kept."""
     assert provenance.SOURCES.keys() == tables.TABLES.keys()
     assert provenance.record() == read(provenance.DATES)
-    for name in tables.TABLES:
-        assert re.match(r"\*(\d{4}-\d\d-\d\d|not measured yet).*: `python -m benchmarks\.\w+", provenance.caption(name))
+    for source in (*provenance.SOURCES.values(), *provenance.PICTURES.values()):
+        said = provenance.caption(source)
+        assert re.match(r"\*(\d{4}-\d\d-\d\d|not measured yet).*: `python -m benchmarks\.\w+", said)
+
+
+def test_every_picture_of_results_says_when_and_how() -> None:
+    """Below each of them, as below tables."""
+    shown = set(re.findall(r"benchmarks/[\w/]+/results/([\w-]+)\.png", DOCS))
+    assert shown == provenance.PICTURES.keys() == set(re.findall(r"<!-- drawn: (\S+) -->", DOCS))
 
 
 def test_results_that_change_get_a_new_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +58,7 @@ def test_results_that_change_get_a_new_day(tmp_path: Path, monkeypatch: pytest.M
         "a.json": "2026-01-01",
         "b.json": "2026-01-02",
     }
-    assert provenance.caption("t") == "*2026-01-01 to 2026-01-02: `python -m benchmarks.x`*"
+    assert provenance.caption(provenance.SOURCES["t"]) == "*2026-01-01 to 2026-01-02: `python -m benchmarks.x`*"
 
 
 def test_programs_and_results_that_are_named_exist() -> None:
