@@ -70,6 +70,7 @@ SOURCES = {
     "pretrained": _PRETRAINED,
     "pretrained-attacks": _PRETRAINED,
     "explain-methods": Source(("explain/results/explain-*.json",), ("explain.explain --images 20",)),
+    "explain-windows": Source(("explain/results/windows-*.json",), ("explain.windows",)),
     "explain-attacked": Source(("explain/results/attacked-*.json",), ("explain.attacked --images 40",)),
 }
 """Every table by name."""

@@ -1,4 +1,4 @@
-"""Tables of the docs: methods of explanation, and their maps under an attack."""
+"""Tables of the docs: methods of explanation, their maps under an attack, and what was tried for our own."""
 
 from __future__ import annotations
 
@@ -66,6 +66,17 @@ def attacked() -> list[list[str]]:
     return rows
 
 
+def windows() -> list[list[str]]:
+    """What was tried for our own map, a line each."""
+    rows = [["images, model", "windows and their mean", "images", "deletion (low)", "insertion (high)", "CDS (high)"]]
+    for subject, title in SUBJECTS.items():
+        path = RESULTS / f"windows-{subject}.json"
+        for number, (tried, figures) in enumerate(read(path)["rows"].items() if path.exists() else ()):
+            cells = [_figure(figures[key]) for key in ("deletion", "insertion", "class_distortion")]
+            rows.append(["" if number else title, tried, str(figures["deletion"]["images"]), *cells])
+    return rows
+
+
 def _figure(figure: dict[str, Any]) -> str:
     """A mean and its interval."""
     low, high = figure["interval"]
@@ -79,4 +90,4 @@ def _sanity(row: dict[str, Any]) -> str:
     return f"{' / '.join(f'{mean:.2f}' for mean in stages)}; {row['sanity']['ssim']['mean']:.2f}"
 
 
-TABLES = {"explain-methods": methods, "explain-attacked": attacked}
+TABLES = {"explain-methods": methods, "explain-attacked": attacked, "explain-windows": windows}

@@ -1,9 +1,10 @@
 """Causal-effect maps: how much the logits move when the neighbourhood of a pixel is hidden.
 
-do(hide a window) for windows of three sizes all over a picture. A pixel gets the mean effect of the windows of one size
-that cover it, and then the mean over the sizes. The smaller a window, the better it tells where an effect sits: the
-effect of a larger one is shared among its pixels by what the smaller ones found there. After Yang et al. 2019, arXiv
-1902.03380, who mask the input and hidden layers; effects are those of `ce_detect.features.effects`, on logits.
+do(hide a window) for windows of some sizes all over a picture. A pixel gets the mean effect of the windows of one size
+that cover it. Over the sizes it gets a mean in which each counts by one over the area of its windows: what matters is
+the effect for each hidden pixel. The smaller a window, the better it tells where an effect sits: the effect of a larger
+one is shared among its pixels by what the smaller ones found there. After Yang et al. 2019, arXiv 1902.03380, who mask
+the input and hidden layers; effects are those of `ce_detect.features.effects`, on logits.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from ce_detect.data.lazy import batch_size
 from ce_detect.features.effects import EFFECTS, effects
 from ce_detect.interventions.masking import baseline_of, noise_pattern
 
-SHARES = (0.125, 0.25, 0.5)
+SHARES = (0.0625, 0.125, 0.25, 0.5)
 """Sides of the windows, as shares of the sides of the picture, the smallest first."""
+
+SMALL = 32
+"""A picture with no longer side, in pixels, is hidden pixel by pixel, too: its forward passes cost little."""
 
 EVEN = 0.05
 """Part of a larger window's effect that is shared evenly, relative to what smaller ones found on average."""
@@ -114,33 +118,38 @@ def _of_one(
     instead = baseline_of(h, baseline, noise_pattern(seed).to(h.device))
     height, width = h.shape[-2:]
     found: list[Tensor] = []
+    weights: list[float] = []
     for masks in _windows(height, width, h.device):
         smaller = (
             torch.stack(found).mean(0).abs() if found else torch.ones(len(EFFECTS), height, width, device=h.device)
         )
         there = smaller + EVEN * smaller.mean((1, 2), keepdim=True) + TINY
         summed, covered = torch.zeros_like(there), masks.sum((0, 1))
-        for hidden in masks.split(at_a_time):
-            changed = torch.where(hidden > 0, instead, h)
+        weights.append(1 / float(masks[0].sum()))
+        for part in masks.split(at_a_time):
+            hidden = part.to(there.dtype)
+            changed = torch.where(part, instead, h)
             repeated = x.expand(len(hidden), *x.shape[1:])
             after = classifier.logits(changed) if site == INPUT else classifier.resume(site, changed, repeated)
             moved = effects(z, after[:, None], label=label, multi_label=classifier.multi_label)[:, 0]
             inside = torch.einsum("nhw,ehw->ne", hidden[:, 0], there) / hidden.sum((1, 2, 3))[:, None]
             summed += torch.einsum("ne,nhw->ehw", moved / inside, hidden[:, 0]) * there
         found.append(summed / covered)
-    mean = torch.stack(found).mean(0)[None]
+    shares = torch.tensor(weights, device=h.device) / sum(weights)
+    mean = torch.einsum("s,sehw->ehw", shares, torch.stack(found))[None]
     return F.interpolate(mean, x.shape[-2:], mode="bilinear", align_corners=False), label
 
 
 def _windows(height: int, width: int, device: torch.device) -> Iterator[Tensor]:
-    """Masks ``(windows, 1, height, width)`` of each size: 1 where a window hides the picture."""
-    sizes = {tuple(max(1, math.ceil(share * side)) for side in (height, width)): share for share in SHARES}
+    """Masks ``(windows, 1, height, width)`` of each size: true where a window hides the picture."""
+    sizes = {(1, 1): 0.0} if max(height, width) <= SMALL else {}
+    sizes |= {(math.ceil(share * height), math.ceil(share * width)): share for share in SHARES}
     for (tall, wide), share in sizes.items():
         part = 2 if share >= OVERLAPPING else 1
         tops, lefts = (_starts(side, size, part) for side, size in ((height, tall), (width, wide)))
-        masks = torch.zeros(len(tops) * len(lefts), 1, height, width, device=device)
+        masks = torch.zeros(len(tops) * len(lefts), 1, height, width, dtype=torch.bool, device=device)
         for mask, (top, left) in zip(masks, ((top, left) for top in tops for left in lefts), strict=True):
-            mask[:, top : top + tall, left : left + wide] = 1
+            mask[:, top : top + tall, left : left + wide] = True
         yield masks
 
 

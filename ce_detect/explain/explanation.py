@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -21,9 +22,13 @@ from ce_detect.explain.attribution import Carried, carried
 from ce_detect.explain.concepts import ConceptEffects, concept_effects
 from ce_detect.explain.effect_maps import MAPS, EffectMaps, effect_maps
 from ce_detect.explain.methods import method as method_named
+from ce_detect.explain.methods.base import Method, refuse_constant
 from ce_detect.explain.sanity import rank_correlation
 from ce_detect.explain.stability import AfterAttack, weakened
+from ce_detect.interventions import AblateConcept
 from ce_detect.verdict.result import GateResult
+
+logger = logging.getLogger("ce_detect")
 
 
 class ExplanationOptions(TypedDict, total=False):
@@ -52,6 +57,7 @@ class Explanation:
         concepts: what decisions owe to learned concepts; None where that was not asked for.
         clean: the images by which these are ranked; None where there are none.
         after: the same maps after an attack that keeps the labels; None where that was not asked for.
+        left_out: what was asked for and needs gradients that the classifier has not.
     """
 
     result: GateResult
@@ -63,6 +69,7 @@ class Explanation:
     concepts: ConceptEffects | None = None
     clean: Pixels | None = None
     after: AfterAttack | None = None
+    left_out: tuple[str, ...] = ()
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain data for JSON, an entry an input; maps are nested lists."""
@@ -119,6 +126,8 @@ def explain(
 ) -> Explanation:
     """Explain verdicts on a few inputs: a map takes some hundred forward passes an input.
 
+    What needs gradients is left out where the classifier has none, and the explanation says so.
+
     Args:
         gate: a calibrated gate.
         x: NumPy array or tensor ``(batch, channels, height, width)``, within the bounds.
@@ -133,38 +142,72 @@ def explain(
         attack: make the maps again after an attack of this size that keeps the decision, in parts of the pixel range.
 
     Raises:
-        InputError: inputs that cannot be judged.
-        UsageError: a baseline, site, label or method that there is not, or one that needs gradients that there are not.
+        InputError: inputs that cannot be judged, or one that is constant.
+        UsageError: a baseline, site, label or method that there is not.
         MissingExtraError: Captum is not installed.
     """
     classifier = gate.signature.classifier
     checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
+    refuse_constant(checked)
     methods = [method_named(name) for name in ([method] if isinstance(method, str) else method)]
-    for one in methods:
-        one.check(classifier)
+    asked = _possible(gate, _Asked(methods, attack, concepts))
     labels = _labels(classifier, label, len(checked))
-    moved = None if attack is None else weakened(classifier, checked, attack)
+    moved = None if asked.attack is None else weakened(classifier, checked, asked.attack)
 
     def made(pixels: Tensor, classes: Tensor | None) -> tuple[EffectMaps, dict[str, Tensor]]:
         own = effect_maps(classifier, pixels, baseline=baseline, site=site, seed=seed, labels=classes)
-        return own, {one.name: one.maps(classifier, pixels, own.label).cpu() for one in methods}
+        return own, {one.name: one.maps(classifier, pixels, own.label).cpu() for one in asked.methods}
 
     maps, others = made(checked, labels)
-    likeness = {name: rank_correlation(maps.target, other).tolist() for name, other in others.items()}
     after = None
-    if attack is not None and moved is not None:
-        after = _after(attack, moved, {"target": maps.target, **others}, made(moved, maps.label))
+    if asked.attack is not None and moved is not None:
+        after = _after(asked.attack, moved, {"target": maps.target, **others}, made(moved, maps.label))
+    result, features = _judged(gate, checked)
+    return Explanation(
+        result,
+        maps,
+        carried(gate, features),
+        pixels=checked.cpu().numpy(),
+        other_maps={name: other.numpy() for name, other in others.items()},
+        likeness={name: rank_correlation(maps.target, other).tolist() for name, other in others.items()},
+        concepts=None if asked.concepts is None else concept_effects(gate, asked.concepts, seed=seed),
+        clean=asked.concepts,
+        after=after,
+        left_out=asked.left_out,
+    )
+
+
+class _Asked(NamedTuple):
+    """What takes gradients, as it was asked for, and what of it is left out."""
+
+    methods: list[Method]
+    attack: float | None
+    concepts: Pixels | None
+    left_out: tuple[str, ...] = ()
+
+
+def _possible(gate: GateModule, asked: _Asked) -> _Asked:
+    """Leave out what needs gradients, where the classifier has none; concepts of the gate's own need none."""
+    if gate.signature.classifier.differentiable:
+        return asked
+    own = any(isinstance(one, AblateConcept) for one in gate.signature.interventions)
+    left_out = [one.title for one in asked.methods if one.gradients]
+    left_out += [] if asked.attack is None else ["maps after an attack"]
+    left_out += [] if asked.concepts is None or own else ["concepts"]
+    if left_out:
+        logger.warning("left out, as the classifier has no gradients: %s", ", ".join(left_out))
+    methods = [one for one in asked.methods if not one.gradients]
+    return _Asked(methods, None, asked.concepts if own else None, tuple(left_out))
+
+
+def _judged(gate: GateModule, x: Tensor) -> tuple[GateResult, Tensor]:
+    """Verdicts, and the signatures that they come from."""
     with torch.no_grad():
-        judged = [gate.signature(part) for part in checked.split(gate.signature.batch)]
+        judged = [gate.signature(part) for part in x.split(gate.signature.batch)]
         features = torch.cat([found for _, found in judged])
         verdict = gate.verdict(torch.cat([z for z, _ in judged]), features)
     arrays = [column.cpu().numpy() for column in verdict]
-    result = GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold))
-    ranked = None if concepts is None else concept_effects(gate, concepts, seed=seed)
-    return Explanation(
-        result, maps, carried(gate, features), checked.cpu().numpy(),
-        {name: other.numpy() for name, other in others.items()}, likeness, ranked, concepts, after,
-    )  # fmt: skip
+    return GateResult(**dict(zip(Verdict._fields, arrays, strict=True)), threshold=float(gate.threshold)), features
 
 
 def _after(

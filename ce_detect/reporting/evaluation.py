@@ -77,7 +77,8 @@ def document(
     figures = report.to_dict()
     shown = rounded(without_nan(asdict(curves(report))))
     checks = _checks(figures, max_fpr, min_detection)
-    explained = _explained(gate, report.scores.flagged)
+    flagged = tuple(one for one in report.scores.flagged if np.ptp(one.pixels, axis=(1, 2)).any())  # else no map
+    explained = _explained(gate, flagged)
     found = {
         "artifact": artifact,
         "seed": seed,
@@ -88,12 +89,12 @@ def document(
         "checks": checks,
         "flagged": [
             {"kind": one.kind, "change": one.change, "image": one.image, "label_before": one.label, **entry.verdict}
-            for one, entry in zip(report.scores.flagged, explained, strict=True)
+            for one, entry in zip(flagged, explained, strict=True)
         ],
         "model_card": model_card(manifest, artifact=artifact, data=data, report=figures),
     }
     groups = {
-        heading: [entry for one, entry in zip(report.scores.flagged, explained, strict=True) if one.kind == kind]
+        heading: [entry for one, entry in zip(flagged, explained, strict=True) if one.kind == kind]
         for kind, heading in KINDS.items()
     }
     return Document(found, lambda: _page(found, manifest, {name: group for name, group in groups.items() if group}))

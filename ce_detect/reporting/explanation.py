@@ -19,6 +19,10 @@ from ce_detect.reporting.model_card import model_card
 from ce_detect.reporting.page import rendered
 from ce_detect.reporting.words import percent, shown
 
+LACKING = "Left out, as the classifier has no gradients"
+REMEDY = "Pass the PyTorch model that its file was made from to have that, too."
+"""What is said of what an ONNX file that is run as it is cannot give."""
+
 LEFT_OUT = "see --json"
 """Stands in the page's own numbers for those that would make it large."""
 
@@ -42,6 +46,7 @@ def document(
         "artifact": artifact,
         "verdict": asdict(_verdict(explanation)),
         "inputs": inputs,
+        "left_out": list(explanation.left_out),
         **({} if explanation.concepts is None else {"concepts": explanation.concepts.to_dict()}),
         "model_card": model_card(manifest, artifact=artifact),
     }
@@ -56,7 +61,10 @@ def _verdict(explanation: Explanation) -> Verdict:
         state="failed" if flagged else "passed",
         label="Flagged" if flagged else "Passed",
         headline=f"{flagged} of {n} {'input' if n == 1 else 'inputs'} flagged.",
-        details=("A flag means: attacked, or the classifier is unsure here.",),
+        details=(
+            "A flag means: attacked, or the classifier is unsure here.",
+            *((f"{LACKING}: {', '.join(explanation.left_out)}. {REMEDY}",) if explanation.left_out else ()),
+        ),
         figures=(
             Headline(f"{np.max(result.score):.2f}", "largest score", f"threshold: {result.threshold:.2f}"),
             Headline(

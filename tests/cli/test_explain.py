@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from support.calibrated import fresh, guard
 from support.command_line import call
+from support.onnx_files import black_box_file
 
 
 @pytest.fixture
@@ -76,3 +77,27 @@ def test_concepts_are_ranked_beside_the_inputs(asked: tuple[object, ...], tmp_pa
         (one["effect"] for one in found["concepts"]), reverse=True
     )
     assert f"Concept {found['concepts'][0]['number']}</h3>" in (tmp_path / "why.html").read_text()
+
+
+def test_an_onnx_file_without_gradients_is_explained(tmp_path: Path) -> None:
+    """With all that needs none; what does is left out, and the page, the data and a warning say so."""
+    recipe = tmp_path / "clean.toml"
+    recipe.write_text(
+        "head = 'distance'\n[splits]\nfit = 0.5\nselect = 0.2\ncalibrate = 0.3\ntest = 0.0\n"
+        "[[intervention]]\nkind = 'Flip'\n"
+    )
+    model = ("--model", black_box_file())
+    few = ("--data", "demo", "--limit", 120, "--recipe", recipe, "--fpr", 0.2, "--budget", "inf")
+    assert call("calibrate", *model, *few, "--output", tmp_path / "guard.safetensors").code == 0
+    np.savez(tmp_path / "one.npz", x=fresh()[0][:1])
+    asked = ("explain", tmp_path / "guard.safetensors", tmp_path / "one.npz", *model, "--out", tmp_path / "why.html")
+    done = call(*asked, "--json", "--method", "rise", "--method", "grad-cam", "--attack", "2/255")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert found["left_out"] == ["Grad-CAM", "maps after an attack"]
+    assert set(found["inputs"][0]["maps"]) == {"target", "non_target", "rival", "rise"}
+    assert found["inputs"][0]["carried"]
+    assert "left out, as the classifier has no gradients: Grad-CAM" in done.err
+    page = (tmp_path / "why.html").read_text()
+    assert "Left out, as the classifier has no gradients: Grad-CAM" in page
+    assert 'alt="Map over one.npz, image 1: RISE"' in page

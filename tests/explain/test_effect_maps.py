@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.wrapping import wrap
 from ce_detect.core.errors import UsageError
-from ce_detect.explain.effect_maps import SHARES, effect_maps
+from ce_detect.explain.effect_maps import SHARES, SMALL, effect_maps
 
 
 class OneQuadrant(nn.Module):
@@ -46,18 +46,19 @@ def test_the_map_sits_where_the_model_looks(baseline: str) -> None:
 
 
 def test_hiding_everything_that_counts_has_the_effect_of_the_formula() -> None:
-    """A pixel's value is a mean over the sizes of the mean effect of the windows over it; one corner by hand."""
+    """A pixel's value is a mean over the sizes, by one over their areas, of the effects over it; one corner by hand."""
     classifier = one_quadrant()
     x = bright_quadrant()
     mean = float(x.mean())
-    expected = []
-    for share in SHARES:
+    expected, weights = [], []
+    for share in (1 / 16, *SHARES[1:]):
         size = int(16 * share)  # the one window over the first pixel begins at the corner
         covered = min(size, 8) ** 2 / 64
         after = 0.9 * (1 - covered) + mean * covered
         expected.append(16 * (0.9 - after))  # log-odds of two logits: their difference
+        weights.append(1 / size**2)
     found = effect_maps(classifier, x).target[0, 0, 0]
-    np.testing.assert_allclose(found, np.mean(expected), rtol=5e-3)
+    np.testing.assert_allclose(found, np.average(expected, weights=weights), rtol=5e-3)
 
 
 def test_the_maps_of_another_label_are_of_that_label() -> None:
@@ -98,6 +99,26 @@ def test_hidden_layers_have_maps_in_the_size_of_the_input() -> None:
     assert maps.rival.shape == (2, *x.shape[2:])
     alone = effect_maps(classifier, x[1:], site=site)
     torch.testing.assert_close(alone.target[0], maps.target[1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [SMALL, SMALL + 1])
+def test_small_pictures_alone_are_hidden_pixel_by_pixel(side: int) -> None:
+    """One pixel that decides is found by itself there; larger ones take a few hundred forward passes, not thousands."""
+    seen = []
+
+    class OnePixel(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return torch.stack([-8 * x[:, 0, 5, 7], 8 * x[:, 0, 5, 7]], dim=1)
+
+    x = torch.zeros(1, 1, side, side)
+    x[0, 0, 5, 7] = 1
+    classifier = wrap(OnePixel().eval(), input_shape=(1, side, side), bounds=(0.0, 1.0))
+    seen.clear()
+    target = effect_maps(classifier, x).target[0]
+    assert (sum(seen) > side * side) == (side <= SMALL)
+    assert target.argmax() == 5 * side + 7 or side > SMALL
+    assert target[5, 7] == target.max() > 0
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,14 @@ def test_secret_seeds_stay_secret() -> None:
     assert "seed=secret" in str(document.data)
     assert "987654" not in str(document.data)
     assert "987654" not in document.page()
+
+
+def test_what_is_left_out_is_said_at_the_top() -> None:
+    """With the remedy, on the page and in the data; nothing is said where nothing is left out."""
+    found = replace(guard().explain(fresh()[0][:1]), left_out=("Grad-CAM", "concepts"))
+    made = explanation.document(found, guard().calibrated.manifest, artifact="guard", names=["one"], bounds=(0.0, 1.0))
+    said = "Left out, as the classifier has no gradients: Grad-CAM, concepts. Pass the PyTorch model"
+    assert any(one.startswith(said) for one in made.data["verdict"]["details"])
+    assert made.data["left_out"] == ["Grad-CAM", "concepts"]
+    assert said in made.page()
+    assert "Left out" not in source("explain")

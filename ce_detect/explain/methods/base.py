@@ -49,11 +49,15 @@ class Method:
             UsageError: the method needs gradients and the classifier has none, or a layer that it has not.
             MissingExtraError: the method needs a package that is not installed.
         """
-        self.check(classifier)
+        if self.gradients and not classifier.differentiable:
+            raise UsageError(
+                f"{self.title} needs gradients, and {type(classifier).__name__} has none. Pass the PyTorch model that "
+                f"the file was made from, or take a method without gradients: {', '.join(_without_gradients())}"
+            )
         pixels = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds)
         pixels = pixels.to(classifier.device)
         classes = checked_labels(labels, len(pixels), classifier.num_classes).to(pixels.device)
-        _refuse_constant(pixels)
+        refuse_constant(pixels)
         size = max(1, batch_size(ROWS, pixels.shape[1:]) // self.rows)
         parts = zip(pixels.split(size), classes.split(size), strict=True)
         with torch.inference_mode(False):  # a caller's would leave no gradients; neither do tensors made in one
@@ -61,18 +65,6 @@ class Method:
                 [self._maps(classifier, *(one.clone() for one in part)).detach().float() for part in parts]
             )
         return F.interpolate(maps[:, None], pixels.shape[2:], mode="bilinear", align_corners=False)[:, 0]
-
-    def check(self, classifier: Classifier) -> None:
-        """Refuse a classifier without gradients, where they are needed, before the long work.
-
-        Raises:
-            UsageError: the method needs gradients and the classifier has none.
-        """
-        if self.gradients and not classifier.differentiable:
-            raise UsageError(
-                f"{self.title} needs gradients, and {type(classifier).__name__} has none. Pass the PyTorch model that "
-                f"the file was made from, or take a method without gradients: {', '.join(_without_gradients())}"
-            )
 
     def _maps(self, classifier: Classifier, x: Tensor, labels: Tensor) -> Tensor:
         """Maps of checked inputs, ``(batch, height, width)`` or smaller in height and width."""
@@ -97,8 +89,15 @@ def checked_labels(labels: Any, count: int, classes: int) -> Tensor:
     return found.to(torch.int64)
 
 
-def _refuse_constant(x: Tensor) -> None:
-    """Nothing can be hidden in a constant picture, and a gradient there shows the model, not the picture."""
+def refuse_constant(x: Tensor) -> None:
+    """Nothing can be hidden in a constant picture, and a gradient there shows the model, not the picture.
+
+    Args:
+        x: ``(batch, channels, height, width)``.
+
+    Raises:
+        InputError: one of them is constant in each channel.
+    """
     flat = x.flatten(2)
     constant = ((flat.amax(2) - flat.amin(2)).amax(1) == 0).nonzero()
     if len(constant):
