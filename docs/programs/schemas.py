@@ -14,8 +14,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from ce_detect.attacks import ATTACKS
 from ce_detect.artifacts.manifest import Manifest
+from ce_detect.attacks import ATTACKS
 from ce_detect.calibrate.recipe import SPLITS
 from ce_detect.core.types import HeadKind
 from ce_detect.data.corruptions import KINDS, SEVERITIES
