@@ -173,7 +173,9 @@ def test_large_bodies(server: Watched, http: httpx.Client) -> None:
 
     assert http.post(INFER, content=parts()).status_code == 413
     with connected(server) as connection:
-        connection.sendall(f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999\r\n\r\n".encode())
+        connection.sendall(
+            f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999\r\n\r\n".encode()
+        )
         assert received(connection).startswith(b"HTTP/1.1 413")
 
 
