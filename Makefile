@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-lowest lint types docs dist test-dist image clean
+.PHONY: demo test test-slow test-lowest lint types docs sbom dist test-dist image clean
 
 demo: $(VENV)/.demo
 	$(BIN)/ce-detect demo
@@ -34,6 +34,11 @@ docs: $(VENV)/.docs
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
+
+# What a release is made of and was tested with, as CycloneDX; the same packages give the same bytes.
+sbom: $(VENV)/.installed
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o dist/ce-detect.cdx.json $(VENV)
 
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -22,7 +22,7 @@ def fault(name: str, server: Server, load: Load, accounted: bool, **found: Any) 
 
 def slow_clients(load: Load) -> dict[str, Any]:
     """A hundred connections that send half a request and no more, beside the load."""
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n".encode()
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n".encode()
     with load.server("--receive-timeout", 2) as server:
         alone = load.wrk(server.port, load.options.seconds / 2)
         slow = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(100)]

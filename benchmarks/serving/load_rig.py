@@ -122,7 +122,7 @@ class Server:
     def too_large(self, size: int) -> int:
         """Return the status of a request whose body is too large: the answer comes before the body was sent."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+            head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
             with contextlib.suppress(ConnectionError):  # the server may close before it has all of it
                 connection.sendall(head.encode() + bytes(size))
             return int(connection.makefile("rb").readline().split()[1])

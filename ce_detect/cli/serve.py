@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -59,11 +60,15 @@ def _mebibytes(flag: str, name: str, default: int, text: str) -> options.Decorat
               help="For a request's head, and again for its body.")  # fmt: skip
 @click.option("--answer-timeout", "answer_seconds", type=options.Duration(), default=10.0, show_default=True,
               help="For its answer.")  # fmt: skip
+@click.option("--send-timeout", "send_seconds", type=options.Duration(), default=10.0, show_default=True,
+              help="For a client to take some of an answer.")  # fmt: skip
 @click.option("--drain-timeout", "drain_seconds", type=options.Duration(), default=30.0, show_default=True,
               help="For all answers due when the server is told to stop.")  # fmt: skip
 @click.option("--grace", "grace_seconds", type=options.Duration(), default=1.0, show_default=True,
               help="Between 'not ready' and closing the door.")  # fmt: skip
 @click.option("--token-file", type=options.FILE, help="File with the bearer token that clients must bring.")
+@click.option("--allowed-host", "allowed_hosts", multiple=True, metavar="NAME",
+              help="Without a token: a name of this server beside localhost and IP addresses; * for any.")  # fmt: skip
 @click.option("--tls-certificate", type=options.FILE, help="PEM file of the certificate chain.")
 @click.option("--tls-key", type=options.FILE, help="PEM file of its private key.")
 @click.option("--audit", type=options.FILE, help="File of JSON lines, one a verdict.")
@@ -101,6 +106,9 @@ def command(as_json: bool, seed: int, **flags: Any) -> None:
         click.echo(json.dumps({"host": host, "port": port}))
     with json_lines(getattr(logging, flags["log_level"].upper())):
         server.serve_forever()
+        if server.gave_up:  # ONNX Runtime aborts where the interpreter ends while it computes
+            logging.shutdown()
+            os._exit(0)
 
 
 def _settings(flags: dict[str, Any]) -> Settings:
@@ -110,7 +118,17 @@ def _settings(flags: dict[str, Any]) -> Settings:
     quarantine = flags["quarantine"] and QuarantineSettings(
         folder=flags["quarantine"], most_bytes=flags["quarantine_size"]
     )
-    same = ("name", "policy", "allow_threshold", "threads", "token_file", "otlp_endpoint", "sha256", "trusted_key")
+    same = (
+        "name",
+        "policy",
+        "allow_threshold",
+        "threads",
+        "token_file",
+        "otlp_endpoint",
+        "sha256",
+        "trusted_key",
+        "allowed_hosts",
+    )
     return Settings(
         artifact=flags["guard"],
         providers=flags["providers"] or None,

@@ -16,6 +16,7 @@ from ce_detect.core.resizing import Resizing
 from ce_detect.core.types import Bounds, Floats
 from ce_detect.data.lazy import Mapped, Pixels, rows
 from ce_detect.data.spool import fits
+from ce_detect.data.validation import refuse_masked
 
 CHANNELS = frozenset({1, 3, 4})
 """Of an image, where nothing else tells what three dimensions are."""
@@ -64,7 +65,9 @@ def _rescaled(x: Floats, *, old: Bounds, new: Bounds) -> Floats:
 
 
 def array(value: object) -> NDArray[Any] | None:
-    """The NumPy form of an array or a tensor, None for anything else."""
+    """The NumPy form of an array or a tensor, None for anything else; what a masked array hides would show."""
+    if isinstance(value, np.ndarray):
+        refuse_masked(value)
     torch: Any = sys.modules.get("torch")  # whoever holds a tensor has imported it
     if torch is not None and isinstance(value, torch.Tensor):
         tensor: Any = value.detach().cpu()

@@ -5,6 +5,7 @@ Importing this imports no torch; `ce_detect.data.tensors` checks tensors by the 
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ from ce_detect.data.lazy import Pixels, chunks
 logger = logging.getLogger("ce_detect")
 
 _IMAGES = 64  # that are checked at a time
+
+_COARSE = frozenset({"float16", "bfloat16"})
+"""Types that hold pixels with fewer digits than scores need."""
 
 _DARK = 1 / 200
 """Share of the pixel range below which no real batch stays, but one that was divided by 255 once too often."""
@@ -48,6 +52,7 @@ def checked(x: Any, *, input_shape: tuple[int, ...], bounds: Bounds) -> Floats:
     """
     if not isinstance(x, np.ndarray):
         raise unknown_kind(x, "a NumPy array", input_shape)
+    refuse_masked(x)
     check_form(x.shape, x.dtype, floating=np.issubdtype(x.dtype, np.floating), input_shape=input_shape, bounds=bounds)
     array = np.ascontiguousarray(x, dtype=np.float32)
     least, largest = float(array.min()), float(array.max())
@@ -85,6 +90,30 @@ def check_form(
             f"got {dtype} pixels, expected floating point within [{low:g}, {high:g}]; convert and scale them first"
             + (f": {_grey_levels(bounds)} in floating point" if "uint8" in str(dtype) else "")
         )
+    if str(dtype).removeprefix("torch.") in _COARSE:
+        _warn_of_rounding(str(dtype))
+
+
+def refuse_masked(x: NDArray[Any]) -> None:
+    """Refuse an array that hides some of its values: they would be judged like the others.
+
+    Raises:
+        InputError: it does.
+    """
+    if np.ma.is_masked(x):
+        raise InputError(
+            f"got a masked array that hides {int(np.ma.getmaskarray(x).sum())} of {x.size} values, expected pixels that are all "
+            "there; pass x.filled(value) with what should stand in their place"
+        )
+
+
+@functools.cache
+def _warn_of_rounding(dtype: str) -> None:
+    """Say once in a process that pixels of a type are rounded."""
+    logger.warning(
+        "got %s pixels, which are rounded more than those of the calibration: scores change, and verdicts near the "
+        "threshold may flip. Pass float32", dtype,
+    )  # fmt: skip
 
 
 def check_values(least: float, largest: float, bounds: Bounds, count: int, bad: Callable[[], Sequence[int]]) -> None:

@@ -176,6 +176,7 @@ class Gate:
         )
         if not isinstance(x, np.ndarray):
             raise InputError(f"got {type(x).__name__}, expected a NumPy array; {expected}")
+        validation.refuse_masked(x)
         if x.dtype != np.uint8:
             raise InputError(f"got {x.dtype} pixels, {expected}; export without uint8 input to pass floats")
         if self.any_size and x.ndim == 4 and x.shape[3] == channels:

@@ -7,7 +7,7 @@ import hmac
 from pathlib import Path
 
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ce_detect.core.errors import UsageError
 from ce_detect.serve.errors import RequestError
@@ -37,22 +37,38 @@ class BearerToken:
 
     Args:
         app: what is protected.
-        token: what ``Authorization: Bearer`` must say.
+        token: what ``Authorization: Bearer`` must say; the scheme in any case (RFC 9110, section 11.1).
     """
 
     def __init__(self, app: ASGIApp, token: bytes) -> None:
-        self._app, self._expected = app, hashlib.sha256(b"Bearer " + token).digest()
+        self._app, self._expected = app, hashlib.sha256(token).digest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 in the place of the app where the token is wrong or absent."""
-        if scope["type"] != "http" or scope["path"].startswith(OPEN) or self._is_right(scope):
+        """Answer 401 in the place of the app where the token is wrong or absent; who has none keeps no connection."""
+        if scope["type"] != "http" or self._is_right(scope):
             await self._app(scope, receive, send)
             return
+        if scope["path"].startswith(OPEN):
+            await self._app(scope, receive, _closing(send))
+            return
         answer = refused(RequestError("no valid bearer token in the header Authorization", status=401))
+        answer.headers["connection"] = "close"
         answer.headers["www-authenticate"] = "Bearer"
         await answer(scope, receive, send)
 
     def _is_right(self, scope: Scope) -> bool:
-        given = HTTPConnection(scope).headers.get("authorization", "")
+        scheme, _, token = HTTPConnection(scope).headers.get("authorization", "").partition(" ")
         # hashes are of one length, so not even the token's length shows in the time
-        return hmac.compare_digest(hashlib.sha256(given.encode("latin-1")).digest(), self._expected)
+        given = hashlib.sha256(token.strip(" ").encode("latin-1")).digest()
+        return hmac.compare_digest(given, self._expected) and scheme.lower() == "bearer"
+
+
+def _closing(send: Send) -> Send:
+    """Ends the connection behind the answer."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await send(message)
+
+    return sending

@@ -56,9 +56,10 @@ def make_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         loading = asyncio.create_task(service.load())
-        loading.add_done_callback(lambda task: loaded())
+        loading.add_done_callback(lambda task: None if task.cancelled() else loaded())
         yield
-        await loading
+        loading.cancel()  # a graph whose warm-up does not end would keep the process for ever
+        await asyncio.wait({loading})
         await service.close()
         if tracing is not None:
             await asyncio.to_thread(tracing.close)

@@ -88,12 +88,20 @@ class Batcher:
             self._changed.notify()
         return job
 
-    def close(self) -> None:
-        """Take no more jobs, finish those that wait, and end the thread."""
+    def close(self, seconds: float | None = None) -> bool:
+        """Take no more jobs, finish those that wait, and end the thread.
+
+        Args:
+            seconds: to wait for that; then the thread is left to itself, and ends with the process. None = for ever.
+
+        Returns:
+            Whether it ended.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while (jobs := self._take()) is not None:

@@ -7,6 +7,8 @@ import logging
 from typing import Any
 
 import h11
+import uvicorn
+from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -18,6 +20,14 @@ from ce_detect.serve.service import Service
 from ce_detect.serve.settings import Limits
 
 logger = logging.getLogger("ce_detect.serve")
+
+CLOSE = (b"connection", b"close")
+"""The header that ends a connection."""
+
+TAKEN = 1 << 16
+"""Bytes that a client takes in `Limits.send_seconds`, at least, where more than that wait for it."""
+
+_VERSIONS = frozenset({b"1.0", b"1.1"})
 
 
 class ClosingApp:
@@ -38,7 +48,8 @@ class ClosingApp:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start" and (self._service.draining or not whole):
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+                others = [header for header in message.get("headers", ()) if header != CLOSE]
+                message["headers"] = [*others, CLOSE]
             await send(message)
 
         await self._app(scope, receiving if scope["type"] == "http" else receive, sending)
@@ -53,19 +64,41 @@ class Connection(H11Protocol):
 
     limits: Limits
     _deadline: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+
+    def __init__(self, config: uvicorn.Config, *arguments: Any, **named: Any) -> None:
+        super().__init__(config, *arguments, **named)
+        self.conn = _Strict(h11.SERVER, config.h11_max_incomplete_event_size or DEFAULT_MAX_INCOMPLETE_EVENT_SIZE)
 
     def connection_made(self, transport: Any) -> None:
         """Start the clock, and refuse requests where there are too many connections."""
-        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(_Joining(transport, self.loop, self.limits.send_seconds))  # type: ignore[arg-type]
         if len(self.connections) > self.limits.connections:
             self.app = _Overloaded(self.app)
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
-        if self._deadline is not None:
-            self._deadline.cancel()
+        """Stop the clocks."""
+        for clock in (self._deadline, self._stalled):
+            if clock is not None:
+                clock.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start the clock of a client that does not take its answers."""
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        """Stop it."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+        super().resume_writing()
+
+    def hurry(self) -> None:
+        """Let go of a client that does not take its answers: the server stops."""
+        if self.flow.write_paused or self.transport.is_closing():
+            self.transport.abort()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, for a while."""
@@ -84,6 +117,16 @@ class Connection(H11Protocol):
             logger.debug("a connection broke in the middle of an answer")
         self.transport.close()
 
+    def _wait_for_reader(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(self.limits.send_seconds, self._not_taken, waiting)
+
+    def _not_taken(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() < TAKEN:
+            self.transport.abort()
+        else:
+            self._wait_for_reader()
+
     def _start_clock(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
@@ -94,11 +137,29 @@ class Connection(H11Protocol):
             self.transport.abort()
 
 
-class _Joining:
-    """A transport that hands on at once what is written to it in one go: uvicorn writes head and body separately."""
+class _Strict(h11.Connection):
+    """HTTP as h11 reads it, without what two readers may understand in two ways, which requests are smuggled by."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
+    def next_event(self) -> Any:
+        """The next event; what is doubtful is an error of the client."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = [name for name, _ in event.headers]
+            if event.http_version not in _VERSIONS:
+                raise h11.RemoteProtocolError("this is no version of HTTP that is spoken here")
+            if b"content-length" in names and b"transfer-encoding" in names:
+                raise h11.RemoteProtocolError("a body cannot have a length and be chunked")
+        return event
+
+
+class _Joining:
+    """A transport that hands on at once what is written to it in one go: uvicorn writes head and body separately.
+
+    Once it is closed, what was not taken in time is given up.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._transport, self._loop, self._seconds = transport, loop, seconds
         self._parts: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -114,6 +175,8 @@ class _Joining:
         """Close, once what was kept is sent."""
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(self._seconds, self._transport.abort)
 
     def _flush(self) -> None:
         if self._parts:

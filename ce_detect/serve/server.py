@@ -23,6 +23,7 @@ from ce_detect.core.errors import UsageError
 from ce_detect.serve.access import BearerToken, read_token
 from ce_detect.serve.app import make_app
 from ce_detect.serve.connections import ClosingApp, Connection
+from ce_detect.serve.origins import Origins
 from ce_detect.serve.service import Service
 from ce_detect.serve.settings import Limits, Settings
 from ce_detect.serve.tracing import Tracing
@@ -69,9 +70,15 @@ class Server(uvicorn.Server):
         app: ASGIApp = make_app(self.service, tracing=tracing, loaded=self._loaded)
         if settings.token_file is not None:
             app = BearerToken(app, read_token(settings.token_file))
+        app = Origins(app, (*settings.allowed_hosts, host), everybody=settings.token_file is not None)
         super().__init__(_config(ClosingApp(app, self.service), settings.limits, certificate, key))
         self._socket = listening(host, port)
         self.address = self._socket.getsockname()[:2]
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether a thread was left computing when the server stopped, so that the process cannot end in order."""
+        return self.service.gave_up
 
     def serve_forever(self) -> None:
         """Serve until a signal.
@@ -91,13 +98,21 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer on for the grace, so that load balancers and clients go elsewhere, then drain and close."""
-        self.service.draining = True
+        limits = self.service.settings.limits
+        grace = 0.0 if self.service.failure else limits.grace_seconds
+        self.service.drain(grace + limits.drain_seconds)
         logger.info("draining")
-        if self.service.failure is None:
-            await asyncio.sleep(self.service.settings.limits.grace_seconds)
+        await asyncio.sleep(grace)
         await self._close_the_door()
+        hurry = asyncio.get_running_loop().call_later(self.service.left(), self._hurry)
         await super().shutdown(sockets)
+        hurry.cancel()
         logger.info("stopped")
+
+    def _hurry(self) -> None:
+        """Let go of clients that do not take their answers, before their requests are cancelled."""
+        for connection in list(self.server_state.connections):
+            connection.hurry()  # type: ignore[union-attr]
 
     async def _close_the_door(self) -> None:
         """Accept nobody, and hear out those who came in last: uvicorn would cut them off before their first request."""
@@ -169,7 +184,7 @@ def _config(app: ASGIApp, limits: Limits, certificate: Path | None, key: Path | 
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=math.ceil(limits.receive_seconds),
-        timeout_graceful_shutdown=math.ceil(limits.drain_seconds),
+        timeout_graceful_shutdown=math.ceil(limits.drain_seconds) + 1,  # behind `_hurry`
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
+from concurrent.futures import Future
 
 from ce_detect.core.errors import ArtifactError, CeDetectError
 from ce_detect.records.audit import AuditLog
@@ -16,6 +18,8 @@ from ce_detect.serve.model import Model
 from ce_detect.serve.settings import Settings
 
 logger = logging.getLogger("ce_detect.serve")
+
+_LEAST = 0.2  # seconds that are always left to end in order
 
 MODEL_VERSION = "1"
 """Of the model in the protocol; a reload does not change it, the artifact's fingerprint tells files apart."""
@@ -29,6 +33,7 @@ class Service:
         metrics: of the server.
         failure: why there will never be an artifact, None where there is or will be one.
         draining: whether the server is about to stop.
+        gave_up: whether a thread was left computing, so that the process cannot end in order.
 
     Args:
         settings: of the server.
@@ -40,7 +45,8 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.failure: CeDetectError | None = None
-        self.draining = False
+        self.draining = self.gave_up = False
+        self._stop_by: float | None = None
         self._model: Model | None = None
         self._reloading, self._recording = asyncio.Lock(), threading.Lock()
         self.metrics = Metrics(
@@ -76,12 +82,30 @@ class Service:
             raise RequestError("the model is still loading; ask again", status=503, retry_after=1)
         return self._model
 
+    def drain(self, seconds: float) -> None:
+        """Be no longer ready, and end within a time."""
+        self.draining, self._stop_by = True, time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds until the end, at least some; where none was told, as many as draining may take."""
+        if self._stop_by is None:
+            return self.settings.limits.drain_seconds
+        return max(_LEAST, self._stop_by - time.monotonic())
+
     async def load(self) -> None:
         """Load the artifact and warm it up; `failure` says if that cannot be."""
         try:
-            self._model = await asyncio.to_thread(self._loaded)
+            self._model = await self._apart()
         except CeDetectError as error:
             self.failure = error
+            return
+        except asyncio.CancelledError:
+            self._give_up("loading the artifact")
+            raise
+        except Exception as error:
+            logger.exception("the artifact cannot be loaded")
+            self.failure = ArtifactError(f"{self.settings.artifact} cannot be loaded: {error!r}")
+            self.failure.__cause__ = error
             return
         logger.info("ready", extra={"artifact": self._model.described})
 
@@ -96,34 +120,59 @@ class Service:
             if old is None:
                 return
             try:
-                new = await asyncio.to_thread(self._loaded)
-                if new.contract != old.contract:
-                    await asyncio.to_thread(new.batcher.close)
-                    raise ArtifactError(f"inputs or classes changed from {old.contract} to {new.contract}; restart")
-            except CeDetectError as error:
+                new = await self._successor(old)
+            except Exception as error:  # noqa: BLE001  whatever it is, the old artifact goes on
                 self.metrics.reloads.labels("refused").inc()
                 logger.warning("reload refused, the old artifact goes on serving: %s", error)
                 return
             self._model = new
-            await asyncio.to_thread(old.batcher.close)
+            if not await asyncio.to_thread(old.batcher.close, self.settings.limits.drain_seconds):
+                self._give_up("a batch of the artifact before")
             self.metrics.reloads.labels("done").inc()
             logger.info("reloaded", extra={"artifact": new.described})
 
+    async def _successor(self, old: Model) -> Model:
+        """The artifact's file loaded anew, if requests to it look as before."""
+        new = await self._apart()
+        if new.contract != old.contract:
+            await asyncio.to_thread(new.batcher.close)
+            raise ArtifactError(f"inputs or classes changed from {old.contract} to {new.contract}; restart")
+        return new
+
     async def close(self) -> None:
-        """Finish what waits and close the records."""
-        async with self._reloading:
-            if self._model is not None:
-                await asyncio.to_thread(self._model.batcher.close)
-            if self._quarantine is not None:
-                await asyncio.to_thread(self._quarantine.close)
-            if self._audit is not None:
-                self._audit.close()
+        """Finish what waits and close the records, within the time that is left."""
+        try:
+            await asyncio.wait_for(self._reloading.acquire(), self.left())
+        except TimeoutError:
+            self._give_up("loading the artifact anew")
+        if self._model is not None and not await asyncio.to_thread(self._model.batcher.close, self.left()):
+            self._give_up("a batch")
+        if self._quarantine is not None:
+            await asyncio.to_thread(self._quarantine.close)
+        if self._audit is not None:
+            self._audit.close()
+
+    def _give_up(self, what: str) -> None:
+        """Leave a thread to itself: whatever it computes does not end in time, and nothing stops it."""
+        self.gave_up = True
+        logger.warning("%s did not end in time, and is given up", what)
 
     def _quarantined(self, outcome: str) -> None:
         self.metrics.quarantined.labels(outcome).inc()
 
-    def _loaded(self) -> Model:
-        return Model(self.settings, self._record)
+    async def _apart(self) -> Model:
+        """Load in a thread that ends with the process: what a graph computes may never end, and nothing stops it."""
+        found: Future[Model] = Future()
+        found.set_running_or_notify_cancel()
+
+        def load() -> None:
+            try:
+                found.set_result(Model(self.settings, self._record))
+            except BaseException as error:  # noqa: BLE001  handed on to whoever waits
+                found.set_exception(error)
+
+        threading.Thread(target=load, name="ce-detect-loader", daemon=True).start()
+        return await asyncio.wrap_future(found)
 
     def _record(self, judged: Judged, artifact: str) -> None:
         """Write down a batch before its answers leave; two artifacts do so in turn while one replaces the other."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ce_detect.core.errors import UsageError
 from ce_detect.records.settings import MEBIBYTE, AuditSettings, QuarantineSettings
 
 
@@ -26,6 +28,7 @@ class Limits:
         connections: connections at once.
         receive_seconds: for the head of a request, and again for its body.
         answer_seconds: from the whole request to its answer.
+        send_seconds: in which a client that is sent more than fits takes some of it.
         drain_seconds: for answers that are due when the server is told to stop.
         grace_seconds: between "not ready" and closing the door, for load balancers to notice.
     """
@@ -42,6 +45,7 @@ class Limits:
     connections: int = 1024
     receive_seconds: float = 10.0
     answer_seconds: float = 10.0
+    send_seconds: float = 10.0
     drain_seconds: float = 30.0
     grace_seconds: float = 1.0
 
@@ -52,7 +56,7 @@ class Settings:
 
     Attributes:
         artifact: the fused ONNX file.
-        name: the model's name in the protocol.
+        name: the model's name in the protocol, a part of addresses.
         policy: ``"abstain"`` sets the labels of flagged inputs to −1.
         allow_threshold: whether a request may bring its own threshold; off, as an attacker would choose it.
         threads: of ONNX Runtime in one batch; None = its own choice.
@@ -61,9 +65,14 @@ class Settings:
         audit: see `AuditSettings`; None = no audit log.
         quarantine: see `QuarantineSettings`; None = flagged inputs are not kept.
         token_file: file whose content is the bearer token; None = no authentication.
+        allowed_hosts: names of the server beside addresses and those of this machine, see
+            `ce_detect.serve.origins.Origins`.
         otlp_endpoint: where traces are sent; None = no traces.
         sha256: which file it must be, see `ce_detect.artifacts.trust.Trust`; also when it is loaded anew.
         trusted_key: see there.
+
+    Raises:
+        UsageError: a name that no address can have.
     """
 
     artifact: Path
@@ -76,6 +85,14 @@ class Settings:
     audit: AuditSettings | None = None
     quarantine: QuarantineSettings | None = None
     token_file: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
     otlp_endpoint: str | None = None
     sha256: str | None = None
     trusted_key: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a model that nobody could ask for."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,255}", self.name):
+            raise UsageError(
+                f"name = {self.name[:80]!r} cannot be part of an address; use letters, digits, '_', '-' and '.'"
+            )

@@ -6,19 +6,23 @@ import contextlib
 import hashlib
 import json
 import logging
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ce_detect.core.errors import CalibrationError
 from ce_detect.storage import atomic
 
 logger = logging.getLogger("ce_detect")
+
+_CHECKSUM = "sha256"
+"""Key of the metadata of a file."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -48,7 +52,9 @@ class Cache:
     """Arrays on disk by key, in one room of the cache.
 
     Files are safetensors, which hold data and no code, and each is whole or not there at all. A file that is damaged,
-    or holds something else than it should, is told by a warning and counts as missing.
+    or holds something else than it should, is told by a warning and counts as missing: what it held is made anew, and
+    not one byte of it is used. A checksum in its header tells; files of versions before have none, and are known by
+    names and shapes alone.
 
     Args:
         folder: of the whole cache.
@@ -68,21 +74,19 @@ class Cache:
         return self.folder / f"{key}.safetensors"
 
     def holds(self, key: str, shapes: Shapes) -> bool:
-        """Whether a file is there, whole and with these arrays; only its header is read."""
-        path = self.path(key)
-        if not path.exists():
-            return False
-        problem = _problem(path, shapes)
-        if problem is not None:
-            logger.warning("%s in %s cannot be read (%s); they will be made again", self._content, path, problem)
-        return problem is None
+        """Whether a file is there, whole and with these arrays."""
+        return self.read(key, shapes) is not None
 
     def read(self, key: str, shapes: Shapes) -> dict[str, NDArray[Any]] | None:
-        """Return the arrays of a key, None where they are not there; see `holds`."""
-        if not self.holds(key, shapes):
+        """Return the arrays of a key, None where they are not there, or not whole."""
+        path = self.path(key)
+        if not path.exists():
             return None
-        found: dict[str, NDArray[Any]] = load(self.path(key).read_bytes())
-        return found
+        try:
+            return _arrays(path.read_bytes(), shapes)
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("%s in %s cannot be read (%s); they will be made again", self._content, path, error)
+            return None
 
     def write(self, key: str, arrays: Arrays) -> None:
         """Keep arrays under a key.
@@ -91,7 +95,8 @@ class Cache:
             OSError: the folder cannot be made or written, or the disk is full.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        atomic.write(self.path(key), save({name: np.asarray(value, order="C") for name, value in arrays.items()}))
+        ordered = {name: np.asarray(value, order="C") for name, value in arrays.items()}
+        atomic.write(self.path(key), save(ordered, metadata={_CHECKSUM: _checksum(ordered)}))
 
     def get(self, key: str, shapes: Shapes, make: Callable[[], Arrays]) -> Arrays:
         """Return the arrays of a key; where they are not there, make them and keep them.
@@ -123,15 +128,24 @@ class Cache:
             ) from error
 
 
-def _problem(path: Path, shapes: Shapes) -> str | None:
-    """What is wrong with a file, by its header and its length; None where nothing is."""
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  no mapping
-    except (SafetensorError, OSError) as error:
-        return repr(error)
-    fits = found.keys() == shapes.keys() and all(_fits(found[name], shape) for name, shape in shapes.items())
-    return None if fits else f"arrays of other names or shapes: {found}"
+def _arrays(content: bytes, shapes: Shapes) -> dict[str, NDArray[Any]]:
+    """The arrays in a file.
+
+    Raises:
+        ValueError: others than should be there, or one of them is damaged; or see `safetensors`.
+    """
+    found: dict[str, NDArray[Any]] = load(content)
+    if found.keys() != shapes.keys() or not all(_fits(found[name].shape, shape) for name, shape in shapes.items()):
+        raise ValueError(f"arrays of other names or shapes: { {name: one.shape for name, one in found.items()} }")
+    (length,) = struct.unpack("<Q", content[:8])
+    told = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+    if told.get(_CHECKSUM, expected := _checksum(found)) != expected:
+        raise ValueError("its checksum does not match its content")
+    return found
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    return digest(**{name: arrays[name] for name in sorted(arrays)})
 
 
 def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

@@ -61,6 +61,8 @@ def test_flags_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     seen: list[Any] = []
 
     class Recorded:
+        gave_up = False
+
         def __init__(self, settings: Any, **where: Any) -> None:
             seen.append((settings, where))
 

@@ -11,7 +11,7 @@ import torch
 from support.inputs import PIXELS, SHAPE, check
 
 from ce_detect.core.errors import InputError
-from ce_detect.data import Mapped
+from ce_detect.data import Mapped, as_images, validation
 from ce_detect.data.validation import check_all, found_bounds, found_shape
 
 
@@ -45,6 +45,7 @@ from ce_detect.data.validation import check_all, found_bounds, found_shape
         (PIXELS[0].transpose(1, 2, 0), r"pass x\.transpose\(2, 0, 1\)\[None\]"),
         (PIXELS[:, [0, 1, 2, 0]], r"drop the transparency: pass x\[:, :3\]"),
         (PIXELS[:, :, :2], "resize the images to 4 by 5"),
+        (np.ma.masked_less(PIXELS, PIXELS.max()), r"masked array that hides 119 of 120 values.*x\.filled\(value\)"),
     ],
 )
 def test_others_are_turned_away(x: Any, message: str) -> None:
@@ -122,6 +123,20 @@ def many(change: Any = None) -> np.ndarray[Any, Any]:
     return x if change is None else change(x)
 
 
+@pytest.mark.parametrize(
+    ("x", "kind"), [(PIXELS.astype(np.float16), "float16"), (torch.from_numpy(PIXELS).bfloat16(), r"torch.bfloat16")]
+)
+def test_coarse_pixels_are_let_in_with_a_warning(x: Any, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Once in a process: verdicts near the threshold may flip."""
+    validation._warn_of_rounding.cache_clear()
+    for _ in range(2):
+        check(x)
+    assert caplog.text.count(f"got {kind} pixels, which are rounded more") == 1
+    caplog.clear()
+    check(PIXELS.astype(np.float64))
+    assert not caplog.text
+
+
 def test_images_of_a_calibration_are_let_in() -> None:
     """Also where they are read bit by bit."""
     check_all(many(), input_shape=SHAPE, bounds=(0.0, 1.0))
@@ -150,6 +165,12 @@ def test_half_of_the_range_is_called_out(caplog: pytest.LogCaptureFixture) -> No
     check_all(many(), input_shape=SHAPE, bounds=(-1.0, 1.0))
     assert "between" in caplog.text
     assert "but the bounds are [-1, 1]" in caplog.text
+
+
+def test_masked_images_of_a_calibration_are_turned_away() -> None:
+    """They are read as they are, and what is hidden would be there."""
+    with pytest.raises(InputError, match="masked array that hides 1 of"):
+        as_images(np.ma.masked_equal(PIXELS, PIXELS.max()), None)
 
 
 def test_shape_is_found() -> None:

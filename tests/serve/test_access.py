@@ -21,11 +21,16 @@ def test_bearer_token(folder: Path) -> None:
             headers = {} if wrong is None else {"authorization": wrong.encode("latin-1")}
             answer = http.get("/v2", headers=headers)
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert answer.headers["connection"] == "close"
             assert list(answer.json()) == ["error"]
         assert http.get("/metrics").status_code == 401
         assert http.post(INFER, content=plain(fused.images(1))).status_code == 401
         assert http.get("/v2/health/ready").status_code == 200
+        assert http.get("/v2/health/ready").headers["connection"] == "close"
+        for scheme in ("bearer", "BEARER"):  # in any case, RFC 9110
+            assert http.get("/v2", headers={"authorization": f"{scheme} s3cret"}).status_code == 200
         http.headers["authorization"] = "Bearer s3cret"
+        assert "connection" not in http.get("/v2/health/ready").headers
         assert infer(http, fused.images(1)).status_code == 200
 
 

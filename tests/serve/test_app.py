@@ -173,7 +173,9 @@ def test_large_bodies(server: Watched, http: httpx.Client) -> None:
 
     assert http.post(INFER, content=parts()).status_code == 413
     with connected(server) as connection:
-        connection.sendall(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999\r\n\r\n".encode())
+        connection.sendall(
+            f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999\r\n\r\n".encode()
+        )
         assert received(connection).startswith(b"HTTP/1.1 413")
 
 
@@ -275,7 +277,7 @@ def test_client_that_leaves(folder: Path) -> None:
     """A client that goes away in the middle of its body is counted, and costs nothing."""
     with serving(folder) as server, client(server) as http:
         with connected(server) as connection:
-            connection.sendall(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc".encode())
+            connection.sendall(f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nabc".encode())
         for _ in range(2000):
             if sample(http, 'ce_detect_requests_total{status="499"}'):
                 break

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio.selector_events
+import contextlib
 import json
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from support import fused
-from support.serving import INFER, Watched, client, connected, infer, limits, received, serving
+from support.serving import INFER, PATIENCE, Watched, client, connected, infer, limits, received, serving
 
 
 @pytest.mark.parametrize(
@@ -18,7 +21,7 @@ from support.serving import INFER, Watched, client, connected, infer, limits, re
     [
         (b"", b""),
         (b"POST /v2 HTTP/1.1\r\nHo", b""),
-        (f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc".encode(), b"HTTP/1.1 408"),
+        (f"POST {INFER} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc".encode(), b"HTTP/1.1 408"),
     ],
 )
 def test_slow_clients_are_cut_off(folder: Path, sent: bytes, answered: bytes) -> None:
@@ -40,6 +43,11 @@ def test_slow_clients_are_cut_off(folder: Path, sent: bytes, answered: bytes) ->
         b"POST /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
         f"POST {INFER} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".encode(),
+        b"POST /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"GET /v2 HTTP/9.9\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /v2 HTTP/2.0\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /v2 HTTP/0.9\r\nHost: 127.0.0.1\r\n\r\n",
     ],
 )
 def test_what_is_no_http(server: Watched, http: httpx.Client, sent: bytes) -> None:
@@ -52,6 +60,46 @@ def test_what_is_no_http(server: Watched, http: httpx.Client, sent: bytes) -> No
         assert head.startswith(b"HTTP/1.1 4")
         assert list(json.loads(body)) == ["error"]
     assert infer(http, fused.images(1)).status_code == 200
+
+
+def unread(server: Watched, path: str) -> socket.socket:
+    """A client that asks on and on, and reads nothing."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(server.address)
+    connection.settimeout(0.5)
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 600)
+    return connection
+
+
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v2", "/v2/openapi.json"])
+def test_clients_that_never_read_do_not_keep_others_out(folder: Path, path: str) -> None:
+    """With a token or without, what they are sent is not kept for ever, nor is their place."""
+    (folder / "token").write_text("s3cret")
+    for settings in ({"token_file": folder / "token"}, {}):
+        few = limits(connections=4, send_seconds=0.3, receive_seconds=0.5)
+        with serving(folder, limits=few, **settings) as server, contextlib.ExitStack() as held:
+            for _ in range(4):
+                held.enter_context(unread(server, path))
+            until, answered = time.monotonic() + PATIENCE, 0
+            while answered != 200 and time.monotonic() < until:
+                with client(server, headers={"authorization": "Bearer s3cret"}) as http:
+                    answered = infer(http, fused.images(1)).status_code
+            assert answered == 200
+
+
+def test_a_slow_reader_is_waited_for(folder: Path) -> None:
+    """Who takes some of a large answer in time gets all of it, however long that takes."""
+    with serving(folder, limits=limits(send_seconds=0.3)) as server, connected(server) as connection:
+        connection.sendall(b"GET /v2/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400)
+        found, rounds = 0, 0
+        while found < 400:
+            time.sleep(0.02)
+            part = connection.recv(1 << 17)
+            assert part, f"cut off after {found} answers"
+            found, rounds = found + part.count(b"HTTP/1.1 200"), rounds + 1
+        assert rounds * 0.02 > 0.3
 
 
 def test_too_many_connections(folder: Path) -> None:

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ def test_bad_artifact_ends_the_server(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def process(folder: Path, *flags: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """``ce-detect serve`` in a process of its own, ready."""
+def process(folder: Path, *flags: object, message: str = "ready") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``ce-detect serve`` in a process of its own, once it has said something."""
     guard = folder / "guard.onnx"
     if not guard.exists():
         fused.write_graph(folder)
@@ -61,7 +62,7 @@ def process(folder: Path, *flags: object) -> Iterator[tuple[subprocess.Popen[str
             said = json.loads(started.stdout.readline())
             assert started.stderr is not None
             for line in started.stderr:
-                if json.loads(line)["message"] == "ready":
+                if json.loads(line)["message"] == message:
                     break
             yield started, f"http://{said['host']}:{said['port']}"
         finally:
@@ -129,6 +130,57 @@ def test_death_and_another_life(tmp_path: Path) -> None:
     assert server.returncode == 0
     whole = (tmp_path / "audit").read_bytes().splitlines()[:-1]
     assert len([json.loads(line) for line in whole]) == given
+
+
+def test_a_warm_up_that_does_not_end(tmp_path: Path) -> None:
+    """A graph may compute for ever; SIGTERM ends the process all the same, in the time that it has for draining."""
+    fused.write_graph(tmp_path, endless=True)
+    flags = ("--drain-timeout", "1", "--grace", "0")
+    with process(tmp_path, *flags, message="listening") as (server, url):
+        time.sleep(0.5)  # by now it computes
+        assert httpx.get(f"{url}/v2/health/ready", trust_env=False, verify=False).status_code == 503
+        began = time.monotonic()
+        server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=PATIENCE)
+        assert time.monotonic() - began < 5
+    assert (server.returncode, "Traceback" in err) == (0, False)
+
+
+def test_reload_with_a_graph_that_does_not_end(tmp_path: Path) -> None:
+    """The old one goes on, and the end is not kept up either."""
+    body, headers = binary(fused.images(2))
+    with process(tmp_path, "--drain-timeout", "1", "--grace", "0") as (server, url):
+        fused.write_graph(tmp_path, endless=True)
+        server.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert httpx.post(url + INFER, content=body, headers=headers, trust_env=False, verify=False).status_code == 200
+        server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=PATIENCE)
+    assert (server.returncode, "Traceback" in err, "given up" in err) == (0, False, True)
+
+
+def test_termination_with_a_client_that_does_not_read(tmp_path: Path) -> None:
+    """It is let go when the time for draining is over, and no traceback is written."""
+    with process(tmp_path, "--drain-timeout", "1", "--grace", "0", "--send-timeout", "60") as (server, url):
+        address = httpx.URL(url)
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((address.host, address.port))
+            connection.settimeout(1)
+            with contextlib.suppress(TimeoutError):
+                connection.sendall(b"GET /v2/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3000)
+            began = time.monotonic()
+            server.send_signal(signal.SIGTERM)
+            _, err = server.communicate(timeout=PATIENCE)
+            assert time.monotonic() - began < 5
+    assert (server.returncode, "Traceback" in err, "exc_info" in err) == (0, False, False)
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "..", "a b", "a?b", "ä", "x" * 300])
+def test_a_name_that_nobody_can_ask_for(tmp_path: Path, name: str) -> None:
+    """It is refused at the start, for it is part of addresses."""
+    with pytest.raises(UsageError, match="cannot be part of an address"):
+        Settings(artifact=tmp_path / "guard.onnx", name=name)
 
 
 def test_imports_are_light() -> None:

@@ -134,3 +134,44 @@ def test_flagged_inputs_go_to_quarantine(tmp_path: Path) -> None:
     kept = sorted(float(np.load(path)["x"].mean()) for path in (tmp_path / "quarantine").iterdir())
     np.testing.assert_allclose(kept, sorted(x[flagged].mean((1, 2, 3))), rtol=1e-5)
     assert f'quarantined_total{{outcome="stored"}} {flagged.sum()}.0' in metrics.text().decode()
+
+
+def test_any_failure_to_load_ends_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that nobody thought of: a server that is neither ready nor dead helps nobody."""
+
+    def broken(*arguments: Any) -> Model:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(service, "Model", broken)
+    with (
+        pytest.raises(AssertionError, match="cannot be loaded: RecursionError"),
+        serving(tmp_path, settle=False) as made,
+    ):
+        assert made.settled.wait(PATIENCE)
+
+
+def test_any_failure_to_reload_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loops: list[asyncio.AbstractEventLoop], caplog: Any
+) -> None:
+    """And logged; the old artifact goes on."""
+
+    def broken(*arguments: Any) -> Model:
+        raise RecursionError("too deep")
+
+    with serving(tmp_path) as server, client(server) as http:
+        monkeypatch.setattr(service, "Model", broken)
+        on_the_loop(server, loops, server.service.reload())
+        assert sample(http, 'ce_detect_reloads_total{outcome="refused"}') == 1
+        assert infer(http, fused.images(1)).status_code == 200
+    assert "reload refused" in caplog.text
+
+
+def test_a_graph_with_a_deep_manifest(tmp_path: Path, loops: list[asyncio.AbstractEventLoop]) -> None:
+    """It ends the start, and is refused by a reload."""
+    deep = {**fused.metadata(), "ce_detect.manifest": "[" * 5000}
+    with serving(tmp_path) as server, client(server) as http:
+        fused.write_graph(tmp_path, said=deep)
+        on_the_loop(server, loops, server.service.reload())
+        assert sample(http, 'ce_detect_reloads_total{outcome="refused"}') == 1
+    with pytest.raises(AssertionError, match=r"manifest of .* cannot be read"), serving(tmp_path, settle=False) as made:
+        assert made.settled.wait(PATIENCE)

@@ -64,6 +64,30 @@ def test_key_of_an_object_is_refused() -> None:
 # --- files
 
 
+@pytest.mark.parametrize("place", [-1, -20, 0])
+def test_a_damaged_byte_of_the_numbers_is_noticed(cache: Cache, place: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Names and shapes are as they should be, and yet not one number of such a file is used."""
+    cache.write("a", ARRAYS)
+    content = bytearray(cache.path("a").read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    content[start if place == 0 else place] ^= 1
+    cache.path("a").write_bytes(content)
+    assert not cache.holds("a", SHAPES)
+    assert "checksum does not match" in caplog.text
+    made = cache.get("a", SHAPES, lambda: {**ARRAYS, "cost": np.array(2.5)})
+    assert made["cost"] == 2.5
+    again = cache.read("a", SHAPES)
+    assert again is not None
+    assert again["cost"] == 2.5
+
+
+def test_files_of_before_have_no_checksum(cache: Cache) -> None:
+    """They are read as they were."""
+    cache.folder.mkdir(parents=True)
+    cache.path("a").write_bytes(save(dict(ARRAYS)))
+    assert cache.holds("a", SHAPES)
+
+
 def test_arrays_come_back(cache: Cache) -> None:
     """Values, shapes and types are kept, in one file for each key."""
     assert cache.read("a", SHAPES) is None

@@ -24,7 +24,7 @@ from ce_detect.calibrate import recipe
 from ce_detect.data import load_data
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.guard.detected_model import DetectedModel
-from support import prose
+from support import keys, prose
 from support.command_line import Called, call
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +104,7 @@ def furnish(folder: Path) -> None:
     np.savez(folder / "train.npz", x=x[:CALIBRATION])
     (folder / "my_models.py").write_text(MODELS)
     (folder / "camera.py").write_text(CAMERA)
+    keys.pair(folder, "signing")
     save_file(fashion_cnn().state_dict(), folder / "resnet.safetensors")
     pictures = np.rint(load_data("demo").x[:, 0] * 255).astype(np.uint8)
     for name, first, count, size in (("images", CALIBRATION + FRESH, 150, 28), ("photos", 0, 300, 40)):

@@ -46,7 +46,12 @@ def metadata(manifest: dict[str, Any] = MANIFEST, **changed: str) -> dict[str, s
 
 
 def graph(
-    *, uint8: bool = False, outputs: tuple[str, ...] = tuple(KINDS), said: dict[str, str] | None = None, opset: int = 18
+    *,
+    uint8: bool = False,
+    outputs: tuple[str, ...] = tuple(KINDS),
+    said: dict[str, str] | None = None,
+    opset: int = 18,
+    endless: bool = False,
 ) -> bytes:
     """A gate whose score is the mean of the pixels and whose logits are the first pixel of the first two channels."""
     channels, height, width = SHAPE
@@ -58,7 +63,8 @@ def graph(
     ]
     nodes = [
         *(scaled if uint8 else [helper.make_node("Identity", ["input"], ["x"])]),
-        helper.make_node("ReduceMean", ["x", "axes"], ["score"], keepdims=0),
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean" if endless else "score"], keepdims=0),
+        *(_loop() if endless else []),
         helper.make_node("Slice", ["x", "start", "stop", "along"], ["corner"]),
         helper.make_node("Reshape", ["corner", "flat"], ["logits"]),
         helper.make_node("ArgMax", ["logits"], ["label"], axis=1, keepdims=0),
@@ -84,6 +90,25 @@ def graph(
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     helper.set_model_props(model, metadata() if said is None else said)
     return graph_digest.sealed(model.SerializeToString())
+
+
+def _loop() -> list[onnx.NodeProto]:
+    """Nodes that hand on the score after more rounds than anybody waits for."""
+    value = helper.make_tensor_value_info("inner", TensorProto.FLOAT, ["batch"])
+    going, out = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("going", "on"))
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["on"]), helper.make_node("Identity", ["inner"], ["next"])],
+        "body",
+        [helper.make_tensor_value_info("round", TensorProto.INT64, []), going, value],
+        [out, helper.make_tensor_value_info("next", TensorProto.FLOAT, ["batch"])],
+    )
+    trips = helper.make_tensor("trips", TensorProto.INT64, [], [2**62])
+    true = helper.make_tensor("true", TensorProto.BOOL, [], [True])
+    return [
+        helper.make_node("Constant", [], ["rounds"], value=trips),
+        helper.make_node("Constant", [], ["yes"], value=true),
+        helper.make_node("Loop", ["rounds", "yes", "mean"], ["score"], body=body),
+    ]
 
 
 def write_graph(folder: Path, **settings: Any) -> Path:
