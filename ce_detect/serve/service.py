@@ -7,6 +7,7 @@ import logging
 import threading
 
 from ce_detect.core.errors import ArtifactError, CeDetectError
+from ce_detect.monitor import Alarm
 from ce_detect.records.audit import AuditLog
 from ce_detect.records.quarantine import Quarantine
 from ce_detect.records.record import Judged
@@ -14,6 +15,7 @@ from ce_detect.serve.errors import RequestError
 from ce_detect.serve.metrics import Metrics
 from ce_detect.serve.model import Model
 from ce_detect.serve.settings import Settings
+from ce_detect.serve.watch import Watch
 
 logger = logging.getLogger("ce_detect.serve")
 
@@ -27,6 +29,7 @@ class Service:
     Attributes:
         settings: of the server.
         metrics: of the server.
+        watch: the monitor; None where the stream is not watched.
         failure: why there will never be an artifact, None where there is or will be one.
         draining: whether the server is about to stop.
 
@@ -48,8 +51,12 @@ class Service:
             artifact=lambda: self._model.described if self._model else {},
             threshold=lambda: self._model.threshold if self._model else float("nan"),
         )
-        self._audit = AuditLog(settings.audit) if settings.audit else None
+        named = {"model": settings.name, "policy": settings.policy}
+        self._audit = AuditLog(settings.audit, **named) if settings.audit else None
         self._quarantine = Quarantine(settings.quarantine, self._quarantined) if settings.quarantine else None
+        self.watch = Watch(settings.watch, self._alarmed) if settings.watch else None
+        if self.watch is not None:
+            self.metrics.watch(self.watch)
 
     @property
     def ready(self) -> bool:
@@ -79,11 +86,13 @@ class Service:
     async def load(self) -> None:
         """Load the artifact and warm it up; `failure` says if that cannot be."""
         try:
-            self._model = await asyncio.to_thread(self._loaded)
+            model = await asyncio.to_thread(self._loaded)
+            await asyncio.to_thread(self._watch, model)
         except CeDetectError as error:
             self.failure = error
             return
-        logger.info("ready", extra={"artifact": self._model.described})
+        self._model = model
+        logger.info("ready", extra={"artifact": model.described})
 
     async def reload(self) -> None:
         """Load the artifact's file anew and let it take the place of the old one; a bad file changes nothing.
@@ -100,6 +109,7 @@ class Service:
                 if new.contract != old.contract:
                     await asyncio.to_thread(new.batcher.close)
                     raise ArtifactError(f"inputs or classes changed from {old.contract} to {new.contract}; restart")
+                await asyncio.to_thread(self._watch, new)
             except CeDetectError as error:
                 self.metrics.reloads.labels("refused").inc()
                 logger.warning("reload refused, the old artifact goes on serving: %s", error)
@@ -114,6 +124,8 @@ class Service:
         async with self._reloading:
             if self._model is not None:
                 await asyncio.to_thread(self._model.batcher.close)
+            if self.watch is not None:
+                await asyncio.to_thread(self.watch.close)
             if self._quarantine is not None:
                 await asyncio.to_thread(self._quarantine.close)
             if self._audit is not None:
@@ -125,6 +137,22 @@ class Service:
     def _loaded(self) -> Model:
         return Model(self.settings, self._record)
 
+    def _watch(self, model: Model) -> None:
+        """Let the monitor watch what is about to be asked; where it cannot, the model is closed again."""
+        if self.watch is None:
+            return
+        try:
+            self.watch.begin(model.watched)
+        except CeDetectError:
+            model.batcher.close()
+            raise
+
+    def _alarmed(self, alarm: Alarm, artifact: str) -> None:
+        self.metrics.alarms.labels(alarm.kind, alarm.scope).inc()
+        with self._recording:
+            if self._audit is not None:
+                self.metrics.audit_lost.inc(self._audit.alarm(alarm.plain(), artifact))
+
     def _record(self, judged: Judged, artifact: str) -> None:
         """Write down a batch before its answers leave; two artifacts do so in turn while one replaces the other."""
         with self._recording:
@@ -133,3 +161,5 @@ class Service:
                 self.metrics.audit_lost.inc(self._audit.write(judged, artifact))
             if self._quarantine is not None:
                 self._quarantine.keep(judged)
+        if self.watch is not None:
+            self.watch.take(judged, artifact)
