@@ -36,7 +36,8 @@ def drift() -> list[list[str]]:
     """Benign drift, and what it is taken for."""
     rows = [["clean inputs", "drift is told", "median inputs until then", "an alarm for a campaign names drift"]]
     for row in read(RESULT)["drift"]:
-        named = f"{row['named drift']:.0%} of {row['campaign alarm']:.0%}" if row["campaign alarm"] else "no such alarm"
+        share = row["campaign alarm"]
+        named = f"{1 - (1 - row['named drift']) / share:.0%} of {share:.0%}" if share else "no such alarm"
         until = f"{row['median until drift is told']:,}" if row["told"] >= 0.5 else "none"
         rows.append([POOLS[row["pool"], row["share"]], f"{row['told']:.0%}", until, named])
     return rows

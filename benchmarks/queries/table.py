@@ -18,7 +18,7 @@ def attacks() -> list[list[str]]:
     """Share found within a hundred queries, of all and of those that last so long, and the median of queries."""
     found = read(RESULT)
     rows = [["attack", "attacks", *(f"{mode}: all / the longer ones / median" for mode in MODES)]]
-    both = [*found["attacks"], *found.get("adaptive", [])]
+    both = [row for name, rows in found.items() if name == "adaptive" or name.startswith("attack ") for row in rows]
     for name, title in NAMES.items():
         of_one = {row["mode"]: row for row in both if row["attack"] == name}
         if of_one:
