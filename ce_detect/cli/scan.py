@@ -77,7 +77,7 @@ def command(
     else:
         judge = scan.local_engine(gate, source)
     with _interruptible(checkpoints), reported() as progress:
-        found = asdict(scan.scan(gate, source, checkpoints, judge, progress))
+        found = asdict(scan.scan(gate, source, checkpoints, judge, progress, watched=threshold is None))
     found |= {"out": str(out), "target": gate.manifest["fpr"], "seconds": round(time.monotonic() - began, 2)}
     if as_json:
         print_json(found)
@@ -110,6 +110,8 @@ def _print(data: str, found: dict[str, Any], promised: str) -> None:
         "not judged": str(found["errors"]),
         "time": f"{in_words(found['seconds'])}{resumed}",
     }
+    if found["alarms"]:
+        pairs["alarm"] = " ".join(found["alarms"])
     if found["errors"]:
         pairs["first error"] = f"{found['first_error']} (all are in the column 'error')"
     print_pairs(f"{data}: {found['inputs']} inputs, verdicts in {found['out']}", pairs)

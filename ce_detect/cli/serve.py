@@ -15,7 +15,7 @@ from ce_detect.cli import _options as options
 from ce_detect.core.errors import UsageError
 from ce_detect.core.extras import needed_for
 from ce_detect.records.settings import MEBIBYTE, AuditSettings, QuarantineSettings
-from ce_detect.serve.settings import Limits, Settings
+from ce_detect.serve.settings import Limits, Settings, WatchSettings
 
 
 def _times(factor: float) -> Callable[[click.Context, click.Parameter, float], float]:
@@ -78,6 +78,19 @@ def _mebibytes(flag: str, name: str, default: int, text: str) -> options.Decorat
               help="batch: answers leave once their lines are on the disk.")  # fmt: skip
 @click.option("--quarantine", type=options.FOLDER, help="Folder for flagged inputs.")
 @_mebibytes("--quarantine-size", "quarantine_size", 1024, "MiB at which it is full.")
+@click.option("--monitor", is_flag=True, help="Watch the stream: campaigns, drift, query attacks; see docs.")
+@click.option("--false-alarms", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
+              help="Of the monitor, per million clean inputs.")  # fmt: skip
+@click.option("--query-attacks/--no-query-attacks", "queries", default=True, show_default=True,
+              help="Whether the monitor looks for many near-copies.")  # fmt: skip
+@click.option("--near-duplicates", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05,
+              show_default=True, help="Share of near-copies that is normal for a client; .99 for video.")  # fmt: skip
+@click.option("--clients", type=options.COUNT, default=10_000, show_default=True, help="Clients that are kept apart.")
+@click.option("--client-header", help="Header that names the client, set by a proxy; by default the address counts.")
+@click.option("--monitor-state", "state", type=options.FOLDER, help="Folder for what must survive a restart.")
+@click.option("--webhook", help="Address that alarms are sent to.")
+@click.option("--webhook-secret", type=options.FILE, help="File with the key that signs them.")
+@click.option("--redis", help="redis://host:port/0, where several servers share fingerprints of inputs.")
 @click.option("--otlp-endpoint", help="Where traces go, such as http://127.0.0.1:4318/v1/traces.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info",
               show_default=True, help="Of the JSON lines on stderr.")  # fmt: skip
@@ -118,6 +131,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
     quarantine = flags["quarantine"] and QuarantineSettings(
         folder=flags["quarantine"], most_bytes=flags["quarantine_size"]
     )
+    watch = {field.name: flags[field.name] for field in fields(WatchSettings) if field.name in flags}
     same = (
         "name",
         "policy",
@@ -133,6 +147,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
         artifact=flags["guard"],
         providers=flags["providers"] or None,
         limits=Limits(**{field.name: flags[field.name] for field in fields(Limits)}),
+        watch=WatchSettings(**watch) if flags["monitor"] else None,
         audit=audit,
         quarantine=quarantine,
         **{name: flags[name] for name in same},

@@ -70,6 +70,7 @@ DEPENDENCIES: Mapping[str, Dependency] = MappingProxyType(
             Dependency("opentelemetry", "opentelemetry-exporter-otlp-proto-http", ("otel",)),
             Dependency("model_signing", "model-signing", ("sign",)),
             Dependency("OpenSSL", "pyopenssl", ("sign",)),
+            Dependency("redis", "redis", ("redis",)),
             Dependency("ray", "ray", ("ray",)),
             Dependency("dask", "dask", ("dask",)),
             Dependency("mlflow", "mlflow", ("mlflow",)),

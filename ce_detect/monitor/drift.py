@@ -7,7 +7,6 @@ whether too many or too few of them lie on the more suspicious side.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,6 +18,10 @@ from ce_detect.monitor.reference import Reference
 
 BLOCK = 64
 """Inputs that enter the evidence together."""
+
+
+SUSPICION = 20
+"""Part of an alarm's evidence from which on drift is named beside a campaign; timid bets alone reach some thousands."""
 
 
 @dataclass
@@ -47,7 +50,7 @@ class Drift:
     @property
     def suspected(self) -> bool:
         """Whether there is so much evidence that an alarm for a campaign should name drift as well."""
-        return self.evidence.value >= math.sqrt(self.limit)
+        return self.evidence.value >= self.limit / SUSPICION
 
     def feed(self, p_values: NDArray[np.float64], reference: Reference) -> bool:
         """Take p-values in their order.

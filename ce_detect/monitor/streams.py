@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,6 +37,9 @@ class Counts(Struct, frozen=True):
 
 QUIET = 1000
 """Inputs of a stream after an alarm during which the next one counts as the same."""
+
+BEGINNING = 1000
+"""Part of an alarm's evidence below which a campaign has not begun, as far as one can tell afterwards."""
 
 _LOOKED_AT = 16
 """Streams, those that have been silent for longest, of which one is forgotten."""
@@ -105,7 +107,7 @@ class Stream:
             at = place + 1
             value = evidence.add(hits[place], None if expected is None else expected[place])
             self.hits += hits[place]
-            if value < math.sqrt(self.limit):  # nothing has begun that one could tell of
+            if value < self.limit / BEGINNING:
                 self.began = self.seen
                 self.hits[:] = 0
             elif value >= self.limit:

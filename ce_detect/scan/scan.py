@@ -6,15 +6,23 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from pyarrow import compute, parquet
 
+from ce_detect.core.errors import ArtifactError
 from ce_detect.core.types import Progress
 from ce_detect.core.version import VERSION
+from ce_detect.monitor import Monitor
 from ce_detect.runtime import Gate
 from ce_detect.scan.checkpoints import Checkpoints, encoded
 from ce_detect.scan.sources import Source
 from ce_detect.scan.verdicts import judged
+from ce_detect.verdict.result import GateResult
+
+WATCHED = ("label", "p_value", "is_adversarial")
+"""Columns that the monitor looks at."""
 
 Engine = Callable[[Iterable[tuple[int, int, int]]], Iterable[tuple[int, bytes]]]
 """From number, first position and end of parts to number and content of each, in any order."""
@@ -32,6 +40,8 @@ class Summary:
         first_error: of one that was not judged, with its name.
         flag_rate: share of the judged that is flagged; None where none was judged.
         resumed: inputs whose verdicts were already there.
+        alarms: what the monitor says of all inputs in their order; empty also where the gate does not say what its
+            promise rests on.
     """
 
     inputs: int
@@ -41,6 +51,7 @@ class Summary:
     first_error: str | None
     flag_rate: float | None
     resumed: int
+    alarms: tuple[str, ...] = ()
 
 
 def checkpoints_of(gate: Gate, source: Source, out: Path) -> Checkpoints:
@@ -63,7 +74,13 @@ def local_engine(gate: Gate, source: Source) -> Engine:
 
 
 def scan(
-    gate: Gate, source: Source, checkpoints: Checkpoints, engine: Engine, progress: Progress | None = None
+    gate: Gate,
+    source: Source,
+    checkpoints: Checkpoints,
+    engine: Engine,
+    progress: Progress | None = None,
+    *,
+    watched: bool = True,
 ) -> Summary:
     """Judge what is missing and finish the table.
 
@@ -73,6 +90,7 @@ def scan(
         checkpoints: where verdicts are kept, see `checkpoints_of`.
         engine: judges parts.
         progress: see `Progress`.
+        watched: whether the monitor looks at the verdicts; not where they are of another threshold than the calibrated.
 
     Raises:
         UsageError: the verdicts cannot be written; what is done stays.
@@ -93,14 +111,32 @@ def scan(
             "ce_detect.version": VERSION,
         }
     )
-    return _summary(checkpoints.out, resumed)
+    return _summary(checkpoints.out, resumed, _monitor(gate) if watched else None)
 
 
-def _summary(table: Path, resumed: int) -> Summary:
+def _monitor(gate: Gate) -> Monitor | None:
+    try:
+        return Monitor.of(gate.manifest)
+    except ArtifactError:  # nothing is promised that could be broken
+        return None
+
+
+def _alarms(monitor: Monitor, batch: Any) -> list[str]:
+    judged = batch.filter(batch.column("is_adversarial").is_valid())
+    columns = {name: judged.column(name).to_numpy(zero_copy_only=False) for name in WATCHED}
+    nan = np.full(len(judged), np.nan)
+    result = GateResult(logits=nan, score=nan, probability=nan, threshold=np.nan, **columns)
+    return [alarm.text for alarm in monitor.observe(result)]
+
+
+def _summary(table: Path, resumed: int, monitor: Monitor | None) -> Summary:
+    alarms: list[str] = []
     counts, first = {True: 0, False: 0, None: 0}, None
     with parquet.ParquetFile(table, pre_buffer=False) as file:
-        for batch in file.iter_batches(columns=["name", "is_adversarial", "error"]):
-            names, verdicts, errors = batch.columns
+        for batch in file.iter_batches(columns=["name", "error", *WATCHED]):
+            names, verdicts, errors = (batch.column(name) for name in ("name", "is_adversarial", "error"))
+            if monitor is not None:
+                alarms += _alarms(monitor, batch)
             for found in compute.value_counts(verdicts).to_pylist():
                 counts[found["values"]] += found["counts"]
             if first is None and errors.null_count < len(errors):
@@ -110,4 +146,5 @@ def _summary(table: Path, resumed: int) -> Summary:
     return Summary(
         inputs=judged_ones + counts[None], passed=counts[False], adversarial=counts[True], errors=counts[None],
         first_error=first, flag_rate=counts[True] / judged_ones if judged_ones else None, resumed=resumed,
+        alarms=tuple(alarms),
     )  # fmt: skip

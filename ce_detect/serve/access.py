@@ -17,6 +17,10 @@ OPEN = "/v2/health/"
 """Paths that need no token: probes of a supervisor or a load balancer, which tell nothing but alive and ready."""
 
 
+LONGEST_NAME = 200
+"""Characters of a client's name; what comes after is not looked at."""
+
+
 def read_token(path: Path) -> bytes:
     """Return the token in a file, without white space around it.
 
@@ -30,6 +34,12 @@ def read_token(path: Path) -> bytes:
     if not token or len(token.split()) > 1:
         raise UsageError(f"token file {path} must hold one word, the token")
     return token
+
+
+def client_of(connection: HTTPConnection, header: str | None) -> str | None:
+    """Who asks: what a proxy says in a header, or the address of the connection; of bounded length."""
+    named = connection.headers.get(header) if header else None
+    return (named or (connection.client.host if connection.client else ""))[:LONGEST_NAME] or None
 
 
 class BearerToken:

@@ -24,6 +24,7 @@ from ce_detect.core.errors import InputError
 from ce_detect.core.version import VERSION
 from ce_detect.records.record import Job
 from ce_detect.serve import protocol
+from ce_detect.serve.access import client_of
 from ce_detect.serve.errors import DeadlineError, RequestError
 from ce_detect.serve.metrics import CONTENT_TYPE
 from ce_detect.serve.model import Model
@@ -152,8 +153,12 @@ class _Routes:
             else:
                 inference = protocol.parse(body, model.contract, header_length=request.headers.get(HEADER_LENGTH))
             x = await self._read(model, inference.x) if isinstance(inference.x, tuple) else inference.x
+            watch = self._service.settings.watch
+            client = client_of(request, watch.client_header if watch else None)
             # the model is asked for again: a reload during the read closes the queue of the one before
-            job = self._service.model(**request.path_params).batcher.submit(Job(x, inference.id, inference.threshold))
+            job = self._service.model(**request.path_params).batcher.submit(
+                Job(x, inference.id, inference.threshold, client)
+            )
             del body
             result = await self._verdict(job)
         if self._tracing is not None:

@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from ce_detect.records.record import Judged
+from ce_detect.serve.watch import Watch
 
 _SCORES = (-50, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50)
 _P_VALUES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
@@ -31,6 +32,7 @@ class Metrics:
         reloads: of the artifact, by outcome.
         audit_lost: verdicts that the audit log could not take.
         quarantined: flagged inputs by outcome.
+        alarms: of the monitor, by kind and scope.
 
     Args:
         waiting: tells how many inputs wait.
@@ -48,6 +50,7 @@ class Metrics:
         self.reloads = Counter("reloads", "Reloads of the artifact.", ["outcome"], **made)  # type: ignore[arg-type]
         self.audit_lost = Counter("audit_lost", "Verdicts that the audit log could not take.", **made)  # type: ignore[arg-type]
         self.quarantined = Counter("quarantined", "Flagged inputs, by what became of them.", ["outcome"], **made)  # type: ignore[arg-type]
+        self.alarms = Counter("alarms", "Alarms of the monitor.", ["kind", "scope"], **made)  # type: ignore[arg-type]
         self._inputs = Counter("inputs", "Judged inputs.", ["verdict"], **made)  # type: ignore[arg-type]
         self._clean, self._flagged = (self._inputs.labels(verdict) for verdict in ("clean", "adversarial"))
         self._waited = _histogram("queue_seconds", "In the queue.", _SECONDS, registry)
@@ -73,6 +76,10 @@ class Metrics:
         self._flagged.inc(flagged)
         self._scores.observe(np.concatenate([result.score for result in results]))
         self._p_values.observe(np.concatenate([result.p_value for result in results]))
+
+    def watch(self, watch: Watch) -> None:
+        """Show what a monitor knows, from now on."""
+        self._registry.register(Watching(watch))
 
     def text(self) -> bytes:
         """Return the exposition format."""
@@ -107,6 +114,34 @@ class Distribution(Collector):
         metric.add_sample(f"{self._name}_count", {}, totals[-1])
         metric.add_sample(f"{self._name}_sum", {}, total)
         yield metric
+
+
+class Watching(Collector):
+    """What the monitor knows right now; without names of clients, of which anybody could bring any number."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield a figure each."""
+        status = self._watch.monitor.status() if self._watch.monitor else {}
+        rate = status.get("false_alarm_rate")
+        figures = {
+            "campaign": ("Whether a campaign goes on.", status.get("campaign", False)),
+            "campaign_clients": ("Clients with a campaign that goes on.", len(status.get("clients_in_campaign", ()))),
+            "campaign_evidence": ("Evidence of a campaign; 1 is an alarm.", _share(status, "evidence")),
+            "drift_evidence": ("Evidence of drift; 1 is an alarm.", _share(status, "drift_evidence")),
+            "false_alarm_rate": ("Of reviewed clean inputs.", float("nan") if rate is None else rate),
+            "monitor_lost": ("Inputs that the monitor could not take.", self._watch.lost),
+        }
+        for name, (text, value) in figures.items():
+            metric = Metric(f"ce_detect_{name}", text, "gauge")
+            metric.add_sample(f"ce_detect_{name}", {}, float(value))
+            yield metric
+
+
+def _share(status: dict[str, Any], name: str) -> float:
+    return float(status.get(name, 0.0)) / float(status.get("limit", 1.0))
 
 
 class _Artifact(Collector):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from ce_detect.runtime.gate import ONE_SIZE
 from ce_detect.serve.batching import Batcher
 from ce_detect.serve.protocol import Contract
 from ce_detect.serve.settings import Settings
+from ce_detect.serve.watch import Watched
 
 
 class Model:
@@ -27,6 +29,7 @@ class Model:
         batcher: takes them.
         threshold: the calibrated one.
         described: what is told of it in metrics and logs.
+        watched: what a monitor needs to know of it.
 
     Args:
         settings: of the server.
@@ -50,6 +53,12 @@ class Model:
         self.read = partial(gate.read, most_pixels=settings.limits.pixels)
         self.threshold = gate.threshold
         self.described = _described(gate)
+        self.watched = Watched(
+            self.fingerprint,
+            gate.manifest,
+            math.prod(gate.input_shape),
+            (0.0, 255.0) if gate.takes_uint8 else gate.bounds,
+        )
         classes = _warm_up(gate, settings.limits.batch)
         self.contract = Contract(
             datatype="UINT8" if gate.takes_uint8 else "FP32",

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Future
 
 from ce_detect.core.errors import ArtifactError, CeDetectError
+from ce_detect.monitor import Alarm
 from ce_detect.records.audit import AuditLog
 from ce_detect.records.quarantine import Quarantine
 from ce_detect.records.record import Judged
@@ -16,6 +17,7 @@ from ce_detect.serve.errors import RequestError
 from ce_detect.serve.metrics import Metrics
 from ce_detect.serve.model import Model
 from ce_detect.serve.settings import Settings
+from ce_detect.serve.watch import Watch
 
 logger = logging.getLogger("ce_detect.serve")
 
@@ -31,6 +33,7 @@ class Service:
     Attributes:
         settings: of the server.
         metrics: of the server.
+        watch: the monitor; None where the stream is not watched.
         failure: why there will never be an artifact, None where there is or will be one.
         draining: whether the server is about to stop.
         gave_up: whether a thread was left computing, so that the process cannot end in order.
@@ -54,8 +57,12 @@ class Service:
             artifact=lambda: self._model.described if self._model else {},
             threshold=lambda: self._model.threshold if self._model else float("nan"),
         )
-        self._audit = AuditLog(settings.audit) if settings.audit else None
+        named = {"model": settings.name, "policy": settings.policy}
+        self._audit = AuditLog(settings.audit, **named) if settings.audit else None
         self._quarantine = Quarantine(settings.quarantine, self._quarantined) if settings.quarantine else None
+        self.watch = Watch(settings.watch, self._alarmed) if settings.watch else None
+        if self.watch is not None:
+            self.metrics.watch(self.watch)
 
     @property
     def ready(self) -> bool:
@@ -95,7 +102,8 @@ class Service:
     async def load(self) -> None:
         """Load the artifact and warm it up; `failure` says if that cannot be."""
         try:
-            self._model = await self._apart()
+            model = await self._apart()
+            await asyncio.to_thread(self._watch, model)
         except CeDetectError as error:
             self.failure = error
             return
@@ -107,7 +115,8 @@ class Service:
             self.failure = ArtifactError(f"{self.settings.artifact} cannot be loaded: {error!r}")
             self.failure.__cause__ = error
             return
-        logger.info("ready", extra={"artifact": self._model.described})
+        self._model = model
+        logger.info("ready", extra={"artifact": model.described})
 
     async def reload(self) -> None:
         """Load the artifact's file anew and let it take the place of the old one; a bad file changes nothing.
@@ -121,6 +130,7 @@ class Service:
                 return
             try:
                 new = await self._successor(old)
+                await asyncio.to_thread(self._watch, new)
             except Exception as error:  # noqa: BLE001  whatever it is, the old artifact goes on
                 self.metrics.reloads.labels("refused").inc()
                 logger.warning("reload refused, the old artifact goes on serving: %s", error)
@@ -147,6 +157,8 @@ class Service:
             self._give_up("loading the artifact anew")
         if self._model is not None and not await asyncio.to_thread(self._model.batcher.close, self.left()):
             self._give_up("a batch")
+        if self.watch is not None:
+            await asyncio.to_thread(self.watch.close)
         if self._quarantine is not None:
             await asyncio.to_thread(self._quarantine.close)
         if self._audit is not None:
@@ -174,6 +186,22 @@ class Service:
         threading.Thread(target=load, name="ce-detect-loader", daemon=True).start()
         return await asyncio.wrap_future(found)
 
+    def _watch(self, model: Model) -> None:
+        """Let the monitor watch what is about to be asked; where it cannot, the model is closed again."""
+        if self.watch is None:
+            return
+        try:
+            self.watch.begin(model.watched)
+        except CeDetectError:
+            model.batcher.close()
+            raise
+
+    def _alarmed(self, alarm: Alarm, artifact: str) -> None:
+        self.metrics.alarms.labels(alarm.kind, alarm.scope).inc()
+        with self._recording:
+            if self._audit is not None:
+                self.metrics.audit_lost.inc(self._audit.alarm(alarm.plain(), artifact))
+
     def _record(self, judged: Judged, artifact: str) -> None:
         """Write down a batch before its answers leave; two artifacts do so in turn while one replaces the other."""
         with self._recording:
@@ -182,3 +210,5 @@ class Service:
                 self.metrics.audit_lost.inc(self._audit.write(judged, artifact))
             if self._quarantine is not None:
                 self._quarantine.keep(judged)
+        if self.watch is not None:
+            self.watch.take(judged, artifact)

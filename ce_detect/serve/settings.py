@@ -51,6 +51,35 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchSettings:
+    """What an operator may set about the monitor; numbers as in `ce_detect.monitor`.
+
+    Attributes:
+        false_alarms: of each kind, per million clean inputs.
+        queries: whether query attacks are looked for.
+        near_duplicates: share of a client's inputs that may be near-copies of earlier ones; near 1 for video.
+        clients: clients that are kept apart at once.
+        state: folder for what must survive a restart; None = nothing does.
+        client_header: header that names the client, as a proxy sets it; None = the address of the connection.
+        webhook: where alarms are sent; None = nowhere.
+        webhook_secret: file with the key of its signature.
+        redis: address of a Redis server through which several servers share fingerprints; None = each has its own.
+        waiting: inputs that may wait for the monitor.
+    """
+
+    false_alarms: float = 1.0
+    queries: bool = True
+    near_duplicates: float = 0.05
+    clients: int = 10_000
+    state: Path | None = None
+    client_header: str | None = None
+    webhook: str | None = None
+    webhook_secret: Path | None = None
+    redis: str | None = None
+    waiting: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything about a server but the address it listens on.
 
@@ -70,6 +99,7 @@ class Settings:
         otlp_endpoint: where traces are sent; None = no traces.
         sha256: which file it must be, see `ce_detect.artifacts.trust.Trust`; also when it is loaded anew.
         trusted_key: see there.
+        watch: see `WatchSettings`; None = the stream is not watched.
 
     Raises:
         UsageError: a name that no address can have.
@@ -89,6 +119,7 @@ class Settings:
     otlp_endpoint: str | None = None
     sha256: str | None = None
     trusted_key: Path | None = None
+    watch: WatchSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse a model that nobody could ask for."""

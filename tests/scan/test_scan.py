@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyarrow import parquet
+from support import fused
 from support.fused import THRESHOLD, images, write_graph
 from support.scans import COUNT, ROWS, full_after, scanned
 
 from ce_detect.core.errors import UsageError
 from ce_detect.runtime import Gate
 from ce_detect.scan import scan as scanning
+from ce_detect.scan.sources import opened
 
 
 def test_every_image_is_a_row(gate: Gate, array: Path, tmp_path: Path) -> None:
@@ -36,6 +38,19 @@ def test_every_image_is_a_row(gate: Gate, array: Path, tmp_path: Path) -> None:
     assert json.loads(said["ce_detect.manifest"]) == gate.manifest
     assert json.loads(said["ce_detect.scan"])["threshold"] == THRESHOLD
     assert not (tmp_path / "out.parquet.parts").exists()
+
+
+def test_a_campaign_in_the_files_is_told(array: Path, tmp_path: Path) -> None:
+    """Where the gate says what its promise rests on; not for verdicts of another threshold."""
+    manifest = {**fused.MANIFEST, "data": {"splits": {"calibrate": 600}}}
+    (tmp_path / "guard.onnx").write_bytes(fused.graph(said=fused.metadata(manifest)))
+    np.savez(tmp_path / "bright.npz", x=np.full((40, *fused.SHAPE), 0.9995, np.float32))
+    gate = Gate(tmp_path / "guard.onnx")
+    (alarm,) = scanned(gate, tmp_path / "bright.npz", tmp_path / "bright.parquet").alarms
+    assert "Suspicious inputs of all clients" in alarm
+    source = opened(str(tmp_path / "bright.npz"))
+    table = scanning.checkpoints_of(gate, source, tmp_path / "bright.parquet")
+    assert scanning.scan(gate, source, table, scanning.local_engine(gate, source), watched=False).alarms == ()
 
 
 KILLED = """

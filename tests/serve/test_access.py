@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from starlette.requests import HTTPConnection
 from support import fused
 from support.serving import INFER, client, infer, plain, serving
 
 from ce_detect.core.errors import UsageError
+from ce_detect.serve.access import LONGEST_NAME, client_of
 from ce_detect.serve.server import Server
 from ce_detect.serve.settings import Settings
 
@@ -39,3 +41,12 @@ def test_token_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("\n")
     with pytest.raises(UsageError, match="must hold one word"):
         Server(Settings(artifact=tmp_path / "guard.onnx", token_file=tmp_path / "token"), port=0)
+
+
+def test_a_client_is_who_the_proxy_names_or_the_address() -> None:
+    """A name is cut, an absent header leaves the address, and without either nobody is named."""
+    scope = {"type": "http", "headers": [(b"x-client", b"n" * 900)], "client": ("10.0.0.7", 1234)}
+    assert client_of(HTTPConnection(scope), "X-Client") == "n" * LONGEST_NAME
+    assert client_of(HTTPConnection(scope), None) == "10.0.0.7"
+    assert client_of(HTTPConnection(scope), "X-Other") == "10.0.0.7"
+    assert client_of(HTTPConnection({"type": "http", "headers": [], "client": None}), None) is None

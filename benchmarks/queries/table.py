@@ -1,0 +1,48 @@
+"""Tables of the docs: query attacks, and who else is taken for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.program import read
+
+RESULT = Path(__file__).parent / "results" / "queries.json"
+MODES = ("near-copies", "near-copies and habits", "video")
+NAMES = {
+    "square": "Square", "hopskipjump": "HopSkipJump", "boundary": "Boundary", "simba": "SimBA", "NES": "NES",
+    "OARS": "NES as OARS, rehearsed",
+}  # fmt: skip
+
+
+def attacks() -> list[list[str]]:
+    """Share found within a hundred queries, of all and of those that last so long, and the median of queries."""
+    found = read(RESULT)
+    rows = [["attack", "attacks", *(f"{mode}: all / the longer ones / median" for mode in MODES)]]
+    both = [row for name, rows in found.items() if name == "adaptive" or name.startswith("attack ") for row in rows]
+    for name, title in NAMES.items():
+        of_one = {row["mode"]: row for row in both if row["attack"] == name}
+        if of_one:
+            cells = [
+                f"{of_one[mode]['found']:.0%} / {of_one[mode]['found of the longer ones']:.0%} / "
+                f"{'-' if of_one[mode]['median queries'] is None else format(of_one[mode]['median queries'], 'g')}"
+                for mode in MODES
+            ]
+            rows.append([title, str(of_one[MODES[0]]["attacks"]), *cells])
+    return rows
+
+
+def others() -> list[list[str]]:
+    """Share of clients that are no attackers and raise an alarm."""
+    found = read(RESULT)
+    rows = [["clients", "number", *MODES]]
+    for name in ("Fashion-MNIST", "CIFAR-10"):
+        of_one = {row["mode"]: row for row in found["people"] if row["images"] == name}
+        shares = [f"{of_one[mode]['with an alarm']:.2%}" for mode in MODES]
+        rows.append([f"200 images of {name}", str(of_one[MODES[0]]["clients"]), *shares])
+    for name in ("still camera", "moving camera"):
+        of_one = {row["mode"]: row for row in found["cameras"] if row["camera"] == name}
+        rows.append([f"{name}, 300 frames", "", *(f"{of_one[mode]['with an alarm']:.0%}" for mode in MODES)])
+    return rows
+
+
+TABLES = {"query-attacks": attacks, "query-others": others}

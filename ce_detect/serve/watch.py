@@ -1,0 +1,195 @@
+"""The monitor behind a server: verdicts and inputs in, alarms to metrics, logs, audit log and webhook.
+
+It works in a thread of its own, from a bounded queue: answers do not wait for it, and what it cannot take is counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ce_detect.core.errors import UsageError
+from ce_detect.monitor import Alarm, Monitor, MonitorSettings
+from ce_detect.monitor import state as monitor_state
+from ce_detect.monitor.queries import QueryDetector, QuerySettings, connected
+from ce_detect.monitor.queries import state as queries_state
+from ce_detect.monitor.webhook import Webhook
+from ce_detect.records.record import Judged
+from ce_detect.serve.settings import WatchSettings
+
+logger = logging.getLogger("ce_detect.serve")
+
+SAVE_EVERY = 10.0
+"""Seconds between two states on disk: what a kill may cost."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is watched: one artifact.
+
+    Attributes:
+        fingerprint: of its file.
+        manifest: of the gate.
+        values: of one input.
+        bounds: smallest and largest value of an input, as clients send it.
+    """
+
+    fingerprint: str
+    manifest: dict[str, Any]
+    values: int
+    bounds: tuple[float, float]
+
+
+class Watch:
+    """A monitor and a query detector, with a thread that feeds them.
+
+    Attributes:
+        monitor: of the artifact that is watched; None before the first.
+        queries: the same; None where query attacks are not looked for.
+        lost: inputs that found the queue full.
+
+    Args:
+        settings: see `WatchSettings`.
+        told: called with each alarm and the fingerprint of the artifact.
+
+    Raises:
+        UsageError: a number makes no sense, or the webhook, its secret, Redis or the folder cannot be used.
+    """
+
+    def __init__(self, settings: WatchSettings, told: Callable[[Alarm, str], None]) -> None:
+        self.settings, self._told = settings, told
+        self._asked = MonitorSettings(false_alarms=settings.false_alarms, clients=settings.clients)
+        self._near = QuerySettings(
+            near_duplicates=settings.near_duplicates, clients=settings.clients, false_alarms=settings.false_alarms
+        )
+        self.monitor: Monitor | None = None
+        self.queries: QueryDetector | None = None
+        self.lost = 0
+        self._watched: Watched | None = None
+        self._webhook = _webhook(settings)
+        self._index = connected(settings.redis) if settings.redis else None
+        if settings.state is not None and not settings.state.is_dir():
+            raise UsageError(f"state folder {settings.state} is not there; make it, or name another")
+        self._jobs: deque[tuple[Judged, str]] = deque()
+        self._waiting, self._closing, self._changed = 0, False, threading.Condition()
+        self._saved = time.monotonic()
+        self._thread = threading.Thread(target=self._work, name="ce-detect-monitor", daemon=True)
+        self._thread.start()
+
+    def begin(self, watched: Watched) -> None:
+        """Watch an artifact from now on; evidence goes on where its reference is the one before or the one on disk.
+
+        Raises:
+            ArtifactError: its manifest does not say what it promises, or the state on disk is damaged.
+        """
+        monitor = Monitor.of(watched.manifest, self._asked)
+        folder = self.settings.state
+        if folder is not None:
+            monitor_state.read(monitor, folder / "monitor")
+        queries = self._detector(watched, folder)
+        with self._changed:
+            before = self._watched
+            if self.monitor is None or before is None or before.manifest != watched.manifest:
+                self.monitor, self.queries = monitor, queries
+            self._watched = watched
+
+    def take(self, judged: Judged, artifact: str) -> None:
+        """Queue a batch."""
+        size = sum(len(job.x) for job, _ in judged)
+        with self._changed:
+            if self._waiting and self._waiting + size > self.settings.waiting:
+                self.lost += size
+                return
+            self._jobs.append((judged, artifact))
+            self._waiting += size
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Finish what waits, keep the state, send the last alarms."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        self.save()
+        if self._webhook is not None:
+            self._webhook.close()
+
+    def save(self) -> None:
+        """Keep the state; a folder that cannot be written is told, and nothing else happens."""
+        self._saved, folder = time.monotonic(), self.settings.state
+        if folder is None or self.monitor is None:
+            return
+        try:
+            monitor_state.write(self.monitor, folder / "monitor")
+            if self.queries is not None:
+                queries_state.write(self.queries, folder / "queries")
+        except OSError as error:
+            logger.warning("the monitor's state cannot be kept in %s: %s", folder, error.strerror)
+
+    def _detector(self, watched: Watched, folder: Path | None) -> QueryDetector | None:
+        if not self.settings.queries:
+            return None
+        kept = None if folder is None else queries_state.read(folder / "queries")
+        salt = kept[0] if kept else None
+        if self._index is not None:
+            salt = self._index.salt()  # one for all servers, or their hashes would not meet
+        made = QueryDetector(watched.values, watched.bounds, self._near, salt=salt, index=self._index)
+        if kept is not None and kept[0] == made.sketcher.salt:
+            queries_state.restore(made, kept[1])
+        return made
+
+    def _work(self) -> None:
+        while (taken := self._next()) is not None:
+            try:
+                self._observe(*taken)
+            except Exception:
+                logger.exception("the monitor failed on a batch")
+            if time.monotonic() - self._saved > SAVE_EVERY:
+                self.save()
+
+    def _next(self) -> tuple[Judged, str] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._closing)
+            if not self._jobs:
+                return None
+            judged, artifact = self._jobs.popleft()
+            self._waiting -= sum(len(job.x) for job, _ in judged)
+            return judged, artifact
+
+    def _observe(self, judged: Judged, artifact: str) -> None:
+        if self._watched is None or self._watched.fingerprint != artifact:  # what came before a reload
+            return
+        for job, result in judged:
+            client, alarms = job.client or "", []
+            if self.monitor is not None and job.threshold is None:  # the promise is that of the calibrated one
+                alarms += self.monitor.observe(result, client or None)
+            if self.queries is not None:
+                alarms += self.queries.observe(job.x, np.argmax(result.logits, axis=1), client)
+            for alarm in alarms:
+                self._tell(alarm, artifact)
+
+    def _tell(self, alarm: Alarm, artifact: str) -> None:
+        logger.warning("alarm: %s", alarm.text, extra={"alarm": alarm.plain()})
+        self._told(alarm, artifact)
+        if self._webhook is not None:
+            self._webhook.send(alarm, artifact=artifact)
+
+
+def _webhook(settings: WatchSettings) -> Webhook | None:
+    if settings.webhook is None:
+        return None
+    if settings.webhook_secret is None:
+        raise UsageError("a webhook needs a secret to sign with; name a file that holds one")
+    try:
+        secret = settings.webhook_secret.read_bytes().strip()
+    except OSError as error:
+        raise UsageError(f"webhook secret {settings.webhook_secret} cannot be read: {error.strerror}") from error
+    return Webhook(settings.webhook, secret)

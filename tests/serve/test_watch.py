@@ -1,0 +1,191 @@
+"""The monitor behind the server: who asks is known, alarms arrive, and nothing waits for it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import fused
+from support.serving import PATIENCE, binary, client, sample, serving
+from support.verdicts import judged
+
+from ce_detect.core.errors import ArtifactError, UsageError
+from ce_detect.monitor import Alarm
+from ce_detect.records.settings import AuditSettings
+from ce_detect.serve.settings import WatchSettings
+from ce_detect.serve.watch import Watch, Watched
+
+MANIFEST = {**fused.MANIFEST, "data": {"splits": {"calibrate": 600}}}
+WATCHED = Watched("a" * 64, MANIFEST, 60, (0.0, 1.0))
+BRIGHT, DARK = 0.999, 0.3
+CAMPAIGN = 'ce_detect_alarms_total{kind="campaign",scope="client"}'
+QUERIES = 'ce_detect_alarms_total{kind="queries",scope="client"}'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a gate that says what it was calibrated on."""
+    (tmp_path / "guard.onnx").write_bytes(fused.graph(said=fused.metadata(MANIFEST)))
+    return tmp_path
+
+
+def ask(http: Any, name: str, brightness: float, count: int = 1, seed: int = 0) -> None:
+    """Images of one brightness, under a client's name."""
+    noise = np.random.default_rng(seed).uniform(-0.05, 0.05, (count, *fused.SHAPE)) * (1 - brightness)
+    body, headers = binary((brightness + noise).astype(np.float32))
+    answer = http.post("/v2/models/guard/infer", content=body, headers={**headers, "X-Client": name})
+    assert answer.status_code == 200, answer.text
+
+
+def until(http: Any, name: str) -> float:
+    """Wait for a figure at ``/metrics``."""
+    end = time.monotonic() + PATIENCE
+    while not sample(http, name) and time.monotonic() < end:
+        time.sleep(0.01)
+    return sample(http, name)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Of the audit log."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_campaign_is_in_the_metrics_and_in_the_audit_log(folder: Path) -> None:
+    """One client sends bright images, which no clean one is; lines name client, model and policy."""
+    watch = WatchSettings(client_header="X-Client", queries=False)
+    audit = AuditSettings(path=folder / "audit")
+    with serving(folder, watch=watch, audit=audit, policy="abstain") as server, client(server) as http:
+        for seed in range(30):
+            ask(http, "people", DARK, 4, seed)
+            ask(http, "attacker", BRIGHT, 1, seed)
+        assert until(http, CAMPAIGN) == 1
+        assert sample(http, "ce_detect_campaign_clients") == 1
+        assert sample(http, "ce_detect_monitor_lost") == 0
+    found = lines(folder / "audit")
+    verdicts = [line for line in found if "score" in line]
+    alarms = [line["alarm"] for line in found if "alarm" in line]
+    assert len(verdicts) == 150
+    assert {(line["client"], line["model"], line["policy"]) for line in verdicts} == {
+        ("people", "guard", "abstain"), ("attacker", "guard", "abstain"),
+    }  # fmt: skip
+    assert {(alarm["scope"], alarm["name"]) for alarm in alarms} >= {("client", "attacker")}
+    assert "people" not in {alarm["name"] for alarm in alarms}
+
+
+def test_query_attacks_are_seen_by_the_address(folder: Path) -> None:
+    """Without a header the connection names the client; near-copies of a clean image are no campaign."""
+    with serving(folder, watch=WatchSettings()) as server, client(server) as http:
+        for seed in range(30):
+            ask(http, "", DARK, 1, seed)
+        assert until(http, QUERIES) == 1
+        assert sample(http, CAMPAIGN) == 0
+
+
+def test_a_restart_forgets_nothing(folder: Path) -> None:
+    """Three bright images raise no alarm in one process; three more in the next one do."""
+    state = folder / "state"
+    state.mkdir()
+    watch = WatchSettings(client_header="X-Client", state=state, queries=True)
+    alarms = []
+    for _ in range(2):
+        with serving(folder, watch=watch) as server, client(server) as http:
+            for seed in range(3):
+                ask(http, "attacker", BRIGHT, 1, seed)
+        assert server.service.watch is not None
+        assert server.service.watch.monitor is not None
+        alarms.append(server.service.watch.monitor.status()["clients_in_campaign"])
+    assert alarms == [[], ["attacker"]]
+    assert (state / "queries").stat().st_mode & 0o077 == 0
+
+
+def test_a_gate_that_says_too_little_is_refused(tmp_path: Path) -> None:
+    """Without the number of clean scores there is nothing to promise: the server says so and does not start."""
+    with (
+        pytest.raises(AssertionError, match=r"Reference\.measured"),
+        serving(tmp_path, settle=True, watch=WatchSettings()),
+    ):
+        raise AssertionError("it started")
+
+
+def test_what_it_cannot_take_is_counted(tmp_path: Path) -> None:
+    """A monitor that is stuck holds up nobody; its queue is bounded."""
+    stuck, go_on = threading.Event(), threading.Event()
+
+    def told(alarm: Alarm, artifact: str) -> None:
+        stuck.set()
+        assert go_on.wait(PATIENCE)
+
+    watch = Watch(WatchSettings(queries=False, waiting=10), told)
+    watch.begin(WATCHED)
+    bright = judged(200)
+    bright[0][1].p_value[:] = 1 / 601
+    watch.take(bright, "a" * 64)
+    assert stuck.wait(PATIENCE)
+    for _ in range(5):
+        watch.take(judged(5), "a" * 64)
+    assert watch.lost == 15
+    go_on.set()
+    watch.close()
+
+
+def test_what_a_client_judged_by_its_own_threshold_is_no_evidence() -> None:
+    """The promise is that of the calibrated one; and what came before a reload is of another gate."""
+    alarms: list[Alarm] = []
+    watch = Watch(WatchSettings(queries=False), lambda alarm, artifact: alarms.append(alarm))
+    watch.begin(WATCHED)
+    for artifact, threshold in (("a" * 64, 0.1), ("b" * 64, None)):
+        bright = judged(200)
+        bright[0][0].threshold = threshold
+        bright[0][1].p_value[:] = 1 / 601
+        watch.take(bright, artifact)
+    watch.close()
+    assert alarms == []
+    assert watch.monitor is not None
+    assert watch.monitor.overall.seen == 0
+
+
+def test_a_reload_of_another_gate_begins_anew() -> None:
+    """The same manifest goes on, another one does not; one that says too little changes nothing."""
+    watch = Watch(WatchSettings(), lambda alarm, artifact: None)
+    watch.begin(WATCHED)
+    before = watch.monitor
+    watch.begin(Watched("b" * 64, dict(MANIFEST), 60, (0.0, 1.0)))
+    assert watch.monitor is before
+    with pytest.raises(ArtifactError):
+        watch.begin(Watched("c" * 64, dict(fused.MANIFEST), 60, (0.0, 1.0)))
+    assert watch.monitor is before
+    watch.begin(Watched("d" * 64, {**MANIFEST, "fpr": 0.1}, 60, (0.0, 1.0)))
+    assert watch.monitor is not before
+    watch.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"state": Path("/no such folder")}, "make it, or name another"),
+        ({"webhook": "http://127.0.0.1:1/"}, "needs a secret"),
+        ({"webhook": "http://127.0.0.1:1/", "webhook_secret": Path("/no such file")}, "cannot be read"),
+        ({"redis": "nonsense"}, "no address of a Redis server"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(settings: dict[str, Any], message: str) -> None:
+    """Before the server listens."""
+    with pytest.raises(UsageError, match=message):
+        Watch(WatchSettings(**settings), lambda alarm, artifact: None)
+
+
+def test_a_state_that_cannot_be_kept_stops_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The folder is gone: answers go on, and the log says it."""
+    state = folder / "state"
+    state.mkdir()
+    watch = Watch(WatchSettings(state=state), lambda alarm, artifact: None)
+    watch.begin(WATCHED)
+    state.rmdir()
+    watch.save()
+    watch.close()
+    assert "cannot be kept" in caplog.text
