@@ -71,8 +71,10 @@ def _mebibytes(flag: str, name: str, default: int, text: str) -> options.Decorat
 @click.option("--audit-keep", type=click.IntRange(min=0), default=8, show_default=True, help="Full files kept.")
 @click.option("--audit-fsync", type=click.Choice(["never", "batch"]), default="never", show_default=True,
               help="batch: answers leave once their lines are on the disk.")  # fmt: skip
-@click.option("--quarantine", type=options.FOLDER, help="Folder for flagged inputs.")
+@click.option("--quarantine", type=options.FOLDER, help="Folder for inputs to review: the flagged ones.")
 @_mebibytes("--quarantine-size", "quarantine_size", 1024, "MiB at which it is full.")
+@click.option("--quarantine-sample", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+              help="Share of all inputs that is kept there too, drawn at random: for recalibrate.")  # fmt: skip
 @click.option("--otlp-endpoint", help="Where traces go, such as http://127.0.0.1:4318/v1/traces.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info",
               show_default=True, help="Of the JSON lines on stderr.")  # fmt: skip
@@ -108,7 +110,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
         path=flags["audit"], most_bytes=flags["audit_size"], keep=flags["audit_keep"], fsync=flags["audit_fsync"]
     )
     quarantine = flags["quarantine"] and QuarantineSettings(
-        folder=flags["quarantine"], most_bytes=flags["quarantine_size"]
+        folder=flags["quarantine"], most_bytes=flags["quarantine_size"], sample=flags["quarantine_sample"]
     )
     same = ("name", "policy", "allow_threshold", "threads", "token_file", "otlp_endpoint", "sha256", "trusted_key")
     return Settings(
