@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.command_line import Calibrated, call, call_without
+from support.command_line import Calibrated, call
 
 from ce_detect.artifacts.file import Artifact
 from ce_detect.records.filters import Filter
@@ -37,12 +39,12 @@ def reviews(calibrated: Calibrated, tmp_path: Path) -> str:
 def test_a_new_artifact(calibrated: Calibrated, reviews: str, tmp_path: Path) -> None:
     """It says what moved; nothing of torch is asked for."""
     out = tmp_path / "new.safetensors"
-    done = call_without(
-        ("torch", "art", "sklearn"), "recalibrate", calibrated.guard, "--reviews", reviews, "--out", out
-    )
-    assert done.code == 0, done.err
-    assert "99, of which" in done.out
-    assert "1; the threshold holds whatever they are: settle them" in done.out
+    given = [str(one) for one in ("recalibrate", calibrated.guard, "--reviews", reviews, "--out", out)]
+    source = f"import sys; from ce_detect.cli import run; print(run({given}), {{'torch', 'art'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("0 set()\n"), done.stderr
+    assert "99, of which" in done.stdout
+    assert "1; the threshold holds whatever they are: settle them" in done.stdout
     found = call("recalibrate", calibrated.guard, "--reviews", reviews, "--out", out, "--json").data
     assert (found["clean"], found["doubtful"], found["attacks"], found["left_out"]) == (99, 1, 0, 0)
     assert float(Artifact.load(out).tensors["threshold"]) == pytest.approx(found["threshold"])
