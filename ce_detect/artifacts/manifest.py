@@ -240,6 +240,22 @@ class Promise(Readable, frozen=True, kw_only=True):
     confidence: Chance
 
 
+class RecalibrationPart(Struct, frozen=True, kw_only=True):
+    """What moved the threshold after the calibration, see `ce_detect.calibrate.recalibration`.
+
+    Attributes:
+        clean: inputs, drawn at random, that people found clean.
+        doubtful: drawn inputs about which nothing is settled; the threshold holds whatever they are.
+        attacks: drawn inputs that people found to be attacks, and that were left out.
+        before: the threshold that was there.
+    """
+
+    clean: int
+    doubtful: int
+    attacks: int
+    before: float
+
+
 class Manifest(Promise, frozen=True, kw_only=True, omit_defaults=True):
     """Everything about a calibrated detector but its tensors.
 
@@ -258,6 +274,7 @@ class Manifest(Promise, frozen=True, kw_only=True, omit_defaults=True):
         figures: what was measured.
         deploy: what graph the threshold, the clean scores and the figures on *test* are those of; None for the gate
             itself, in float32.
+        recalibration: what moved the threshold and the clean scores since; None where nothing did.
     """
 
     budget: Cost | None
@@ -273,6 +290,7 @@ class Manifest(Promise, frozen=True, kw_only=True, omit_defaults=True):
     versions: dict[Name, Name]
     figures: Figures
     deploy: DeployPart | None = None
+    recalibration: RecalibrationPart | None = None
 
 
 class Runnable(Readable, frozen=True, kw_only=True):

@@ -23,6 +23,8 @@ COMMANDS = {
     "verify": "Compare an exported graph with PyTorch.",
     "scan": "Judge every image of a folder or file with an exported gate.",
     "serve": "Serve an exported detector over HTTP: Open Inference Protocol v2, metrics at /metrics.",
+    "console": "Open the pages where people decide about flagged inputs.",
+    "recalibrate": "Move the threshold by reviewed clean inputs, with the promise of before.",
     "sign": "Sign an artifact or an exported graph.",
     "verify-signature": "Check who signed an artifact or an exported graph.",
     "inspect": "Print what a detector was calibrated for and what it promises.",

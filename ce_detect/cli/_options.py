@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ class Duration(click.ParamType[float]):
         if match is None:
             self.fail(f"{value!r} is not a time such as 90, 90s, 5m or 1h", param, ctx)
         return float(match[1]) * _SECONDS[match[2]]
+
+
+class Moment(click.ParamType[float]):
+    """A time such as ``2026-11-30T08:00``, UTC where it names no zone, in seconds since 1970."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        try:
+            found = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 2026-11-30T08:00", param, ctx)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _stacked(*decorators: Decorator) -> Decorator:

@@ -76,8 +76,10 @@ def _mebibytes(flag: str, name: str, default: int, text: str) -> options.Decorat
 @click.option("--audit-keep", type=click.IntRange(min=0), default=8, show_default=True, help="Full files kept.")
 @click.option("--audit-fsync", type=click.Choice(["never", "batch"]), default="never", show_default=True,
               help="batch: answers leave once their lines are on the disk.")  # fmt: skip
-@click.option("--quarantine", type=options.FOLDER, help="Folder for flagged inputs.")
+@click.option("--quarantine", type=options.FOLDER, help="Folder for inputs to review: the flagged ones.")
 @_mebibytes("--quarantine-size", "quarantine_size", 1024, "MiB at which it is full.")
+@click.option("--quarantine-sample", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+              help="Share of all inputs that is kept there too, drawn at random: for recalibrate.")  # fmt: skip
 @click.option("--monitor", is_flag=True, help="Watch the stream: campaigns, drift, query attacks; see docs.")
 @click.option("--false-alarms", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
               help="Of the monitor, per million clean inputs.")  # fmt: skip
@@ -129,7 +131,7 @@ def _settings(flags: dict[str, Any]) -> Settings:
         path=flags["audit"], most_bytes=flags["audit_size"], keep=flags["audit_keep"], fsync=flags["audit_fsync"]
     )
     quarantine = flags["quarantine"] and QuarantineSettings(
-        folder=flags["quarantine"], most_bytes=flags["quarantine_size"]
+        folder=flags["quarantine"], most_bytes=flags["quarantine_size"], sample=flags["quarantine_sample"]
     )
     watch = {field.name: flags[field.name] for field in fields(WatchSettings) if field.name in flags}
     same = (

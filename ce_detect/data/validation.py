@@ -102,8 +102,8 @@ def refuse_masked(x: NDArray[Any]) -> None:
     """
     if np.ma.is_masked(x):
         raise InputError(
-            f"got a masked array that hides {int(np.ma.getmaskarray(x).sum())} of {x.size} values, expected pixels that are all "
-            "there; pass x.filled(value) with what should stand in their place"
+            f"got a masked array that hides {int(np.ma.getmaskarray(x).sum())} of {x.size} values, expected pixels "
+            "that are all there; pass x.filled(value) with what should stand in their place"
         )
 
 

@@ -1,1 +1,1 @@
-"""What is written down of verdicts: the audit log and the quarantine."""
+"""What is written down of verdicts: the audit log, the quarantine, and the store of reviews."""

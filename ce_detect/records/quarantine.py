@@ -1,4 +1,4 @@
-"""The quarantine: flagged inputs, kept as files for later review."""
+"""The quarantine: flagged inputs, and some drawn at random, kept as files for later review."""
 
 from __future__ import annotations
 
@@ -32,19 +32,26 @@ Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Flagged:
+class _Input:
     x: NDArray[Any]
     logits: NDArray[Any]
+    label: int
     score: float
     p_value: float
+    threshold: float
+    flagged: bool
+    drawn: bool
     id: str | None
+    client: str | None
 
 
 class Quarantine:
-    """A folder of ``.npz`` files, one a flagged input, written by a thread of its own: verdicts wait for no disk.
+    """A folder of ``.npz`` files, one an input, written by a thread of its own: verdicts wait for no disk.
 
-    Each holds ``x`` (one input, as it came), ``logits``, ``score``, ``p_value`` and ``id``; no file name comes from a
-    client.
+    Flagged inputs are kept, and beside them a share of all inputs, drawn at random before anybody looks at a verdict:
+    what people find clean among these is an unbiased sample of clean traffic, which flagged inputs never are. A file
+    holds ``x`` (one input, as it came), ``logits``, ``label``, ``score``, ``p_value``, ``threshold``, ``flagged``,
+    ``drawn``, ``id`` and ``client``; no file name comes from a client. `ce_detect.records.kept` reads them.
 
     Args:
         settings: folder and size.
@@ -56,8 +63,9 @@ class Quarantine:
 
     def __init__(self, settings: QuarantineSettings, told: Told = lambda outcome: None) -> None:
         self._folder, self._most, self._told = settings.folder, settings.most_bytes, told
+        self._sample, self._chance = settings.sample, np.random.default_rng()  # an attacker must not foresee it
         self._numbers, self._looked = itertools.count(), time.monotonic()
-        self._queue: queue.Queue[_Flagged | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[_Input | None] = queue.Queue(_WAITING)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._size = _size(self._folder)
@@ -67,28 +75,41 @@ class Quarantine:
         self._thread.start()
 
     def keep(self, judged: Judged) -> None:
-        """Hand over the flagged inputs of a batch; those that find no room are told as ``"full"``."""
+        """Hand over what is kept of a batch; inputs that find no room are told as ``"full"``."""
         for job, result in judged:
-            for i in np.flatnonzero(result.is_adversarial):
-                # copies: the input is a view of a request's body, which would be kept alive
-                score, p_value = float(result.score[i]), float(result.p_value[i])
-                self._hand_over(_Flagged(job.x[i].copy(), result.logits[i].copy(), score, p_value, job.id))
+            flagged = np.asarray(result.is_adversarial, bool)
+            drawn = self._chance.random(len(flagged)) < self._sample
+            for i in np.flatnonzero(flagged | drawn):
+                self._hand_over(
+                    _Input(
+                        job.x[i].copy(),  # the input is a view of a request's body, which would be kept alive
+                        result.logits[i].copy(),
+                        int(result.label[i] if result.label[i] >= 0 else result.logits[i].argmax()),  # or abstained
+                        float(result.score[i]),
+                        float(result.p_value[i]),
+                        float(result.threshold),
+                        bool(flagged[i]),
+                        bool(drawn[i]),
+                        job.id,
+                        job.client,
+                    )
+                )
 
     def close(self) -> None:
         """Write what was handed over, and end the thread."""
         self._queue.put(None)
         self._thread.join()
 
-    def _hand_over(self, flagged: _Flagged) -> None:
+    def _hand_over(self, one: _Input) -> None:
         try:
-            self._queue.put_nowait(flagged)
+            self._queue.put_nowait(one)
         except queue.Full:
             self._told("full")
 
     def _work(self) -> None:
-        while (flagged := self._queue.get()) is not None:
+        while (one := self._queue.get()) is not None:
             try:
-                outcome = self._stored(_file(flagged))
+                outcome = self._stored(_file(one))
             except OSError as error:
                 logger.warning("quarantine %s cannot be written: %s", self._folder, error.strerror)
                 outcome = "failed"
@@ -111,14 +132,19 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def _file(flagged: _Flagged) -> bytes:
+def _file(one: _Input) -> bytes:
     file = io.BytesIO()
     np.savez(
         file,
-        x=flagged.x,
-        logits=flagged.logits,
-        score=np.float32(flagged.score),
-        p_value=np.float32(flagged.p_value),
-        id=np.array(flagged.id or ""),
+        x=one.x,
+        logits=one.logits,
+        label=np.int64(one.label),
+        score=np.float32(one.score),
+        p_value=np.float32(one.p_value),
+        threshold=np.float32(one.threshold),
+        flagged=np.bool_(one.flagged),
+        drawn=np.bool_(one.drawn),
+        id=np.array(one.id or ""),
+        client=np.array(one.client or ""),
     )
     return file.getvalue()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ce_detect.core.errors import UsageError
+
 MEBIBYTE = 1 << 20
 
 Fsync = Literal["never", "batch"]
@@ -31,13 +33,22 @@ class AuditSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantineSettings:
-    """Where flagged inputs are kept for review.
+    """Where inputs are kept for review.
 
     Attributes:
         folder: one ``.npz`` file an input.
         most_bytes: size of all files at which no more are added; nothing is deleted, so that a flood of flagged inputs
             cannot push out what came before.
+        sample: share of all inputs that is kept whatever the verdict, drawn at random.
+
+    Raises:
+        UsageError: a share outside [0, 1].
     """
 
     folder: Path
     most_bytes: int = 1024 * MEBIBYTE
+    sample: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sample <= 1:
+            raise UsageError(f"sample = {self.sample}, expected a share from 0 to 1")

@@ -32,7 +32,7 @@ def _id(page: Path) -> str:
 
 
 NEAR = 15.0
-"""Points by which a percentage may differ: what a budget affords is measured, so another machine may choose otherwise."""
+"""Points by which a percentage may differ: what a budget affords is measured, so machines may choose otherwise."""
 
 OTHERS = [page for page in PAGES if _id(page) not in (*QUICK, *REAL)]
 

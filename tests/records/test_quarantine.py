@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from support.verdicts import judged
 
 from ce_detect.core.errors import UsageError
+from ce_detect.records.kept import verdict
 from ce_detect.records.quarantine import Quarantine
 from ce_detect.records.settings import QuarantineSettings
 from ce_detect.verdict.result import GateResult
@@ -74,3 +76,26 @@ def test_quarantine_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be used"):
         Quarantine(QuarantineSettings(folder=tmp_path / "file"))
+
+
+def test_a_share_of_all_inputs_is_drawn(tmp_path: Path) -> None:
+    """Whatever the verdict; the file says so, and which inputs were flagged."""
+    quarantine = Quarantine(QuarantineSettings(folder=tmp_path, sample=0.3))
+    for _ in range(20):
+        quarantine.keep(judged(1))
+        quarantine.keep([(job, replace(result, is_adversarial=np.zeros(40, bool))) for job, result in judged(40)])
+        quarantine.close()
+        quarantine = Quarantine(QuarantineSettings(folder=tmp_path, sample=0.3))  # or its queue would be full
+    quarantine.close()
+    told = [verdict(path) for path in tmp_path.iterdir()]
+    flagged, passed = [one for one in told if one.flagged], [one for one in told if not one.flagged]
+    assert len(flagged) == 20
+    assert all(one.drawn for one in passed)
+    assert 180 < len(passed) < 300  # of 800, five standard deviations on either side
+    assert not all(one.drawn for one in flagged)
+
+
+def test_a_share_that_is_none() -> None:
+    """It is refused with what was expected."""
+    with pytest.raises(UsageError, match="share from 0 to 1"):
+        QuarantineSettings(folder=Path(), sample=2.0)

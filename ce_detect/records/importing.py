@@ -1,0 +1,201 @@
+"""What the review store takes in: new files of a quarantine, and lines of an audit log."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sql
+
+from ce_detect.core.errors import InputError, UsageError
+from ce_detect.records import alarms, kept
+from ce_detect.records.rows import Row
+from ce_detect.records.schema import INPUTS
+from ce_detect.records.store import Store
+
+logger = logging.getLogger("ce_detect.console")
+
+NEAR = 60.0
+"""Seconds between a line of the audit log and the file of the same input, at most."""
+
+_WRITTEN = re.compile(r"(\d{15,19})-\d+")
+_READ_AT_ONCE = 500
+
+
+class _Line(msgspec.Struct):
+    """What is read of a line of the audit log: a verdict, or an alarm."""
+
+    time: float
+    id: str | None = None
+    index: int = 0
+    label: int | None = None
+    score: float | None = None
+    p_value: float | None = None
+    is_adversarial: bool = False
+    threshold: float | None = None
+    artifact: str = ""
+    client: str | None = None
+    alarm: dict[str, Any] | None = None
+
+
+class Intake:
+    """Brings into a store what is new in a folder and in a log; again and again, and each input once.
+
+    Attributes:
+        unreadable: files and lines that could not be read.
+
+    Args:
+        store: where to.
+        quarantine: the folder, at any depth: several servers may have a folder each in it.
+        audit: the log, whose lines fill in what files of older versions do not say, and bring flagged inputs that have
+            no file.
+
+    Raises:
+        UsageError: there is no such folder or log.
+    """
+
+    def __init__(self, store: Store, *, quarantine: Path | None = None, audit: Path | None = None) -> None:
+        for path in (quarantine, audit):
+            if path is not None and not path.exists():
+                raise UsageError(f"there is no {path}; name the folder or file that ce-detect serve writes")
+        self._store, self._folder, self._audit = store, quarantine, audit
+        self._known = store.sources()
+        self._place = 0
+        self._log: tuple[int, int] | None = None
+        self.unreadable = 0
+
+    def run(self) -> int:
+        """Take in what is new; returns how many inputs that were."""
+        found = 0
+        if self._folder is not None:
+            found += sum(map(self._taken, _in_parts(self._new_files())))
+        if self._audit is not None:
+            found += self._from_log()
+        return found
+
+    def _new_files(self) -> Iterator[str]:
+        assert self._folder is not None
+        for path in sorted(self._folder.rglob("*.npz")):
+            name = path.relative_to(self._folder).as_posix()
+            if name not in self._known and not path.name.startswith("."):
+                yield name
+
+    def _taken(self, names: list[str]) -> int:
+        rows = [row for name in names if (row := self._row(name)) is not None]
+        if self._without_file():
+            rows = [row for row in rows if not self._completed(row)]
+        added = self._store.add(rows)
+        self._known.update(names)
+        return added
+
+    def _without_file(self) -> bool:
+        query = sql.select(INPUTS.c.id).where(INPUTS.c.file.is_(None)).limit(1)
+        with self._store.engine.connect() as connection:
+            return connection.scalar(query) is not None
+
+    def _row(self, name: str) -> Row | None:
+        assert self._folder is not None
+        path = self._folder / name
+        try:
+            found = kept.verdict(path)
+            moment = path.stat().st_mtime
+        except (InputError, OSError) as error:
+            logger.warning("%s", error)
+            self.unreadable += 1
+            return None
+        matched = _WRITTEN.fullmatch(path.stem)
+        return Row(source=name, file=name, time=int(matched[1]) / 1e9 if matched else moment, **asdict(found))
+
+    def _completed(self, row: Row) -> bool:
+        """Give the file of an input to the row that its line made before."""
+        with self._store.engine.begin() as connection:
+            same = sql.and_(_like(row), INPUTS.c.file.is_(None))
+            found = connection.scalar(sql.select(INPUTS.c.id).where(same).limit(1))
+            if found is None:
+                return False
+            told = {"file": row.file, "source": row.source, "drawn": row.drawn, "flagged": row.flagged}
+            connection.execute(sql.update(INPUTS).where(INPUTS.c.id == found).values(told))
+            return True
+
+    def _from_log(self) -> int:
+        rows = [row for line in self._new_lines() if (row := self._of_line(line)) is not None]
+        new = self._store.add(row for row in rows if row.source not in self._known and not self._filled_in(row))
+        self._known.update(row.source for row in rows)
+        return new
+
+    def _new_lines(self) -> Iterator[bytes]:
+        """Whole lines since the last look; a log that was replaced or cut is read from its beginning."""
+        assert self._audit is not None
+        with self._audit.open("rb") as file:
+            stat = self._audit.stat()
+            if self._log != (stat.st_ino, stat.st_dev) or stat.st_size < self._place:
+                self._log, self._place = (stat.st_ino, stat.st_dev), 0
+            file.seek(self._place)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._place += len(line)
+                yield line
+
+    def _of_line(self, line: bytes) -> Row | None:
+        try:
+            read = msgspec.json.decode(line, type=_Line)
+            if read.alarm is not None:
+                self._alarm(read.time, read.alarm)
+                return None
+        except (msgspec.MsgspecError, KeyError, TypeError) as error:
+            self.unreadable += 1
+            logger.warning("a line of %s cannot be read: %s", self._audit, error)
+            return None
+        if not read.is_adversarial or read.score is None or read.p_value is None:
+            return None
+        return Row(
+            source=f"audit:{read.artifact[:12]}:{read.time!r}:{read.id or ''}:{read.index}", time=read.time,
+            score=read.score, p_value=read.p_value, flagged=True, label=read.label, threshold=read.threshold,
+            client=read.client, request=read.id,
+        )  # fmt: skip
+
+    def _alarm(self, moment: float, said: dict[str, Any]) -> None:
+        who = {"scope": str(said["scope"]), "name": str(said.get("name", ""))}
+        if said.get("ended"):
+            alarms.end(self._store, str(said["kind"]), moment, **who)
+        else:
+            alarms.begin(self._store, str(said["kind"]), moment, said, **who)
+
+    def _filled_in(self, row: Row) -> bool:
+        """Tell the row of a file what its line knows."""
+        with self._store.engine.begin() as connection:
+            found = connection.execute(sql.select(INPUTS).where(_like(row)).limit(1)).mappings().first()
+            if found is None:
+                return False
+            missing = {
+                name: getattr(row, name)
+                for name in ("label", "threshold", "client")
+                if found[name] is None and getattr(row, name) is not None
+            }
+            if missing:
+                connection.execute(sql.update(INPUTS).where(INPUTS.c.id == found["id"]).values(missing))
+            return True
+
+
+def _like(row: Row) -> sql.ColumnElement[bool]:
+    """The same request, score and about the same time: lines and files do not name each other."""
+    asked = INPUTS.c.request.is_(None) if row.request is None else INPUTS.c.request == row.request
+    near = INPUTS.c.time.between(row.time - NEAR, row.time + NEAR)
+    return sql.and_(near, asked, INPUTS.c.score == row.score, INPUTS.c.source != row.source)
+
+
+def _in_parts(names: Iterator[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    for name in names:
+        part.append(name)
+        if len(part) == _READ_AT_ONCE:
+            yield part
+            part = []
+    if part:
+        yield part

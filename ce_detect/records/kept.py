@@ -1,0 +1,103 @@
+"""Files of a quarantine, read: what a gate said of an input, and the input itself. Nothing in them is executed."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ce_detect.core.errors import InputError
+from ce_detect.records.settings import MEBIBYTE
+
+MOST = 256 * MEBIBYTE
+"""Bytes that one array of a file may unpack to."""
+
+
+_BROKEN = (
+    OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, NotImplementedError, RuntimeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What NumPy and zipfile raise about files that are none of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a file says of its input.
+
+    Attributes:
+        score: larger = more adversarial.
+        p_value: see `ce_detect.verdict.result.GateResult`.
+        label: that was answered.
+        threshold: that the score was held against; None in files of older versions.
+        flagged: the verdict.
+        drawn: whether the input was drawn at random from all traffic.
+        request: id of the request; None where it had none.
+        client: who asked; None where nobody knows.
+    """
+
+    score: float
+    p_value: float
+    label: int
+    threshold: float | None
+    flagged: bool
+    drawn: bool
+    request: str | None
+    client: str | None
+
+
+def verdict(path: Path) -> Kept:
+    """Read what a file says of its input, but not the input.
+
+    Raises:
+        InputError: it is no file of a quarantine.
+    """
+    with _opened(path) as stored:
+        has = stored.files
+        return Kept(
+            score=float(stored["score"]),
+            p_value=float(stored["p_value"]),
+            label=int(stored["label"]) if "label" in has else int(np.argmax(stored["logits"])),
+            threshold=float(stored["threshold"]) if "threshold" in has else None,
+            flagged=bool(stored["flagged"]) if "flagged" in has else True,
+            drawn=bool(stored["drawn"]) if "drawn" in has else False,
+            request=str(stored["id"]) or None,
+            client=(str(stored["client"]) or None) if "client" in has else None,
+        )
+
+
+def pixels(path: Path) -> NDArray[Any]:
+    """Read the input: uint8 ``(height, width, channels)`` or floats ``(channels, height, width)``, as it came.
+
+    Raises:
+        InputError: it is no file of a quarantine.
+    """
+    with _opened(path) as stored:
+        x = np.asarray(stored["x"])
+    if x.ndim != 3 or not (x.dtype == np.uint8 or np.issubdtype(x.dtype, np.floating)) or not x.size:
+        raise InputError(f"{path} holds {x.dtype} of shape {x.shape}, expected one picture of the quarantine")
+    return x
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            _check_sizes(stored)
+            yield stored
+    except InputError:
+        raise
+    except _BROKEN as error:
+        raise InputError(f"{path} is no file of a quarantine: {error}") from error
+
+
+def _check_sizes(stored: Any) -> None:
+    large = [one.filename for one in stored.zip.infolist() if one.file_size > MOST]
+    if large:
+        raise ValueError(f"{large[0]} unpacks to more than {MOST // MEBIBYTE} MiB")

@@ -1,0 +1,35 @@
+"""Alarms and counters."""
+
+from __future__ import annotations
+
+from starlette.testclient import TestClient
+
+from ce_detect.records import alarms
+from ce_detect.records.filters import Filter
+from ce_detect.records.store import Store
+
+
+def test_alarms(http: TestClient, store: Store) -> None:
+    """Their history, with a way to their inputs; texts are shown, not run."""
+    assert "There are none" in http.get("/alarms").text
+    number = alarms.begin(store, "campaign", 5.0, {"text": "<b>many</b>"}, scope="client", name="<eve>")
+    text = http.get("/alarms").text
+    assert "&lt;b&gt;many" in text
+    assert "client &lt;eve&gt;" in text
+    assert f"alarm={number}" in text
+    assert "<td>on</td>" in text
+    alarms.end(store, "campaign", 65.0, scope="client", name="<eve>")
+    assert "1970-01-01 00:01:05" in http.get("/alarms").text
+
+
+def test_counters(http: TestClient, store: Store) -> None:
+    """The false-alarm rate comes from inputs that were drawn at random, and from these alone."""
+    assert "Nobody knows yet" in http.get("/counters").text
+    items = store.items(Filter(), "ada", most=20)
+    flagged = [item for item in items if item.flagged][:1]
+    passed = [item for item in items if not item.flagged][:3]
+    for item in (*flagged, *passed):
+        store.decide(item.id, "ada", "benign")
+    text = http.get("/counters").text
+    assert "Of 4 inputs that were drawn at random and found clean, 1 were flagged: 25.00" in text
+    assert "ada: 4" in text

@@ -1,0 +1,67 @@
+"""The console as a process: it listens, takes in what is new, and ends."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from support import consoles, fused
+from support.reviews import quarantined
+
+from ce_detect.console.server import ConsoleServer, taking_in
+from ce_detect.console.settings import ConsoleSettings
+from ce_detect.core.errors import UsageError
+from ce_detect.records.filters import Filter
+from ce_detect.records.importing import Intake
+from ce_detect.records.store import Store
+
+ALL = Filter(status="all")
+
+
+def wait(store: Store, count: int) -> None:
+    """Until so many inputs are there."""
+    for _ in range(200):
+        if store.count(ALL, "ada") == count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(store.count(ALL, "ada"))
+
+
+def test_new_files_come_in_while_it_runs(tmp_path: Path, store: Store) -> None:
+    """Those that were there, and those that a server writes later."""
+    folder = consoles.filled(tmp_path, store, 3)
+    with consoles.running(store, quarantine=folder) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        assert http.get("/alive").text == "alive"
+        assert "Start reviewing" in http.get("/").text
+        quarantined(folder, consoles.gate(tmp_path), fused.images(2, seed=1), sample=1.0)
+        wait(store, 5)
+
+
+def test_intake_goes_on_after_an_error(tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder that is away for a while is told, and read again once it is back."""
+    folder = consoles.filled(tmp_path, store, 2)
+    intake = Intake(store, audit=tmp_path / "guard.onnx")
+    intake._audit = tmp_path / "away"
+    with taking_in(intake, every=0.01):
+        for _ in range(200):
+            if "trying again" in caplog.text:
+                break
+            time.sleep(0.02)
+        assert "trying again" in caplog.text
+        (tmp_path / "away").write_text("")
+    assert folder.exists()
+
+
+def test_an_address_that_somebody_has(store: Store) -> None:
+    """It is told with the remedy."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="--port"):
+        ConsoleServer(ConsoleSettings(), store, port=taken.getsockname()[1])
+
+
+def test_a_certificate_that_is_none(tmp_path: Path, store: Store) -> None:
+    """It is named."""
+    with pytest.raises(UsageError, match="nope"):
+        ConsoleServer(ConsoleSettings(), store, port=0, certificate=tmp_path / "nope", key=tmp_path / "nope")

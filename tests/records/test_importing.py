@@ -1,0 +1,152 @@
+"""What the store takes in: files as they come, lines of the log, each input once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.verdicts import judged
+
+from ce_detect.core.errors import UsageError
+from ce_detect.records import alarms, tallies
+from ce_detect.records.audit import AuditLog
+from ce_detect.records.filters import Filter
+from ce_detect.records.importing import Intake
+from ce_detect.records.quarantine import Quarantine
+from ce_detect.records.record import Job
+from ce_detect.records.rows import Item
+from ce_detect.records.settings import AuditSettings, QuarantineSettings
+from ce_detect.records.store import Store
+from ce_detect.verdict.result import GateResult
+
+ALL = Filter(status="all", order="oldest")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    """An empty store."""
+    made = Store(f"sqlite:///{tmp_path / 'reviews.db'}")
+    yield made
+    made.close()
+
+
+def passed(count: int) -> list[tuple[Job, GateResult]]:
+    """Verdicts on inputs that are not flagged."""
+    return [(job, replace(result, is_adversarial=np.zeros(count, bool))) for job, result in judged(count)]
+
+
+def fill(folder: Path, count: int = 3, **settings: Any) -> None:
+    """Let a server keep some inputs."""
+    quarantine = Quarantine(QuarantineSettings(folder=folder, **settings))
+    quarantine.keep(passed(count) if settings else judged(count))
+    quarantine.close()
+
+
+def items(store: Store) -> list[Item]:
+    """All that is there."""
+    return store.items(ALL, "ada")
+
+
+def test_new_files_as_they_come(tmp_path: Path, store: Store) -> None:
+    """Again and again, each once, also after a restart, and from a folder for each server."""
+    folder = tmp_path / "flagged"
+    fill(folder)
+    intake = Intake(store, quarantine=folder)
+    assert (intake.run(), intake.run()) == (3, 0)
+    fill(folder / "second", 2)
+    assert Intake(store, quarantine=folder).run() == 2
+    assert intake.run() == 0
+    found = items(store)
+    assert {item.file for item in found} == {path.relative_to(folder).as_posix() for path in folder.rglob("*.npz")}
+    assert {(item.score, item.request, item.threshold, item.flagged, item.drawn) for item in found} == {
+        (2.0, "mine", 1.0, True, False)
+    }
+    assert abs(found[0].time - (folder / str(found[0].file)).stat().st_mtime) < 5
+
+
+def test_what_was_drawn_at_random(tmp_path: Path, store: Store) -> None:
+    """The store knows which inputs were, and whether the gate flagged them."""
+    fill(tmp_path / "flagged", 20, sample=1.0)
+    Intake(store, quarantine=tmp_path / "flagged").run()
+    drawn = tallies.drawn(store)
+    assert (len(drawn.score), drawn.flagged.sum(), set(drawn.outcome)) == (20, 0, {""})
+    assert len(tallies.drawn(store, since=items(store)[0].time + 1e6).score) == 0
+    assert len(tallies.drawn(store, until=items(store)[0].time - 1).score) == 0
+
+
+def test_a_broken_file_is_told_once(tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """The others are taken."""
+    folder = tmp_path / "flagged"
+    fill(folder)
+    (folder / "1-1.npz").write_text("not mine")
+    intake = Intake(store, quarantine=folder)
+    assert (intake.run(), intake.run(), intake.unreadable) == (3, 0, 1)
+    assert caplog.text.count("no file of a quarantine") == 1
+
+
+def test_lines_of_the_log(tmp_path: Path, store: Store) -> None:
+    """Flagged inputs without a file are rows without a picture; a clean one is none; a half line waits."""
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(AuditSettings(path=path))
+    log.write([*judged(2), *passed(3)], "f" * 64)
+    log.close()
+    intake = Intake(store, audit=path)
+    assert (intake.run(), intake.run(), Intake(store, audit=path).run()) == (2, 0, 0)
+    assert {(item.file, item.request, item.label) for item in items(store)} == {(None, "mine", 0), (None, "mine", 1)}
+    line = path.read_bytes().splitlines(keepends=True)[0].replace(b'"mine"', b'"yours"')
+    path.write_bytes(path.read_bytes() + b"{broken}\n" + line[:20])
+    assert (intake.run(), intake.unreadable) == (0, 1)
+    path.write_bytes(path.read_bytes() + line[20:])
+    assert intake.run() == 1
+    path.write_bytes(line.replace(b"yours", b"theirs")[:-1] + b"\n")  # a new file took its place
+    assert intake.run() == 1
+
+
+def test_a_line_and_a_file_are_one_input(tmp_path: Path, store: Store) -> None:
+    """Whichever comes first: files of older versions get their threshold from the log."""
+    folder, path = tmp_path / "flagged", tmp_path / "audit.jsonl"
+    folder.mkdir()
+    (job, result), *_ = judged(1)
+    old = {"x": job.x[0], "logits": result.logits[0], "score": result.score[0], "p_value": result.p_value[0]}
+    log = AuditLog(AuditSettings(path=path))
+    log.write([(job, result)], "f" * 64)
+    log.close()
+    moment = json.loads(path.read_text())["time"]
+    name = f"{int(moment * 1e9)}-0.npz"
+    intake = Intake(store, quarantine=folder, audit=path)
+    assert intake.run() == 1
+    np.savez(folder / name, **old, id="mine")
+    assert intake.run() == 0
+    (item,) = items(store)
+    assert (item.file, item.threshold) == (name, 1.0)
+    other = Store(f"sqlite:///{tmp_path / 'other.db'}")
+    assert Intake(other, quarantine=folder).run() == 1
+    assert Intake(other, quarantine=folder, audit=path).run() == 0
+    (item,) = items(other)
+    assert (item.file, item.threshold) == (name, 1.0)
+    other.close()
+
+
+def test_alarms_in_the_log(tmp_path: Path, store: Store) -> None:
+    """They begin and end; the same line twice is one alarm."""
+    path = tmp_path / "audit.jsonl"
+    said = {"kind": "campaign", "scope": "client", "name": "eve", "text": "many", "seen": 9}
+    lines = [{"time": 5.0, "alarm": said}, {"time": 9.0, "alarm": {**said, "ended": True}}, {"time": 1.0, "alarm": {}}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for _ in range(2):
+        intake = Intake(store, audit=path)
+        intake.run()
+        assert intake.unreadable == 1
+    (alarm,) = alarms.alarms(store)
+    assert (alarm.kind, alarm.scope, alarm.name, alarm.began, alarm.ended) == ("campaign", "client", "eve", 5.0, 9.0)
+    assert alarm.detail["seen"] == 9
+
+
+def test_nothing_to_read(tmp_path: Path, store: Store) -> None:
+    """A folder that is not there is told at the start."""
+    with pytest.raises(UsageError, match="nowhere"):
+        Intake(store, quarantine=tmp_path / "nowhere")

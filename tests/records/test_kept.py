@@ -1,0 +1,54 @@
+"""Files of a quarantine: what a server wrote is read again, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.verdicts import judged
+
+from ce_detect.core.errors import InputError
+from ce_detect.records import kept
+from ce_detect.records.quarantine import Quarantine
+from ce_detect.records.settings import QuarantineSettings
+
+OLD = {"x": np.zeros((1, 2, 2), np.float32), "logits": np.float32([0, 3]), "score": 2.0, "p_value": 0.1, "id": ""}
+
+
+def test_what_a_server_wrote(tmp_path: Path) -> None:
+    """Verdict and input come back."""
+    quarantine = Quarantine(QuarantineSettings(folder=tmp_path))
+    (job, result), *_ = judged(2)
+    quarantine.keep([(job, result)])
+    quarantine.close()
+    first, second = sorted(tmp_path.iterdir(), key=lambda path: int(path.stem.rpartition("-")[2]))
+    assert kept.verdict(second) == kept.Kept(2.0, pytest.approx(0.2), 1, 1.0, True, False, "mine", None)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(kept.pixels(first), job.x[0])
+
+
+def test_files_of_older_versions(tmp_path: Path) -> None:
+    """They hold flagged inputs, none of them drawn at random; the label is the largest logit's."""
+    np.savez(tmp_path / "old.npz", **OLD)
+    assert kept.verdict(tmp_path / "old.npz") == kept.Kept(2.0, 0.1, 1, None, True, False, None, None)
+
+
+def test_what_is_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text, a half file, another array, code in a pickle, and what unpacks to too much."""
+    (tmp_path / "text").write_text("hello")
+    np.savez(tmp_path / "whole.npz", **OLD)
+    (tmp_path / "half").write_bytes((tmp_path / "whole.npz").read_bytes()[:300])
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    objects: Any = {**OLD, "x": np.array([{}], object)}
+    np.savez(tmp_path / "code.npz", **objects)
+    np.savez(tmp_path / "flat.npz", **{**OLD, "x": np.zeros(3)})
+    for name in ("text", "half", "array.npy", "nowhere"):
+        with pytest.raises(InputError, match="no file of a quarantine"):
+            kept.verdict(tmp_path / name)
+    for name in ("code.npz", "flat.npz"):
+        with pytest.raises(InputError):
+            kept.pixels(tmp_path / name)
+    monkeypatch.setattr(kept, "MOST", 100)
+    with pytest.raises(InputError, match="unpacks to more"):
+        kept.pixels(tmp_path / "whole.npz")

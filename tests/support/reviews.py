@@ -1,0 +1,76 @@
+"""Stores of reviews, quarantines and databases for tests of the console."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ce_detect.records.quarantine import Quarantine
+from ce_detect.records.record import Job
+from ce_detect.records.rows import Row
+from ce_detect.records.settings import QuarantineSettings
+from ce_detect.runtime import Gate
+
+NOBODY = 65534
+"""PostgreSQL refuses to run as root."""
+
+
+def row(number: int) -> Row:
+    """An input of a store, another one for each number."""
+    return Row(
+        source=f"{number}.npz", time=1e9 + number, score=float(number % 5), p_value=1 / (number + 2), flagged=True,
+        label=number % 10, client=f"client {number % 3}",
+    )  # fmt: skip
+
+
+def quarantined(folder: Path, gate: Gate, x: NDArray[np.float32], *, sample: float = 0.0) -> None:
+    """Judge inputs, each as a request of its own, and keep them as a server does."""
+    quarantine = Quarantine(QuarantineSettings(folder=folder, sample=sample))
+    for number, one in enumerate(x):
+        result = gate(one[None])
+        quarantine.keep([(Job(one[None], f"request {number}", client=f"client {number % 3}"), result)])
+        if number % 32 == 31:
+            quarantine.close()
+            quarantine = Quarantine(QuarantineSettings(folder=folder, sample=sample))
+    quarantine.close()
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server in a folder of its own, run as a user who is nobody; gives the address of a database."""
+    pytest.importorskip("psycopg", reason="pip install psycopg[binary]")
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "").parent]
+    if not (found[-1] / "initdb").exists():
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    user = NOBODY if os.getuid() == 0 else None
+    data = Path(mkdtemp(prefix="ce-detect-postgres-"))
+    if user is not None:
+        os.chown(data, user, user)
+
+    def run(*command: str) -> None:
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(data)}
+        subprocess.run(
+            [str(found[-1] / command[0]), *command[1:]], check=True, user=user, group=user, cwd=data, env=environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=60,
+        )  # fmt: skip
+
+    run("initdb", "-D", str(data / "base"), "-U", "reviewer", "--auth=trust", "-E", "UTF8", "--no-sync")
+    settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+    run("pg_ctl", "-D", str(data / "base"), "-w", "-l", str(data / "log"), "-o", settings, "start")
+    try:
+        yield f"postgresql+psycopg://reviewer@127.0.0.1:{port}/postgres"
+    finally:
+        run("pg_ctl", "-D", str(data / "base"), "-m", "immediate", "stop")
+        shutil.rmtree(data)
