@@ -10,7 +10,7 @@ from support import prose
 
 from ce_detect.cli._group import COMMANDS, program
 
-PRIVATE = ("grey level", "free statistics", "signature", "latent", "radius ratio", "hardened copy", "served")
+PRIVATE = ("grey level", "free statistics", "latent", "radius ratio", "hardened copy", "served")
 """Words that need a page of docs. What a flag is called must be known where it is explained."""
 
 EXPLAINED = {"radius ratio": "redteam"}

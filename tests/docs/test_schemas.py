@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from support import manifests
 
+from ce_detect.artifacts import file, graph_format
 from ce_detect.calibrate.recipe import recipe_folder, shipped_recipes
 from docs.programs import schemas
 
@@ -45,6 +46,23 @@ def test_what_the_code_refuses_is_invalid(changed: dict[str, Any]) -> None:
     """A key, kind or value that makes no sense."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(changed, schemas.recipe())
+
+
+def test_the_page_on_artifacts_names_what_is_in_them() -> None:
+    """Every key of a graph's metadata and every output, and the versions of both formats."""
+    page = (schemas.FOLDER / "artifact.md").read_text()
+    keys = [value for name, value in vars(graph_format).items() if name.endswith("_KEY")]
+    assert len(keys) == 5
+    assert "Its metadata has five keys" in page
+    assert [name for name in (*keys, *graph_format.OUTPUTS) if f"`{name}`" not in page] == []
+    assert f"`format` is {file.FORMAT}," in page
+    assert f"`ce_detect.format` is {graph_format.FORMAT}." in page
+
+
+def test_the_page_on_recipes_names_every_key() -> None:
+    """Those of the schema."""
+    page = (schemas.FOLDER / "recipe.md").read_text()
+    assert [key for key in schemas.recipe()["properties"] if f"{key}`" not in page and f"{key}]" not in page] == []
 
 
 def test_a_manifest_fits_its_schema() -> None:
