@@ -97,11 +97,11 @@ def test_all_other_pages_run(page: Path, furnished: Path, tmp_path: Path, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_pages_print_what_they_show(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the recipe that they name: percentages as they are shown behind ``#>``, nearly."""
+    """With the recipe that they name: percentages as they are shown behind ``prints:``, nearly."""
     page = ROOT / name
     monkeypatch.chdir(tmp_path)
     printed = "".join(code_blocks.run(page, {}))
-    shown = [re.findall(r"[\d.]+", line) for line in re.findall(r"^#> (.*)$", page.read_text(), re.MULTILINE)]
+    shown = [re.findall(r"[\d.]+", line) for line in re.findall(r"^# prints: (.*)$", page.read_text(), re.MULTILINE)]
     found = [re.findall(r"[\d.]+", line) for line in printed.splitlines()]
     assert len(shown) > 0
     for one, other in zip(shown, found, strict=True):

@@ -88,6 +88,10 @@ def test_figures_in_the_readme_are_those_of_the_results() -> None:
     assert len(attacks) == 13
     assert len(read(overview.FOLDER / overview.SUBJECT / "beyond.json")["attacks"]) == 9
     assert "thirteen, where the others met nine" in README
+    few = [read(overview.FOLDER / overview.SUBJECT / f"{name}.json")["n"]["corrupted"] for name in ("beyond", "ml-loo")]
+    assert f"BEYOND and ML-LOO are slow, so they judged few images: {few[0]} and {few[1]} of each kind" in README
+    assert len(tables.TABLES["detection"]()) - 1 == 6
+    assert "has five more models" in README
 
 
 def test_about_half_of_the_false_alarms_are_wrong_answers() -> None:
