@@ -21,7 +21,7 @@ def texts(name: str) -> list[str]:
     """The docstring of a command, and the help of each of its options."""
     command = program.get_command(click.Context(program), name)
     assert command is not None
-    helped = [option.help or "" for option in command.params if isinstance(option, click.Option)]
+    helped = [_own(option.help or "") for option in command.params if isinstance(option, click.Option)]
     return [re.sub(r"\\b|``", "", command.help or ""), *helped]
 
 
@@ -44,3 +44,8 @@ def test_no_private_words(name: str) -> None:
     found = {word for word in PRIVATE if word in said and EXPLAINED.get(word) != name}
     assert found == set()
     assert prose.retired(said) == set()
+
+
+def _own(text: str) -> str:
+    """Help without the default behind it, which click writes for others."""
+    return re.sub(r"\s*\[default: [^\]]*\]$", "", text)

@@ -31,6 +31,9 @@ ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1``` *$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"`?(\w+\.toml)`?")
 
+LEFT_OUT = {"serve", "console", "recalibrate"}
+"""Commands whose flags alone are looked at: servers would not end, and the last one needs what people decided."""
+
 CALIBRATION, FRESH = 700, 100
 """Images of the demo that calibrate, and that are fresh."""
 
@@ -159,7 +162,7 @@ def run(page: Path, known: dict[str, Any]) -> list[str]:
                 exec(compile(block.code, str(page), "exec"), known)
             printed.append(out.getvalue())
         for arguments in block.commands if commands else []:
-            if arguments[0] != "serve":  # it would not end
+            if arguments[0] not in LEFT_OUT:
                 done: Called = call(*arguments)
                 assert done.code == 0, f"ce-detect {shlex.join(arguments)}\n{done.err}"
     return printed
