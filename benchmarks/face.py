@@ -50,6 +50,9 @@ HOMES = {
     "log_odds": "ce_detect.classifiers.log_odds:log_odds",  # peers that look at confidence
     "FashionCNN": "ce_detect.demo.model:FashionCNN",  # the demo's classifier is a subject, and is trained here
     "fashion_cnn": "ce_detect.demo.model:fashion_cnn",  # the same with its weights
+    "demonstrate": "ce_detect.guard.demonstration:demonstrate",  # what ships with the demo is what it finds
+    "Sizes": "ce_detect.guard.demonstration:Sizes",  # which images it attacks
+    "shipped": "ce_detect.guard.shipped",  # the form in which attacked images ship
     # The gate and its parts
     "Compiled": "ce_detect.detector.compiled:Compiled",  # parts of a gate run as the gate itself does
     "Inference": "ce_detect.detector.inference:Inference",  # judges as a gate in production does

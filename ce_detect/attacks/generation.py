@@ -21,6 +21,9 @@ from ce_detect.data.lazy import Concatenated, Pixels, rows
 from ce_detect.storage.cache import Cache
 from ce_detect.storage.folders import cache_folder
 
+ROOM = "attacks"
+"""Subfolder of the cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttackedSet:
@@ -91,7 +94,7 @@ def attack_all(
     if len(set(names)) < len(names):
         twice = max(names, key=names.count)
         raise CalibrationError(f"two attacks are both called {twice!r}; give them different names")
-    kept = Cache(cache or cache_folder(), "attacks", content="attacked images")
+    kept = Cache(cache or cache_folder(), ROOM, content="attacked images")
     parts = chunks.planned(classifier, x, attacks, seed)
     with kept.keeping():
         kept.folder.mkdir(parents=True, exist_ok=True)  # it is better known now than after the first chunk

@@ -77,18 +77,8 @@ def document(
             }
         )
     )
-    found["gate"] = without_nan_in_lists(found["gate"])
     found["verdict"] = asdict(_verdict(found))
     return Document(found, lambda: _page(found))
-
-
-def without_nan_in_lists(value: Any) -> Any:
-    """As `ce_detect.evaluate.report.without_nan`, also within lists."""
-    if isinstance(value, dict):
-        return {key: without_nan_in_lists(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [without_nan_in_lists(inner) for inner in value]
-    return without_nan(value)
 
 
 def _terms(one: Mapping[str, Any]) -> dict[str, str]:

@@ -45,8 +45,8 @@ def constraints(name: str) -> dict[str, Version]:
 
 def requirements() -> list[Requirement]:
     """Everything that the core and the extras that go together ask for."""
-    extras = ("calibrate", "report", "explain", "parquet", "onnx", "runtime", "scan", "serve", "otel")
     optional = PROJECT["optional-dependencies"]
+    extras = optional["all"][0].partition("[")[2].rstrip("]").split(",")
     return [Requirement(one) for one in [*PROJECT["dependencies"], *(r for extra in extras for r in optional[extra])]]
 
 
