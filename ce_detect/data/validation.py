@@ -100,10 +100,11 @@ def refuse_masked(x: NDArray[Any]) -> None:
     Raises:
         InputError: it does.
     """
-    if np.ma.is_masked(x):
+    hidden = int(np.ma.getmaskarray(x).sum()) if np.ma.is_masked(x) else 0
+    if hidden:
         raise InputError(
-            f"got a masked array that hides {int(np.ma.getmaskarray(x).sum())} of {x.size} values, expected pixels "
-            "that are all there; pass x.filled(value) with what should stand in their place"
+            f"got a masked array that hides {hidden} of {x.size} values, expected pixels that are all "
+            "there; pass x.filled(value) with what should stand in their place"
         )
 
 

@@ -34,7 +34,7 @@ def test_help_is_quick_and_light() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_list_of_commands_repeats_their_help(name: str) -> None:
     """The line in the list of commands is the first line of the command's own help."""
-    command = importlib.import_module(f"ce_detect.cli.{name}").command
+    command = importlib.import_module(f"ce_detect.cli.{name.replace('-', '_')}").command
     assert command.name == name
     assert command.help.splitlines()[0] == COMMANDS[name]
     assert {"config", "as_json", "seed"} <= {parameter.name for parameter in command.params}

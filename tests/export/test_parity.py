@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from support import fused
 from support.gates import gate, graph
 from support.models import tiny_images
 
@@ -81,3 +82,14 @@ def test_a_sample_lies_within_the_bounds_and_is_the_same_each_time(name: str) ->
     assert (x == parity.sample(made, 5)).all()
     assert classifier.bounds[0] <= x.min() < x.max() <= classifier.bounds[1]
     torch.testing.assert_close(torch.from_numpy(x[:1]), classifier.probe())
+
+
+def test_a_damaged_graph_is_refused(tmp_path: Path) -> None:
+    """As everywhere else; and one that is not the file that was asked for."""
+    path = fused.write_graph(tmp_path)
+    parity.session(path)
+    with pytest.raises(ArtifactError, match="it is another file"):
+        parity.session(path, sha256="0" * 64)
+    path.write_bytes(path.read_bytes().replace(b"0.5", b"0.6"))
+    with pytest.raises(ArtifactError, match="edited or damaged"):
+        parity.session(path)

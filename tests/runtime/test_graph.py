@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from support import fused
 from support.fused import SHAPE, images, metadata, write_graph
 
+from ce_detect.artifacts import graph_digest
 from ce_detect.core.errors import ArtifactError
 from ce_detect.runtime import Gate
 
@@ -74,6 +76,22 @@ def test_random_mutations(path: Path, tmp_path: Path) -> None:
         (tmp_path / "guard.onnx").write_bytes(changed)
         with pytest.raises(ArtifactError, match=r"guard\.onnx"):
             Gate(tmp_path / "guard.onnx")
+
+
+def test_weights_in_another_file_are_refused(path: Path, tmp_path: Path) -> None:
+    """A graph that somebody sealed anew reads no file beside it, nor does a pinned one."""
+    model = onnx.load(path)
+    del model.metadata_props[-1]
+    (axes,) = (tensor for tensor in model.graph.initializer if tensor.name == "axes")
+    (tmp_path / "axes.bin").write_bytes(axes.raw_data)
+    axes.ClearField("raw_data")
+    axes.data_location = onnx.TensorProto.EXTERNAL
+    axes.external_data.add(key="location", value="axes.bin")
+    content = graph_digest.sealed(model.SerializeToString())
+    (tmp_path / "guard.onnx").write_bytes(content)
+    for asked in ({}, {"sha256": hashlib.sha256(content).hexdigest()}):
+        with pytest.raises(ArtifactError, match="weights in another file"):
+            Gate(tmp_path / "guard.onnx", **asked)
 
 
 def test_a_file_that_is_pinned(path: Path, tmp_path: Path) -> None:
