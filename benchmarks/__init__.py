@@ -15,6 +15,8 @@
 | `adaptive/` | What does an attacker pay who knows the detector? |
 | `peers/` | How do methods from the literature do on the same images? |
 | `explain/` | Which method of explanation says best what counts for a decision, and at what time? |
+| `campaigns/` | How soon does the monitor see a campaign, and how often does it cry wolf? |
+| `queries/` | Are query attacks seen by what they send, and who else is taken for an attacker? |
 | `equivalence/` | Does a change of the code leave verdicts as they were? |
 | `subjects/` | What is measured: classifiers, images, attacks, and the settings that all programs share. |
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks import overview, provenance
 from benchmarks.adaptive import table as adaptive
+from benchmarks.campaigns import table as campaigns
 from benchmarks.claim import table as claim
 from benchmarks.cost import table as cost
 from benchmarks.detection import table as detection
@@ -26,6 +27,7 @@ from benchmarks.natural import table as natural
 from benchmarks.peers import table as peers
 from benchmarks.pretrained import table as pretrained
 from benchmarks.program import markdown, parser
+from benchmarks.queries import table as queries
 from benchmarks.serving import table as serving
 from benchmarks.zoo import table as zoo
 
@@ -35,7 +37,21 @@ DRAWN = re.compile(r"(<!-- drawn: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     name: rows
-    for room in (overview, detection, claim, natural, serving, cost, peers, adaptive, zoo, pretrained, explain)
+    for room in (
+        overview,
+        detection,
+        claim,
+        natural,
+        serving,
+        cost,
+        peers,
+        adaptive,
+        zoo,
+        pretrained,
+        explain,
+        campaigns,
+        queries,
+    )
     for name, rows in room.TABLES.items()
 }
 """Every table by name."""

@@ -229,32 +229,35 @@ def _timed(made: QueryDetector, x: Any, i: int) -> float:
     return (time.thread_time_ns() - began) / 1000
 
 
-def main() -> None:
-    (fashion, labels), (cifar, cifar_labels) = fashion_test(), cifar10()
-    parts: dict[str, Callable[[int, int], Any]] = {
-        **{
-            f"attack {name}": lambda count, orders, name=name: against(name, fashion, labels, count) for name in ATTACKS
-        },
-        "microseconds": lambda count, orders: microseconds(),
-        "people": lambda count, orders: [
-            row
-            for name, x, y in (("Fashion-MNIST", fashion, labels), ("CIFAR-10", cifar, cifar_labels))
-            for row in people(name, x, y, orders)
+def measured(count: int, orders: int) -> dict[str, Callable[[], Any]]:
+    """Every part of the results, by name."""
+    fashion, cifar = functools.cache(fashion_test), functools.cache(cifar10)
+    return {
+        **{f"attack {name}": functools.partial(against, name, *fashion(), count) for name in ATTACKS},
+        "microseconds": microseconds,
+        "people": lambda: [
+            *people("Fashion-MNIST", *fashion(), orders),
+            *people("CIFAR-10", *cifar(), orders),
         ],
-        "cameras": lambda count, orders: cameras(fashion, count // 5),
-        "adaptive": lambda count, orders: against_oars(fashion, labels, count // 4),
-        "diluted": lambda count, orders: diluted(fashion, labels, count // 20),
+        "cameras": lambda: cameras(fashion()[0], count // 5),
+        "adaptive": lambda: against_oars(*fashion(), count // 4),
+        "diluted": lambda: diluted(*fashion(), count // 20),
     }
+
+
+def main() -> None:
+    names = [*(f"attack {name}" for name in ATTACKS), "microseconds", "people", "cameras", "adaptive", "diluted"]
     options = parser(__doc__)
     options.add_argument("--attacks", type=int, default=100, help="images that are attacked by each attack")
     options.add_argument("--orders", type=int, default=10, help="random orders of the natural images")
     options.add_argument("--left", action="store_true", help="only what the results do not have yet")
-    options.add_argument("--only", choices=parts, nargs="+", default=list(parts), help="the others stay as they are")
+    options.add_argument("--only", choices=names, nargs="+", default=names, help="the others stay as they are")
     asked = options.parse_args()
     found: dict[str, Any] = read(RESULT) if RESULT.exists() else {}
     found |= {"processor": processor(), "queries": QUERIES, "within": WITHIN}
+    parts = measured(asked.attacks, asked.orders)
     for name in (part for part in asked.only if not (asked.left and part in found)):
-        found[name] = parts[name](asked.attacks, asked.orders)
+        found[name] = parts[name]()
         write(RESULT, found)
 
 

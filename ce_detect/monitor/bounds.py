@@ -35,10 +35,10 @@ def beta_quantile(level: float, a: int, b: int) -> float:
 
 def at_least(count: int, trials: int, rate: float) -> float:
     """Probability of at least ``count`` hits in that many trials; that of Beta(count, trials − count + 1) ≤ rate."""
-    if count <= 0 or rate >= 1:
+    if count <= 0 or count > trials or rate <= 0:
+        return float(count <= 0)
+    if rate >= 1:
         return 1.0
-    if count > trials or rate <= 0:
-        return 0.0
     hits = np.arange(count, trials + 1)
     factorials = _log_factorials(trials)
     choices = factorials[trials] - factorials[hits] - factorials[trials - hits]

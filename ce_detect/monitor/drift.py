@@ -7,7 +7,7 @@ whether too many or too few of them lie on the more suspicious side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -31,21 +31,23 @@ class Drift:
     Attributes:
         evidence: that too many of the unsuspicious inputs are on the more suspicious side, and that too few are.
         limit: evidence that is an alarm.
-        inside: hits of the block that is not full yet.
-        size: inputs of it.
+        hits: among clean inputs that are known and all inputs of full blocks, see `Reference.bulk_known`.
+        count: of those.
+        block: hits and misses of the block that is not full yet.
     """
 
     evidence: Evidence
     limit: float
-    inside: int = 0
-    size: int = 0
+    hits: int
+    count: int
+    block: list[bool] = field(default_factory=list)
 
     @classmethod
     def of(cls, reference: Reference, limit: float, form: Form) -> Self:
         """Before any input."""
         smallest, largest = reference.bulk_rates
         rates = np.clip([largest, 1 - smallest], 1e-9, 1 - 1e-9)
-        return cls(Evidence.of(Bets(rates, form)), limit)
+        return cls(Evidence.of(Bets(rates, form, 2)), limit, *reference.bulk_known)
 
     @property
     def suspected(self) -> bool:
@@ -61,14 +63,17 @@ class Drift:
         inside = p_values[p_values > reference.bulk[0]] <= reference.bulk[1]
         alarm, at = False, 0
         while at < len(inside):
-            part = inside[at : at + BLOCK - self.size]
+            part = inside[at : at + BLOCK - len(self.block)].tolist()
             at += len(part)
-            self.inside += int(np.count_nonzero(part))
-            self.size += len(part)
-            if self.size == BLOCK:
-                value = self.evidence.add_block(np.array([self.inside, BLOCK - self.inside], np.float64), BLOCK)
-                self.inside = self.size = 0
-                if value >= self.limit:
-                    alarm = True
-                    self.evidence.restart()
+            self.block += part
+            if len(self.block) == BLOCK and self._full() >= self.limit:
+                alarm = True
+                self.evidence.restart()
         return alarm
+
+    def _full(self) -> float:
+        hits = np.array(self.block)
+        before = self.hits + np.cumsum(hits) - hits
+        value = self.evidence.add_block(hits, before / (self.count + np.arange(BLOCK)))
+        self.hits, self.count, self.block = self.hits + int(hits.sum()), self.count + BLOCK, []
+        return value

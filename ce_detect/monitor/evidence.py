@@ -147,16 +147,26 @@ class Evidence:
         self.seen += 1
         return self.value
 
-    def add_block(self, hits: Values, size: int) -> float:
-        """Take a block of inputs whose hits ``(levels,)`` are counted; bets are opened at its beginning alone.
+    def add_block(self, hits: NDArray[np.bool_], expected: Values) -> float:
+        """Take a block of inputs, with bets on too many and on too few hits that are opened at its beginning alone.
+
+        Args:
+            hits: ``(inputs,)``.
+            expected: rate that was expected of each, ``(inputs,)``.
 
         Returns:
             `value` after it.
         """
-        self._settle()
-        bets, counts = self.bets, hits[:, None]
-        self.money += sum(count * paid for count, paid in bets.paid(self.seen, size))
-        self.money *= np.exp(counts * np.log(bets.hit) + (size - counts) * np.log(bets.miss))
+        bounds, size = self.bets, len(hits)
+        self.money += sum(count * paid for count, paid in bounds.paid(self.seen, size))
+        most = len(bounds.rates)
+        sides = [
+            (hits, bounds.hit[:1]),
+            (~hits, bounds.hit[1:most]),
+            (hits, _hit(expected)),
+            (~hits, _hit(1 - expected)),
+        ]
+        self.money *= [np.where(side[:, None], factor, _MISS).prod(0) for side, factor in sides]
         self.seen += size
         return self.value
 

@@ -40,6 +40,7 @@ class Reference:
         rates: ``(1 + levels,)`` bounds of the rate of clean inputs that are flagged, and of hits at each level.
         known: ``(levels,)`` hits among clean inputs that are known, plus one, and how many there are, plus one.
         bulk: p-values between which an input is a hit of the test for drift, which looks beyond the first of them.
+        bulk_known: hits of that test among clean inputs that are known, and how many those are.
         bulk_rates: smallest and largest rate of those among the inputs beyond the first.
         promise: false-alarm rate that the gate promises, for texts.
         by_label: bound of the rate of flags among inputs with one predicted label, where it was measured.
@@ -49,6 +50,7 @@ class Reference:
     rates: NDArray[np.float64]
     known: tuple[NDArray[np.int64], int]
     bulk: tuple[float, float]
+    bulk_known: tuple[int, int]
     bulk_rates: tuple[float, float]
     promise: float
     by_label: Mapping[int, float]
@@ -95,7 +97,8 @@ class Reference:
         both = beta_quantile(share, middle - tail, n - middle), beta_quantile(1 - share, middle - tail, n - middle)
         return cls(
             levels=_p_value(ranks, n), rates=_bounds([flagged, *ranks.tolist()], n, share), known=(ranks + 1, n + 1),
-            bulk=(_p_value(tail, n), _p_value(middle, n)), bulk_rates=both, promise=promise, by_label={},
+            bulk=(_p_value(tail, n), _p_value(middle, n)), bulk_known=(middle - tail, n - tail), bulk_rates=both,
+            promise=promise, by_label={},
         )  # fmt: skip
 
     @classmethod
@@ -128,7 +131,8 @@ class Reference:
         return cls(
             levels=levels, known=(ranks + 1, count + 1),
             rates=np.append(upper_rate(int(flags.sum()), count, share), _bounds(ranks.tolist(), count, share)),
-            bulk=bulk, bulk_rates=(lower_rate(*found, share), upper_rate(*found, share)), promise=promise,
+            bulk=bulk, bulk_known=(max(1, found[0]), max(2, found[1])), promise=promise,
+            bulk_rates=(lower_rate(*found, share), upper_rate(*found, share)),
             by_label={label: _flag_rate(flags[labels == label], error / 2 / len(kinds)) for label in kinds},
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ce_detect.core.errors import ArtifactError
+from ce_detect.monitor.drift import BLOCK
 from ce_detect.monitor.evidence import Evidence
 from ce_detect.monitor.interval import FalseAlarmRate
 from ce_detect.monitor.monitor import Expected, Monitor
@@ -29,8 +30,7 @@ class _State(Struct, frozen=True):
     hits: list[int]
     count: int
     form: str
-    inside: int
-    size: int
+    drift: tuple[int, int, list[bool]]
     false_alarm_rate: FalseAlarmRate
     streams: list[Counts]
 
@@ -42,12 +42,11 @@ def write(monitor: Monitor, path: Path) -> None:
         OSError: the folder is not there or cannot be written, or the disk is full.
     """
     streams = list(_streams(monitor))
+    expected, drift = monitor.expected, monitor.drift
     state = _State(
-        monitor.reference.rates.tolist(), monitor.expected.hits.tolist(), monitor.expected.count,
-        monitor.settings.form, monitor.drift.inside, monitor.drift.size, monitor.false_alarm_rate,
-        [
-            one.counts(scope, name) for scope, name, one in streams
-        ],
+        rates=monitor.reference.rates.tolist(), hits=expected.hits.tolist(), count=expected.count,
+        form=monitor.settings.form, drift=(drift.hits, drift.count, drift.block),
+        false_alarm_rate=monitor.false_alarm_rate, streams=[one.counts(scope, name) for scope, name, one in streams],
     )  # fmt: skip
     arrays = {"drift": monitor.drift.evidence.money, "drift_seen": np.array([monitor.drift.evidence.seen])}
     for scope in {scope for scope, *_ in streams}:
@@ -80,7 +79,7 @@ def read(monitor: Monitor, path: Path) -> bool:
     rows = {scope: zip(arrays[f"{scope} money"], arrays[f"{scope} hits"], strict=True) for scope in _scopes(state)}
     monitor.expected = Expected(np.array(state.hits), state.count)
     monitor.drift.evidence = Evidence(monitor.drift.evidence.bets, arrays["drift"], int(arrays["drift_seen"][0]))
-    monitor.drift.inside, monitor.drift.size = state.inside, state.size
+    monitor.drift.hits, monitor.drift.count, monitor.drift.block = state.drift
     monitor.false_alarm_rate = state.false_alarm_rate
     for counts in state.streams:
         _put(monitor, counts, *next(rows[counts.scope]))
@@ -105,13 +104,23 @@ def _streams(monitor: Monitor) -> Iterator[tuple[str, str, Stream]]:
     yield from (("client", name, stream) for name, stream in monitor.clients)
 
 
+def _possible(state: _State, levels: int) -> bool:
+    hits, count, block = state.drift
+    return (
+        len(state.hits) == levels
+        and 0 < min(state.hits) <= max(state.hits) <= state.count
+        and 0 < hits < count
+        and len(block) < BLOCK
+    )
+
+
 def _scopes(state: _State) -> list[str]:
     return sorted({counts.scope for counts in state.streams})
 
 
 def _check(monitor: Monitor, state: _State, arrays: dict[str, Any], path: Path) -> None:
     """Refuse what does not fit: sizes of a file that is torn, numbers that no monitor has."""
-    if len(state.hits) != len(monitor.reference.levels) or state.count < 1 or min(state.hits) < 1:
+    if not _possible(state, len(monitor.reference.levels)):
         raise ArtifactError(f"{path}: impossible counts; remove the file to begin anew")
     shapes: dict[str, tuple[int, ...]] = {"drift": monitor.drift.evidence.money.shape, "drift_seen": (1,)}
     for scope in _scopes(state):

@@ -15,6 +15,7 @@ from support import fused
 
 from ce_detect import cli
 from ce_detect.cli import serve
+from ce_detect.serve.settings import WatchSettings
 
 
 def refused(*arguments: object) -> str:
@@ -54,6 +55,40 @@ def test_taken_port(tmp_path: Path) -> None:
     """A port that somebody has is told with the remedy."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "--port" in refused(fused.write_graph(tmp_path), "--port", taken.getsockname()[1])
+
+
+def test_the_flags_of_the_monitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --monitor nothing is watched; with it, its flags reach the server."""
+    made: list[Any] = []
+
+    class Stopped(Exception):  # noqa: N818  ends the command
+        pass
+
+    def server(settings: Any, **where: Any) -> None:
+        made.append(settings.watch)
+        raise Stopped
+
+    monkeypatch.setattr("ce_detect.serve.server.Server", server)
+    watched = (
+        "--monitor",
+        "--false-alarms",
+        "3",
+        "--near-duplicates",
+        "0.9",
+        "--clients",
+        "7",
+        "--client-header",
+        "X-C",
+    )
+    more = ("--monitor-state", str(tmp_path), "--webhook", "http://h/", "--webhook-secret", "k", "--no-query-attacks")
+    for flags in ((), (*watched, *more)):
+        with pytest.raises(Stopped):
+            serve.command.main(["guard.onnx", *flags], standalone_mode=False)
+    assert made[0] is None
+    assert made[1] == WatchSettings(
+        false_alarms=3.0, near_duplicates=0.9, clients=7, client_header="X-C", state=tmp_path, webhook="http://h/",
+        webhook_secret=Path("k"), queries=False,
+    )  # fmt: skip
 
 
 def test_flags_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def test_it_does_not_matter_how_the_stream_is_cut() -> None:
     for value in p_values:
         single.feed(np.array([value]), source.reference)
     np.testing.assert_array_equal(whole.evidence.money, single.evidence.money)
-    assert (whole.inside, whole.size) == (single.inside, single.size)
+    assert (whole.hits, whole.count, whole.block) == (single.hits, single.count, single.block)
 
 
 def test_attacks_that_are_flagged_are_no_drift() -> None:
@@ -40,3 +40,11 @@ def test_attacks_that_are_flagged_are_no_drift() -> None:
     drift = Drift.of(source.reference, LIMIT, "rate")
     assert not drift.feed(source.verdicts(20_000, attacked=0.1).p_value, source.reference)
     assert not drift.suspected
+
+
+def test_drift_that_is_smaller_than_a_calibration_knows_is_told_in_time() -> None:
+    """A shift of six percent lies within the bounds of 600 clean scores; what came before tells it."""
+    source = Source(3)
+    drift = Drift.of(source.reference, LIMIT, "rate")
+    assert not drift.feed(source.verdicts(20_000).p_value, source.reference)
+    assert drift.feed(source.verdicts(60_000, shift=0.06).p_value, source.reference)

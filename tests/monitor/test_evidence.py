@@ -47,16 +47,21 @@ def test_money_gains_nothing_on_average() -> None:
     assert (bets.hit > 1).all()
 
 
-def test_a_block_is_a_bet_that_opens_at_its_beginning() -> None:
-    """A block multiplies as its inputs would one by one, without what would be paid in between."""
-    bets = Bets(RATES)
-    block, single = Evidence.of(bets), Evidence.of(bets)
-    block.add_block(np.array([1.0, 2.0, 3.0]), 8)
-    single.money += 8
-    for number in range(8):
-        single.money *= np.where((number < np.array([1, 2, 3]))[:, None], bets.hit, bets.miss)
-    np.testing.assert_allclose(block.money, single.money)
-    assert block.seen == 8
+def test_a_block_is_bets_on_both_sides_that_open_at_its_beginning() -> None:
+    """Too many and too few hits, against bounds and against what is expected; each is a fair bet."""
+    bets = Bets(np.array([0.45, 0.65]), expected=2)
+    hits, expected = np.array([True, False, True]), np.array([0.4, 0.41, 0.39])
+    evidence = Evidence.of(bets)
+    evidence.add_block(hits, expected)
+    assert evidence.money.shape == (4, len(bets.miss))
+    parts = 1 - bets.miss
+    many = (1 + parts * (1 / 0.4 - 1)) * (1 - parts) * (1 + parts * (1 / 0.39 - 1))
+    few = (1 - parts) * (1 + parts * (1 / 0.59 - 1)) * (1 - parts)
+    np.testing.assert_allclose(evidence.money[2], 3 * many)
+    np.testing.assert_allclose(evidence.money[3], 3 * few)
+    np.testing.assert_allclose(evidence.money[0], 3 * (1 + parts * (1 / 0.45 - 1)) ** 2 * (1 - parts))
+    np.testing.assert_allclose(evidence.money[1], 3 * (1 - parts) ** 2 * (1 + parts * (1 / 0.65 - 1)))
+    assert evidence.seen == 3
 
 
 def test_more_hits_than_the_rate_are_evidence() -> None:
