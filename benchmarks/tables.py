@@ -20,6 +20,7 @@ from benchmarks import overview, provenance
 from benchmarks.adaptive import table as adaptive
 from benchmarks.claim import table as claim
 from benchmarks.cost import table as cost
+from benchmarks.counterfactual import table as counterfactual
 from benchmarks.detection import table as detection
 from benchmarks.explain import table as explain
 from benchmarks.natural import table as natural
@@ -35,7 +36,20 @@ DRAWN = re.compile(r"(<!-- drawn: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     name: rows
-    for room in (overview, detection, claim, natural, serving, cost, peers, adaptive, zoo, pretrained, explain)
+    for room in (
+        overview,
+        detection,
+        claim,
+        natural,
+        serving,
+        cost,
+        peers,
+        adaptive,
+        zoo,
+        pretrained,
+        explain,
+        counterfactual,
+    )
     for name, rows in room.TABLES.items()
 }
 """Every table by name."""

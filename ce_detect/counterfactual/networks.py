@@ -114,8 +114,16 @@ class Generator(nn.Module):
             target: class that each is to have, ``(batch,)``.
         """
         low, high = self.bounds
+        h = self.hidden(x, target)
+        mask = self.mask(h).sigmoid()
+        content = low + (high - low) * self.content(h).sigmoid()
+        made: Tensor = x + mask * (content - x)
+        return made
+
+    def hidden(self, x: Tensor, target: Tensor) -> Tensor:
+        """Return what mask and content are made of, ``(batch, width, height, width)``; see `forward`."""
         planes = F.one_hot(target, self.classes).to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        h = self.first(torch.cat([_centred(x, self.bounds), planes], dim=1))
+        h: Tensor = self.first(torch.cat([_centred(x, self.bounds), planes], dim=1))
         kept = [h]
         for down in self.down:
             kept.append(down(kept[-1]))
@@ -123,10 +131,7 @@ class Generator(nn.Module):
         for up in self.up:
             skip = kept.pop()
             h = up(torch.cat([F.interpolate(h, size=skip.shape[2:]), skip], dim=1))
-        mask = self.mask(h).sigmoid()
-        content = low + (high - low) * self.content(h).sigmoid()
-        made: Tensor = x + mask * (content - x)
-        return made
+        return h
 
 
 def kplusone(
