@@ -45,6 +45,7 @@ def main() -> None:
     program = parser(__doc__)
     program.add_argument("--images", type=int, default=60, help="test patches with a crack")
     program.add_argument("--seed", type=int, default=0)
+    program.add_argument("--methods", nargs="+", choices=("counterfactual", "supervised", *MAPS))
     options = program.parse_args()
     quiet()
     torch.set_num_threads(1)
@@ -57,6 +58,8 @@ def main() -> None:
     }
     for name, prepared in methods.items():
         found = read(RESULT) if RESULT.exists() else {"environment": environment(), "methods": {}}
+        if options.methods and not name.startswith(tuple(options.methods)):
+            continue
         if found["methods"].get(name, {}).get("images") == len(test.y):
             continue
         make = prepared()

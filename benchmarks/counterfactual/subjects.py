@@ -81,8 +81,8 @@ SUBJECTS = {
     for one in (
         Subject("cracks", "CrackForest patches", _cracks,
                 {**_SMALL, "steps": 400, "sparsity": 10.0, "cycle": 1.0, "identity": 10.0}),
-        Subject("pneumonia", "PneumoniaMNIST", _pneumonia, {**_SMALL, "steps": 800}),
-        Subject("cifar", "CIFAR-10, three classes", _cifar, {**_SMALL, "steps": 1000}),
+        Subject("pneumonia", "PneumoniaMNIST", _pneumonia, {**_SMALL, "steps": 400}),
+        Subject("cifar", "CIFAR-10, three classes", _cifar, {**_SMALL, "steps": 400}),
     )
 }  # fmt: skip
 """What is trained on, by name."""

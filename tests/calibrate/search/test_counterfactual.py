@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +15,12 @@ from support.digits import DigitCNN, classifier_of_digits, digits
 from support.gates import MANIFEST
 
 from ce_detect import CalibrationSettings, DetectedModel
-from ce_detect.calibrate.items import signature_of
+from ce_detect.calibrate.items import Item, signature_of
+from ce_detect.calibrate.recipe import Recipe
+from ce_detect.calibrate.search import search
+from ce_detect.calibrate.search.comparison import Comparison
 from ce_detect.calibrate.search.counterfactual import items
+from ce_detect.calibrate.search.ledger import Chosen
 from ce_detect.classifiers.wrapping import wrap
 from ce_detect.core.errors import ArtifactError, CalibrationError
 from ce_detect.counterfactual import fit
@@ -21,7 +28,13 @@ from ce_detect.detector.gate import GateModule
 from ce_detect.export import parity
 from ce_detect.export.fused_graph import fused
 from ce_detect.fitting import untrained
+from ce_detect.interventions import Flip
 from ce_detect.runtime import Gate
+
+RECIPE: dict[str, Any] = {
+    "splits": {"fit": 0.4, "select": 0.2, "calibrate": 0.3, "test": 0.1},
+    "attack": [{"kind": "fgsm"}, {"kind": "pgd", "eps": "32/255", "eps_step": "8/255", "max_iter": 5}],
+}
 
 
 @pytest.fixture(scope="module")
@@ -85,25 +98,24 @@ def test_the_graph_judges_as_the_gate_does(path: Path) -> None:
 @pytest.mark.slow
 def test_a_gate_with_both_is_saved_and_exported(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search tries them, the artifact holds them, and the graph judges as the gate does."""
-    from ce_detect.calibrate.search import search
-
-    model, (x, _) = classifier_of_digits(DigitCNN), digits()
-    chosen = {"counterfactual", "fakeness"}
     best_of_two = search.best_of_two
 
-    def first_of_all(compared, required, room):  # type: ignore[no-untyped-def]
-        wanted = [item for item in compared.items if item.family in chosen]
+    def with_both(compared: Comparison, required: Sequence[Item], room: float) -> Chosen:
+        wanted = [item for item in compared.items if item.family in ("counterfactual", "fakeness")]
         return best_of_two(compared, [*required, *wanted], room)
 
-    monkeypatch.setattr(search, "best_of_two", first_of_all)
+    monkeypatch.setattr(search, "best_of_two", with_both)
+    monkeypatch.setattr(search, "candidates", lambda classifier, seed: [Item.of(Flip())])
+    monkeypatch.setattr(search, "learnable", lambda classifier: [])
+    model, x = classifier_of_digits(DigitCNN), digits()[0]
     guard = DetectedModel(model, bounds=(0.0, 1.0)).calibrate(
-        x[1000:], recipe="quick", fpr=0.1, budget=100.0, counterfactual=path, progress=False, cache=tmp_path
-    )
-    considered = {entry["family"] for entry in guard.manifest["search"]["considered"]}
-    assert chosen <= considered
+        x[1000:], recipe=Recipe.parse("few", RECIPE), fpr=0.1, budget=math.inf, counterfactual=path, cache=tmp_path,
+        progress=False, jobs=1,
+    )  # fmt: skip
+    assert {"counterfactual", "fakeness"} <= {entry["family"] for entry in guard.manifest["search"]["considered"]}
     assert guard.manifest["signature"]["fakeness"] == {"classes": 10, "width": 4, "depth": 1, "own": False}
     guard.save(tmp_path / "guard.safetensors")
     again = DetectedModel.load(tmp_path / "guard.safetensors", model)
     np.testing.assert_allclose(again(x[:40]).score, guard(x[:40]).score, atol=1e-5)
-    again.export(tmp_path / "gate.onnx", data=x[:64])
+    guard.export(tmp_path / "gate.onnx", data=x[:64])
     np.testing.assert_allclose(Gate(tmp_path / "gate.onnx")(x[:40]).score, guard(x[:40]).score, atol=1e-2)
