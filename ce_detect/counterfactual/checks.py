@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -94,7 +95,7 @@ def _check_agreement(images: Images, classifier: Classifier) -> int:
         ]
     )
     agreed, chance = float((found == subset.y).mean()), 1 / classifier.num_classes
-    if agreed <= 1.5 * chance and agreed < 0.9:
+    if agreed <= chance + 2 * math.sqrt(chance * (1 - chance) / len(found)):
         raise InputError(
             f"the labels do not match the classifier: it gives {agreed:.0%} of the images their label, where chance "
             f"gives {chance:.0%}. Compare the order of the classes, and preprocessing (mean, deviation, pixel range)"
