@@ -77,6 +77,9 @@ SOURCES = {
     "counterfactual-resilience": Source(("counterfactual/results/resilience-*.json",), ("counterfactual.resilience",)),
     "counterfactual-doubt": _DOUBT,
     "counterfactual-changed": _DOUBT,
+    "counterfactual-signature": Source(
+        ("counterfactual/results/signature-pneumonia.json",), ("counterfactual.signature",)
+    ),
 }
 """Every table by name."""
 
