@@ -113,12 +113,17 @@ HOMES = {
     "weakened": "ce_detect.explain.stability:weakened",  # an attack that keeps the label
     "ATTACK_STEPS": "ce_detect.explain.stability:STEPS",  # how many steps it makes
     "rank_correlation": "ce_detect.explain.sanity:rank_correlation",  # how alike two maps are
+    # Counterfactuals
+    "counterfactual": "ce_detect.counterfactual",  # the pair, and its training
+    "kplusone_networks": "ce_detect.counterfactual.networks",  # one architecture for every kind of training
+    "fakeness": "ce_detect.counterfactual.networks:fakeness",  # of logits
     # Adaptive attacks
     "RedTeam": "ce_detect.redteam.red_team:RedTeam",  # its report
     "redteam": "ce_detect.redteam.red_team:redteam",  # peers and ensembles are attacked as gates are
     "Plan": "ce_detect.redteam.settings:Plan",  # what the attacker may do
     "Case": "ce_detect.redteam.radii:Case",  # radii of the classifier alone, found once for all rows
     "radii": "ce_detect.redteam.radii:radii",  # the search for them
+    "square": "ce_detect.redteam.square",  # a search that needs no gradient, on classifiers of ours
     "Alone": "ce_detect.redteam.target:Alone",  # the classifier as a target
     "Gated": "ce_detect.redteam.target:Gated",  # a gate as a target
     "Joint": "ce_detect.redteam.target:Joint",  # what a target answers, for targets of our own

@@ -21,6 +21,7 @@ from benchmarks.adaptive import table as adaptive
 from benchmarks.campaigns import table as campaigns
 from benchmarks.claim import table as claim
 from benchmarks.cost import table as cost
+from benchmarks.counterfactual import table as counterfactual
 from benchmarks.detection import table as detection
 from benchmarks.explain import table as explain
 from benchmarks.natural import table as natural
@@ -51,6 +52,7 @@ TABLES: dict[str, Callable[[], list[list[str]]]] = {
         explain,
         campaigns,
         queries,
+        counterfactual,
     )
     for name, rows in room.TABLES.items()
 }

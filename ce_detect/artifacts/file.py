@@ -62,8 +62,8 @@ class Artifact:
     def to_bytes(self) -> bytes:
         """The content of the file."""
         tensors = {name: np.asarray(self.tensors[name], order="C") for name in sorted(self.tensors)}
-        manifest = {**self.manifest.plain(), "format": FORMAT, "sha256": _digest(tensors)}
-        metadata = {_KEY: json.dumps({**manifest, "seal": _seal(manifest)}, sort_keys=True, allow_nan=False)}
+        manifest = {**self.manifest.plain(), "format": FORMAT, "sha256": digest(tensors)}
+        metadata = {_KEY: json.dumps({**manifest, "seal": seal(manifest)}, sort_keys=True, allow_nan=False)}
         content: bytes = save(tensors, metadata=metadata)
         return content
 
@@ -137,7 +137,7 @@ def _checked(name: str, text: str, tensors: Tensors) -> tuple[int, dict[str, Any
     """The format of a file and its manifest as plain data, if nothing was changed since it was made."""
     try:
         manifest = plain_data.parsed(text)
-        version, seal, sha256 = manifest["format"], manifest.pop("seal"), manifest["sha256"]
+        version, sealed, sha256 = manifest["format"], manifest.pop("seal"), manifest["sha256"]
     except (ArtifactError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"the manifest of {name} cannot be read ({error}){_REMEDY}") from error
     if version not in (FORMAT, upgrade.OLD):
@@ -145,7 +145,7 @@ def _checked(name: str, text: str, tensors: Tensors) -> tuple[int, dict[str, Any
             f"{name} has format {version!r}, this version of ce-detect reads format {FORMAT}, and {upgrade.OLD} of the "
             "versions before; install the version that wrote it, or calibrate again"
         )
-    if seal != _seal(manifest) or sha256 != _digest(tensors):
+    if sealed != seal(manifest) or sha256 != digest(tensors):
         raise ArtifactError(f"{name} was edited or damaged after calibration: its checksum does not match its content")
     return version, {key: value for key, value in manifest.items() if key not in ("format", "sha256")}
 
@@ -165,13 +165,15 @@ def _present(name: str, version: int, manifest: dict[str, Any], tensors: Tensors
     return read, tensors
 
 
-def _digest(tensors: Tensors) -> str:
-    digest = hashlib.sha256()
+def digest(tensors: Tensors) -> str:
+    """SHA-256 of tensors, their names, types and shapes."""
+    found = hashlib.sha256()
     for name, tensor in tensors.items():
-        digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
-        digest.update(tensor.tobytes())
-    return digest.hexdigest()
+        found.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
+        found.update(tensor.tobytes())
+    return found.hexdigest()
 
 
-def _seal(manifest: dict[str, Any]) -> str:
+def seal(manifest: dict[str, Any]) -> str:
+    """SHA-256 of a manifest, the digest of its tensors included."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -123,6 +123,15 @@ class ShapleyPart(Struct, frozen=True, kw_only=True):
     width: Size
 
 
+class FakenessPart(Struct, frozen=True, kw_only=True):
+    """Arguments of `ce_detect.features.fakeness.Fakeness` beside the classifier."""
+
+    classes: int
+    width: int
+    depth: int
+    own: bool
+
+
 class ChunkPart(Struct, frozen=True, kw_only=True):
     """How much is computed at a time.
 
@@ -143,6 +152,7 @@ class SignaturePart(ChunkPart, frozen=True, kw_only=True, omit_defaults=True):
         layer_consistency: what else is compared, or None.
         shapley: what gives Shapley values, or None.
         features: how many there are in all.
+        fakeness: what gives fakeness, or None.
     """
 
     interventions: Interventions
@@ -151,6 +161,7 @@ class SignaturePart(ChunkPart, frozen=True, kw_only=True, omit_defaults=True):
     layer_consistency: LayerConsistencyPart | None = field(name="recovery")
     features: Size
     shapley: ShapleyPart | None = None
+    fakeness: FakenessPart | None = None
 
     def __post_init__(self) -> None:
         """Refuse names of other interventions."""

@@ -26,6 +26,9 @@ SEEN = "calibration_images"
 INTERVENTIONS = "signature.interventions."
 """Before the names of tensors that are an intervention's own; their shapes follow from its settings."""
 
+FAKENESS = "signature.fakeness."
+"""Before the names of those of a network that knows fakes; their shapes follow from its settings, too."""
+
 DTYPES = ("F32", "I64", "U64", "BOOL")
 """Types of the tensors, as safetensors calls them."""
 
@@ -119,7 +122,7 @@ def check(manifest: Manifest, tensors: Tensors) -> None:
             known.table(prefix, _DETECTOR)
             _check_head(known, head, f"{prefix}head.", features)
             _check_scores(prefix, tensors, manifest)
-    known.check_others(len(manifest.signature.interventions))
+    known.check_others(len(manifest.signature.interventions), fakeness=manifest.signature.fakeness is not None)
 
 
 class _Known:
@@ -142,12 +145,13 @@ class _Known:
             _check(full, self._tensors[full], expected, lengths)
         return lengths
 
-    def check_others(self, interventions: int) -> None:
-        """Check what no table names: the interventions' own tensors, and nothing else."""
+    def check_others(self, interventions: int, *, fakeness: bool) -> None:
+        """Check what no table names: the interventions' own tensors, those of fakeness, and nothing else."""
         for name in self._tensors.keys() - self._named:
             place = name.removeprefix(INTERVENTIONS).partition(".")[0]
             own = name.startswith(INTERVENTIONS) and place.isascii() and place.isdigit() and len(place) < 6
-            if not own or int(place) >= interventions:
+            known = (own and int(place) < interventions) or (fakeness and name.startswith(FAKENESS))
+            if not known:
                 raise ArtifactError(f"the tensor {name!r} belongs to nothing that its manifest names")
             _check_numbers(name, self._tensors[name], Expected(self._tensors[name].shape))
 

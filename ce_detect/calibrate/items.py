@@ -9,6 +9,7 @@ import numpy as np
 
 from ce_detect.classifiers.base import INPUT, Classifier
 from ce_detect.core.types import Index
+from ce_detect.features.fakeness import Fakeness
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.shapley import ShapleyValues
 from ce_detect.features.signature import Signature, feature_names
@@ -25,6 +26,7 @@ class Item:
         site: where moments are taken; empty for anything else.
         layer_consistency: what gives recovery errors; None for anything else.
         shapley: what gives Shapley values; None for anything else.
+        fakeness: what gives fakeness; None for anything else.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Item:
     site: str = ""
     layer_consistency: LayerConsistency | None = None
     shapley: ShapleyValues | None = None
+    fakeness: Fakeness | None = None
 
     @classmethod
     def of(cls, intervention: Intervention) -> Item:
@@ -40,11 +43,13 @@ class Item:
 
     @property
     def family(self) -> str:
-        """Family of the intervention, ``"moments"``, ``"recovery"`` or ``"shapley"``."""
+        """Family of the intervention, ``"moments"``, ``"recovery"``, ``"shapley"`` or ``"fakeness"``."""
         if self.intervention is not None:
             return self.intervention.family
         if self.shapley is not None:
             return "shapley"
+        if self.fakeness is not None:
+            return "fakeness"
         return "moments" if self.site else "recovery"
 
     @property
@@ -70,7 +75,11 @@ def signature_of(classifier: Classifier, items: Sequence[Item], chunk: int | Non
     sites = tuple(item.site for item in items if item.site)
     recovery = next((item.layer_consistency for item in items if item.layer_consistency is not None), None)
     shapley = next((item.shapley for item in items if item.shapley is not None), None)
-    made = Signature(classifier, interventions, sites=sites, layer_consistency=recovery, shapley=shapley, chunk=chunk)
+    fakeness = next((item.fakeness for item in items if item.fakeness is not None), None)
+    made = Signature(
+        classifier, interventions, sites=sites, layer_consistency=recovery, shapley=shapley, fakeness=fakeness,
+        chunk=chunk,
+    )  # fmt: skip
     return made.to(classifier.device)
 
 
@@ -93,6 +102,8 @@ def columns_of(items: Sequence[Item], names: Sequence[str]) -> dict[str, Index]:
             own = [position[name] for name in item.layer_consistency.names]
         elif item.shapley is not None:
             own = [position[name] for name in item.shapley.names]
+        elif item.fakeness is not None:
+            own = [position[name] for name in item.fakeness.names]
         else:
             moments = tuple(f"trace.{moment}[{item.site}][" for moment in ("mean", "deviation"))
             own = [i for i, name in enumerate(names) if name.startswith(moments)]

@@ -10,6 +10,7 @@ from typing import Any
 from ce_detect.artifacts.manifest import (
     DataPart,
     DeployPart,
+    FakenessPart,
     Figures,
     LayerConsistencyPart,
     Manifest,
@@ -110,6 +111,7 @@ def _signature(chosen: Chosen, gate: GateModule) -> SignaturePart:
         sites=chosen.sites,
         layer_consistency=None if compared is None else LayerConsistencyPart(**compared.spec()),
         shapley=None if shapley is None else ShapleyPart(**shapley.spec()),
+        fakeness=None if chosen.fakeness is None else FakenessPart(**chosen.fakeness.spec()),
         features=len(gate.signature.names),
         chunk=gate.signature.chunk,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack, get_args
 
+from ce_detect.artifacts.counterfactual import CounterfactualArtifact
 from ce_detect.calibrate.recipe import Recipe, corruptions_of
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.progress import quiet
@@ -41,6 +42,7 @@ class CalibrationOptions(TypedDict, total=False):
     deploy: Precision
     natural: str | Path | tuple[Corruption, ...]
     also_clean: Any
+    counterfactual: str | Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,8 @@ class CalibrationSettings:
             `ce_detect.export.precision`. In fewer bits, threshold, clean scores and figures on *test* are those of that
             graph, in ONNX Runtime on this machine. So the promise holds there. An export writes it. The budget is that
             of the gate in float32. Not with ``harden`` or ``cascade``.
+        counterfactual: path of what `ce_detect.counterfactual.Counterfactual.save` wrote, trained for this classifier's
+            inputs and classes. Showing an input as another class, and its fakeness, are offered to the search then.
         also_clean: images from where the gate will stand, without labels, given as anything that
             `ce_detect.data.as_images` reads. They are not attacked. The heads learn that they are clean, and the
             threshold holds for them as it holds for the others.
@@ -108,6 +112,7 @@ class CalibrationSettings:
     cascade: bool = False
     deploy: Precision = "fp32"
     also_clean: Images | None = None
+    counterfactual: Path | None = None
 
     @classmethod
     def of(cls, settings: CalibrationSettings | None = None, **changes: Unpack[CalibrationOptions]) -> Self:
@@ -155,6 +160,7 @@ class CalibrationSettings:
         _check_cascade(self)
         _check_hardening(self)
         _check_deployment(self)
+        _check_counterfactual(self)
 
 
 def _recipe(given: str | Path | Recipe) -> Recipe:
@@ -186,6 +192,7 @@ def _progress(given: Progress | bool | None) -> Progress | None:
 _FORMS: dict[str, Callable[[Any], Any]] = {
     "recipe": _recipe,
     "cache": _folder,
+    "counterfactual": _folder,
     "secret_seed": _seed,
     "harden_with": _images,
     "also_clean": _images,
@@ -241,3 +248,15 @@ def _check_deployment(settings: CalibrationSettings) -> None:
             f"harden and deploy = {settings.deploy!r} exclude each other: hardening attacks the gate in float32, and "
             "says nothing of an attacker who knows the steps of the graph. Leave one of them out"
         )
+
+
+def _check_counterfactual(settings: CalibrationSettings) -> None:
+    if settings.counterfactual is None:
+        return
+    if settings.recipe.interventions or not settings.recipe.attacks:
+        reason = "names its interventions" if settings.recipe.interventions else "has no attacks to compare them by"
+        raise CalibrationError(
+            f"counterfactual: it is offered to a search, and recipe {settings.recipe.name!r} {reason}; take one "
+            "without, such as 'quick'"
+        )
+    CounterfactualArtifact.load(settings.counterfactual)  # a file that cannot be read is told before the long work

@@ -18,6 +18,7 @@ COMMANDS = {
     "calibrate": "Make a detector for a model from clean images.",
     "evaluate": "Measure a detector on images that its calibration did not see.",
     "explain": "Say why inputs were judged as they were.",
+    "counterfactual": "Train what shows images as another class, and show images so.",
     "redteam": "Attack a detector and its classifier together, and write a report card.",
     "export": "Write classifier and detector as one ONNX graph.",
     "verify": "Compare an exported graph with PyTorch.",

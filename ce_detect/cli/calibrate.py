@@ -90,6 +90,11 @@ SEED = _Seed()
     help="Images from where the gate will stand, without labels. They count as clean, and the promise holds for them.",
 )
 @click.option(
+    "--counterfactual",
+    type=options.FILE,
+    help="What 'counterfactual train' wrote: showing inputs as another class, and their fakeness, are tried, too.",
+)
+@click.option(
     "--secret-seed",
     type=SEED,
     default=None,

@@ -40,6 +40,11 @@ from ce_detect.core.types import BASELINES
     metavar="EPS",
     help="Make the maps again after an attack of this size that keeps the decision, such as 2/255.",
 )
+@click.option(
+    "--counterfactual",
+    type=options.FILE,
+    help="What 'counterfactual train' wrote: show each input as another class, too.",
+)
 @options.out_option()
 @options.every_command(seed=0)
 def command(
@@ -57,6 +62,7 @@ def command(
     label: int | None,
     concepts: str | None,
     attack: str | None,
+    counterfactual: Path | None,
     out: tuple[Path, ...],
     seed: int,
     as_json: bool,
@@ -69,6 +75,7 @@ def command(
     if not out and not as_json:
         raise click.UsageError("give --out report.html for a page, or --json for the same as data")
     from ce_detect import DetectedModel, load_data, load_model
+    from ce_detect.counterfactual import Counterfactual
     from ce_detect.redteam.settings import fraction
     from ce_detect.reporting import explanation
 
@@ -81,10 +88,12 @@ def command(
         x, baseline=baseline, site=site, seed=seed, label=label, method=methods, concepts=ranked,
         attack=None if attack is None else fraction(attack),
     )  # fmt: skip
+    other = None if counterfactual is None else Counterfactual.load(counterfactual, loaded.classifier).generate(x)
     names = [f"{Path(data).name}, image {place + 1}" for place in range(len(x))]
     document = explanation.document(
-        found, loaded.calibrated.manifest, artifact=str(guard), names=names, bounds=loaded.classifier.bounds
-    )
+        found, loaded.calibrated.manifest, artifact=str(guard), names=names, bounds=loaded.classifier.bounds,
+        counterfactuals=other,
+    )  # fmt: skip
     write(document, out)
     if as_json:
         print_json(document.data)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import structs
 from numpy.typing import NDArray
 from torch import nn
 
@@ -19,6 +20,7 @@ from ce_detect.core.errors import ArtifactError, CeDetectError, ModelMismatchErr
 from ce_detect.detector.detector import Detector
 from ce_detect.detector.gate import GateModule
 from ce_detect.detector.head_serialization import head, kind
+from ce_detect.features.fakeness import Fakeness
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.shapley import ShapleyValues
 from ce_detect.features.signature import Signature
@@ -88,6 +90,7 @@ def _gate(manifest: Manifest, tensors: dict[str, torch.Tensor], classifier: Clas
         sites=described.sites,
         layer_consistency=_layer_consistency(described.layer_consistency),
         shapley=None if described.shapley is None else ShapleyValues(classifier, described.shapley.width),
+        fakeness=None if described.fakeness is None else Fakeness(classifier, **structs.asdict(described.fakeness)),
         chunk=described.chunk,
     )
     beside = manifest.heads.clean_only

@@ -26,6 +26,7 @@ FREE = {
     "trace.layer-consistency": "how well early layers follow from the deepest one",
     "trace.image-gradients": "differences of neighbouring pixels",
     "trace.shapley": "what each activation adds to the highest logits, against clean ones",
+    "trace.fakeness": "how fake the input looks to a network that knows fakes",
     "trace.": "logits and activations of the one forward pass",
 }
 """Parts of the free statistics: how the names of their features begin, and what they are in words."""

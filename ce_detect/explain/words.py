@@ -21,6 +21,7 @@ WORDS = {
     "Grey": "take the colours away",
     "GridMask": "hide cells of a grid of {cells} by {cells}",
     "LearnedMask": "multiply by {draws} learned masks",
+    "MakeCounterfactual": "show it as the class that comes second",
     "Median": "median of {size} by {size} pixels",
     "Pool": "pool {size} by {size} places",
     "RandomMask": "hide random regions",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ce_detect.classifiers.base import Classifier
 from ce_detect.features.activations import ActivationStatistics
 from ce_detect.features.effects import EFFECTS, effects
+from ce_detect.features.fakeness import Fakeness
 from ce_detect.features.image_gradients import ImageGradients
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.plan import ExecutionPlan, Outcomes, check
@@ -48,6 +49,7 @@ class Signature(nn.Module):
         image_gradients: what the picture itself gives.
         layer_consistency: how far early sites follow from the deepest one, or None.
         shapley: what the penultimate activations add to the highest logits, or None.
+        fakeness: how fake an input looks, or None.
         names: one name a feature.
         free: how many of the features, the first ones, one forward pass gives without any intervention.
         plan: how all of this is run.
@@ -61,6 +63,7 @@ class Signature(nn.Module):
         sites: tuple[str, ...] = (),
         layer_consistency: LayerConsistency | None = None,
         shapley: ShapleyValues | None = None,
+        fakeness: Fakeness | None = None,
         chunk: int | None = None,
     ) -> None:
         """Put the features together.
@@ -71,6 +74,7 @@ class Signature(nn.Module):
             sites: where moments of channels are taken.
             layer_consistency: see `Signature`.
             shapley: see `Signature`.
+            fakeness: see `Signature`.
             chunk: rows that are resumed at a time (whole draws, one at least), so that activations stay in cache; None
                 for no limit.
 
@@ -91,8 +95,10 @@ class Signature(nn.Module):
         self.image_gradients = ImageGradients(classifier.input_shape[0], classifier.bounds)
         self.layer_consistency = layer_consistency
         self.shapley = shapley
+        self.fakeness = fakeness
         self.names = self.statistics.names + self.image_gradients.names
         self.names += tuple(name for part in learned for name in part.names)
+        self.names += () if fakeness is None else fakeness.names
         self.free = len(self.names)
         self.names += tuple(name for intervention in interventions for name in feature_names(intervention))
         self.plan = ExecutionPlan(
@@ -107,6 +113,7 @@ class Signature(nn.Module):
             sites=self.statistics.sites,
             layer_consistency=self.layer_consistency,
             shapley=self.shapley,
+            fakeness=self.fakeness,
             chunk=self.chunk,
         )
 
@@ -157,7 +164,9 @@ class Signature(nn.Module):
         features = [self.statistics(z, latents), self.image_gradients(x)]
         if self.layer_consistency is not None:
             features.append(self.layer_consistency(latents))
-        return features if self.shapley is None else [*features, self.shapley(z, latents)]
+        if self.shapley is not None:
+            features.append(self.shapley(z, latents))
+        return features if self.fakeness is None else [*features, self.fakeness(x)]
 
     def _intervened(self, z: Tensor, done: Outcomes) -> list[Tensor]:
         """Features of the interventions, from the logits ``(draws, batch, classes)`` after each."""

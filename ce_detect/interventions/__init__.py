@@ -4,6 +4,7 @@ from ce_detect.interventions.adversarial import GradientStep, UniversalPerturbat
 from ce_detect.interventions.base import Intervention, LearnedIntervention, Resume, from_spec, kinds
 from ce_detect.interventions.channels import AblateChannels, Clip, DropTokens, Scale
 from ce_detect.interventions.concept import AblateConcept
+from ce_detect.interventions.counterfactual import MakeCounterfactual
 from ce_detect.interventions.geometry import Flip, Rotate, Shift, Zoom
 from ce_detect.interventions.masking import GridMask, LearnedMask, RandomMask
 from ce_detect.interventions.noise import GaussianNoise
@@ -28,6 +29,7 @@ __all__ = [
     "Intervention",
     "LearnedIntervention",
     "LearnedMask",
+    "MakeCounterfactual",
     "Median",
     "Pool",
     "RandomMask",

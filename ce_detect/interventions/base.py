@@ -16,7 +16,16 @@ from ce_detect.core.errors import ArtifactError, CalibrationError
 from ce_detect.core.types import Setting
 
 Family = Literal[
-    "masking", "geometry", "resolution", "photometric", "noise", "adversarial", "latent", "concept", "robust copy"
+    "masking",
+    "geometry",
+    "resolution",
+    "photometric",
+    "noise",
+    "adversarial",
+    "latent",
+    "concept",
+    "robust copy",
+    "counterfactual",
 ]
 Resume = Callable[[Tensor], Tensor]
 """From a tensor in the place of the one at a site to the logits ``(rows, classes)`` that follow."""

@@ -10,9 +10,11 @@ import numpy as np
 
 from ce_detect.artifacts.manifest import Manifest
 from ce_detect.core.types import Bounds
+from ce_detect.counterfactual import Counterfactuals
 from ce_detect.explain.explanation import Explanation
 from ce_detect.explain.methods import METHODS
 from ce_detect.reporting import pictures
+from ce_detect.reporting.counterfactual import described
 from ce_detect.reporting.document import Document, Headline, Verdict
 from ce_detect.reporting.gallery import entries, picture
 from ce_detect.reporting.model_card import model_card
@@ -28,8 +30,9 @@ LEFT_OUT = "see --json"
 
 
 def document(
-    explanation: Explanation, manifest: Manifest, *, artifact: str, names: list[str], bounds: Bounds
-) -> Document:
+    explanation: Explanation, manifest: Manifest, *, artifact: str, names: list[str], bounds: Bounds,
+    counterfactuals: Counterfactuals | None = None,
+) -> Document:  # fmt: skip
     """Make the report of an explanation.
 
     Args:
@@ -38,10 +41,13 @@ def document(
         artifact: what the report calls the detector.
         names: what it calls the inputs.
         bounds: smallest and largest valid pixel value.
+        counterfactuals: the inputs as another class, where that was asked for.
     """
     inputs = [{"name": name, **one} for name, one in zip(names, explanation.to_dict(), strict=True)]
     for one in inputs:
         one["carried"] = [{**part, "name": shown(part["name"], manifest)} for part in one["carried"]]
+    if counterfactuals is not None:
+        inputs = [{**o, "counterfactual": c} for o, c in zip(inputs, counterfactuals.to_dict(), strict=True)]
     found = {
         "artifact": artifact,
         "verdict": asdict(_verdict(explanation)),
@@ -50,7 +56,7 @@ def document(
         **({} if explanation.concepts is None else {"concepts": explanation.concepts.to_dict()}),
         "model_card": model_card(manifest, artifact=artifact),
     }
-    return Document(found, lambda: _page(found, explanation, names, bounds))
+    return Document(found, lambda: _page(found, explanation, names, bounds, counterfactuals))
 
 
 def _verdict(explanation: Explanation) -> Verdict:
@@ -74,17 +80,23 @@ def _verdict(explanation: Explanation) -> Verdict:
     )
 
 
-def _page(found: dict[str, Any], explanation: Explanation, names: list[str], bounds: Bounds) -> str:
+def _page(
+    found: dict[str, Any], explanation: Explanation, names: list[str], bounds: Bounds, made: Counterfactuals | None
+) -> str:
     small = {**found, "inputs": [_small(one) for one in found["inputs"]]}
     if "concepts" in found:
         kept = [{**one, "places": LEFT_OUT} for one in found["concepts"]["concepts"]]
         small["concepts"] = {**found["concepts"], "concepts": kept}
+    listed = entries(explanation, names, bounds)
+    if made is not None:
+        for place, one in enumerate(listed):
+            one.pictures.extend(described(made, explanation.pixels, place, one.name, bounds))
     return rendered(
         "explanation.html.j2",
         title=f"Why {Path(found['artifact']).name} judged so",
         found=found,
         numbers=small,
-        entries=entries(explanation, names, bounds),
+        entries=listed,
         threshold=explanation.result.threshold,
         site=explanation.maps.site,
         baseline=explanation.maps.baseline,
@@ -96,8 +108,9 @@ def _page(found: dict[str, Any], explanation: Explanation, names: list[str], bou
 
 def _small(one: dict[str, Any]) -> dict[str, Any]:
     """An input's numbers without its maps."""
+    made = {"counterfactual": {**one["counterfactual"], "mask": LEFT_OUT}} if "counterfactual" in one else {}
     after = {"after_attack": {**one["after_attack"], "maps": LEFT_OUT}} if "after_attack" in one else {}
-    return {**one, "maps": LEFT_OUT, **after}
+    return {**one, "maps": LEFT_OUT, **after, **made}
 
 
 def _concepts(explanation: Explanation, bounds: Bounds) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,7 @@ MOST = 448
 
 def plain(pixels: Floats) -> str:
     """A picture of channels ``(channels, height, width)`` in [0, 1]: three as colour, others by their mean."""
-    planes = pixels if len(pixels) == 3 else np.repeat(pixels.mean(axis=0, keepdims=True), 3, axis=0)
-    return _png(planes.transpose(1, 2, 0))
+    return _address(_colours(pixels))
 
 
 def difference(change: Floats) -> str:
@@ -41,6 +41,25 @@ def with_map(pixels: Floats, values: Floats) -> str:
 
     A smaller map, such as that of a layer, is enlarged smoothly.
     """
+    return _address(_overlaid(pixels, values))
+
+
+def sheet(rows: Sequence[tuple[Floats, Floats, Floats]]) -> bytes:
+    """One PNG with a row an image.
+
+    Args:
+        rows: an image, another one, and a map that is laid over the first; see `plain` and `with_map`.
+    """
+    columns = [np.hstack([_colours(one), _colours(other), _overlaid(one, values)]) for one, other, values in rows]
+    return _png(np.vstack(columns), reduced=False)
+
+
+def _colours(pixels: Floats) -> NDArray[np.floating]:
+    planes = pixels if len(pixels) == 3 else np.repeat(pixels.mean(axis=0, keepdims=True), 3, axis=0)
+    return planes.transpose(1, 2, 0)
+
+
+def _overlaid(pixels: Floats, values: Floats) -> NDArray[np.floating]:
     with extras.needed_for(PURPOSE):
         from matplotlib import colormaps
 
@@ -51,17 +70,24 @@ def with_map(pixels: Floats, values: Floats) -> str:
     reach = float(values.max() - values.min())
     unit = (values - values.min()) / reach if reach > 0 else np.zeros_like(values)
     grey = np.repeat(pixels.mean(axis=0)[..., None], 3, axis=2)
-    return _png(0.35 * grey + 0.65 * colormaps["cividis"](unit)[..., :3])
+    overlaid: NDArray[np.floating] = 0.35 * grey + 0.65 * colormaps["cividis"](unit)[..., :3]
+    return overlaid
 
 
-def _png(shares: NDArray[np.floating]) -> str:
+def _address(shares: NDArray[np.floating]) -> str:
     """A picture ``(height, width, 3)`` in [0, 1] as an address that holds all of it."""
+    return "data:image/png;base64," + base64.b64encode(_png(shares)).decode()
+
+
+def _png(shares: NDArray[np.floating], *, reduced: bool = True) -> bytes:
+    """The content of a PNG file; a large picture is reduced, if that is asked for."""
     levels = np.round(shares.clip(0, 1) * 255).astype(np.uint8)
     pillow = extras.module("PIL.Image", PURPOSE, extra="report")
     image = pillow.fromarray(levels)
     times = max(1, SIDE // max(image.size))
     image = image.resize((image.width * times, image.height * times), pillow.Resampling.NEAREST)
-    image.thumbnail((MOST, MOST))
+    if reduced:
+        image.thumbnail((MOST, MOST))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import click
 import pytest
 from support.command_line import call, call_without
 
@@ -37,7 +38,8 @@ def test_list_of_commands_repeats_their_help(name: str) -> None:
     command = importlib.import_module(f"ce_detect.cli.{name.replace('-', '_')}").command
     assert command.name == name
     assert command.help.splitlines()[0] == COMMANDS[name]
-    assert {"config", "as_json", "seed"} <= {parameter.name for parameter in command.params}
+    for one in command.commands.values() if isinstance(command, click.Group) else [command]:
+        assert {"config", "as_json", "seed"} <= {parameter.name for parameter in one.params}
 
 
 def test_help_of_a_command() -> None:

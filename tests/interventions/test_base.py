@@ -130,6 +130,7 @@ def test_what_takes_content_away_does_not_claim_to_keep_the_label() -> None:
     changing = {kind for kind, cls in kinds().items() if not cls.label_preserving}
     assert changing == {
         "GridMask", "RandomMask", "Scale", "AblateChannels", "AblateConcept", "DropTokens", "LearnedMask",
+        "MakeCounterfactual",
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ CHANGES: dict[str, list[dict[str, int | float | str | bool]]] = {
     "GaussianNoise": [{"draws": 3, "sigma": 0.1}, {"side": 5}, {"side": 2, "relative": True}],
     "GradientStep": [{"toward": True, "norm": "l2"}],
     "LearnedMask": [{"draws": 3}],
+    "MakeCounterfactual": [{"width": 4, "depth": 1}],
     "GridMask": [{"cells": 3, "baseline": "blur"}, {"reverse": True, "baseline": "noise"}],
     "Median": [{"size": 2}],
     "Pool": [{"mode": "max"}, {"size": 3}],
@@ -46,6 +48,7 @@ class Case:
             with torch.no_grad():
                 made.start(self.h, torch.Generator().manual_seed(0))
         if made.needs_resume:
+            _weights(self.h[0].numel())
             made.forward = partial(made.forward, resume=small_network)  # type: ignore[method-assign]
         return made
 
@@ -53,9 +56,16 @@ class Case:
 def small_network(h: Tensor) -> Tensor:
     """Logits ``(rows, 4)`` of a tensor of any shape: two layers with fixed weights."""
     flat = h.flatten(1)
+    first, second = _weights(flat.shape[1])
+    return torch.tanh(flat @ first) @ second
+
+
+@functools.lru_cache
+def _weights(inputs: int) -> tuple[Tensor, Tensor]:
+    """Weights of a `small_network`, drawn before anything is exported."""
     generator = torch.Generator().manual_seed(7)
-    first = torch.randn(flat.shape[1], 16, generator=generator) / flat.shape[1] ** 0.5
-    return torch.tanh(flat @ first) @ torch.randn(16, 4, generator=generator)
+    first = torch.randn(inputs, 16, generator=generator) / inputs**0.5
+    return first, torch.randn(16, 4, generator=generator)
 
 
 def pixels() -> Tensor:
@@ -85,6 +95,7 @@ def settings(kind: str, h: Tensor) -> dict[str, int | str]:
     channels = h.shape[1] if h.ndim == 4 else h.shape[2]
     known: dict[str, int | str] = {
         "shape": "x".join(str(side) for side in h.shape[1:]), "channels": channels, "count": h.shape[1], "concepts": 3,
+        "classes": 4,
     }  # fmt: skip
     return {key: value for key, value in known.items() if key in inspect.signature(kinds()[kind].__init__).parameters}
 

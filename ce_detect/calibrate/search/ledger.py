@@ -8,6 +8,7 @@ from typing import Any
 
 from ce_detect.calibrate.items import Item
 from ce_detect.calibrate.search.comparison import Comparison
+from ce_detect.features.fakeness import Fakeness
 from ce_detect.features.layer_consistency import LayerConsistency
 from ce_detect.features.shapley import ShapleyValues
 from ce_detect.interventions import Intervention
@@ -47,6 +48,11 @@ class Chosen:
     def shapley(self) -> ShapleyValues | None:
         """What gives Shapley values, if that was chosen."""
         return next((item.shapley for item in self.items if item.shapley is not None), None)
+
+    @property
+    def fakeness(self) -> Fakeness | None:
+        """What gives fakeness, if that was chosen."""
+        return next((item.fakeness for item in self.items if item.fakeness is not None), None)
 
     def shortened(self) -> Chosen:
         """The same without its last item."""

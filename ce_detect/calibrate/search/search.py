@@ -15,7 +15,7 @@ import numpy as np
 from ce_detect.calibrate.cost.pytorch import Meter
 from ce_detect.calibrate.dataset import CalibrationData
 from ce_detect.calibrate.items import Item, columns_of
-from ce_detect.calibrate.search import budget
+from ce_detect.calibrate.search import budget, counterfactual
 from ce_detect.calibrate.search.candidates import candidates, completed, learnable
 from ce_detect.calibrate.search.comparison import Comparison
 from ce_detect.calibrate.search.greedy import best_of_two, in_order
@@ -161,6 +161,7 @@ def _proposed(
 ) -> tuple[list[Item], list[dict[str, Any]]]:
     """Everything that is compared, what had to be learned included; and how the inserted autoencoders do."""
     items = [*required, *candidates(classifier, settings.drawn)]
+    items += counterfactual.items(classifier, settings.counterfactual)
     able, autoencoders = _taught(classifier, learnable(classifier), data, settings)
     recovery = layer_consistency.fitted(classifier, data.sets["fit"].clean)
     if recovery is not None:

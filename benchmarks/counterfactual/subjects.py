@@ -1,0 +1,147 @@
+"""Images, and the classifiers that are trained on them: plain, K+1, K+1 with augmentation, and adversarially."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.explain.cracks import patches
+from benchmarks.face import atomic, cache_folder, counterfactual, kplusone_networks
+from benchmarks.program import progress
+from benchmarks.subjects.images import Arrays, data_folder
+from ce_detect import load_data
+
+RADIUS = 8 / 255
+"""Of adversarial training."""
+
+STEPS_OF_ATTACK = 7
+"""Of adversarial training (Madry et al. 2018)."""
+
+KINDS = ("plain", "K+1", "K+1 augmented", "adversarial")
+"""Kinds of training."""
+
+CIFAR_CLASSES = (0, 1, 8)
+"""Airplane, automobile, ship."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Images to train on and to test with, and how the pair is trained.
+
+    Attributes:
+        name: of the result files.
+        title: in words.
+        images: training and test images.
+        settings: of the training; the classifiers that are no pair have its architecture, steps and batches.
+    """
+
+    name: str
+    title: str
+    images: Callable[[], tuple[Arrays, Arrays]]
+    settings: dict[str, float | int | bool]
+
+
+def _cracks() -> tuple[Arrays, Arrays]:
+    first, other = patches(test=False), patches(test=True)
+    return (first.x, first.y), (other.x, other.y)
+
+
+def _pneumonia() -> tuple[Arrays, Arrays]:
+    """Training split, and test split: collected otherwise, so that there are mistakes to doubt."""
+    parts = [load_data(str(data_folder() / "pneumoniamnist.npz"), split=split) for split in ("train", "test")]
+    order = np.random.default_rng(0).permutation(len(parts[1]))
+    return (parts[0].x, _labels(parts[0].y)), (parts[1].x[order], _labels(parts[1].y)[order])
+
+
+def _cifar() -> tuple[Arrays, Arrays]:
+    """Three classes."""
+    found = []
+    for split in ("train", "test"):
+        part = load_data(str(data_folder() / "cifar10.npz"), split=split)
+        y = _labels(part.y)
+        kept = np.isin(y, CIFAR_CLASSES)
+        found.append((part.x[kept], np.searchsorted(CIFAR_CLASSES, y[kept])))
+    return found[0], found[1]
+
+
+def _labels(y: object) -> np.ndarray:
+    return np.asarray(y).reshape(-1).astype(np.int64)
+
+
+_SMALL: dict[str, float | int | bool] = {"batch": 16, "width": 8, "depth": 2, "mirror": True, "noise": 0.02}
+SUBJECTS = {
+    one.name: one
+    for one in (
+        Subject("cracks", "CrackForest patches", _cracks,
+                {**_SMALL, "steps": 400, "sparsity": 10.0, "cycle": 1.0, "identity": 10.0}),
+        Subject("pneumonia", "PneumoniaMNIST", _pneumonia, {**_SMALL, "steps": 400}),
+        Subject("cifar", "CIFAR-10, three classes", _cifar, {**_SMALL, "steps": 400}),
+    )
+}  # fmt: skip
+"""What is trained on, by name."""
+
+AUGMENT = 1.0
+"""Weight of learning from counterfactuals as adversarial examples."""
+
+
+def pair(subject: Subject, *, seed: int = 0, augment: float = 0.0):  # type: ignore[no-untyped-def]
+    """A trained K+1 network and generator; what was trained before is in the cache."""
+    (x, y), _ = subject.images()
+    asked = counterfactual.TrainingSettings(**{**subject.settings, "seed": seed, "augment": augment})
+    return counterfactual.fit(x, y, asked, progress=progress)
+
+
+def classifier(subject: Subject, kind: str, *, seed: int = 0) -> nn.Module:
+    """A classifier of one of the `KINDS`, in eval mode; what was trained before is in the cache."""
+    if kind.startswith("K+1"):
+        return pair(subject, seed=seed, augment=AUGMENT if kind.endswith("augmented") else 0.0).classifier
+    (x, y), _ = subject.images()
+    width, depth = int(subject.settings["width"]), int(subject.settings["depth"])
+    torch.manual_seed(seed)
+    made = kplusone_networks.kplusone(None, x.shape[1], int(y.max()) + 1, width=width, depth=depth, bounds=(0.0, 1.0))
+    model = kplusone_networks.ClassLogits(made)
+    path = cache_folder() / "benchmarks-counterfactual" / f"{subject.name}-{kind}-{seed}.safetensors"
+    if path.exists():
+        made.load_state_dict(safetensors.torch.load_file(path))
+    else:
+        _train(model, torch.from_numpy(x), torch.from_numpy(y), subject, adversarial=kind == "adversarial")
+        _keep(path, made)
+    return model.eval().requires_grad_(False)
+
+
+def _keep(path: Path, module: nn.Module) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(path, safetensors.torch.save(module.state_dict()))
+
+
+def _train(model: nn.Module, x: Tensor, y: Tensor, subject: Subject, *, adversarial: bool) -> None:
+    """As many steps and images as the K+1 network sees, with all classes alike."""
+    steps, batch = int(subject.settings["steps"]), int(subject.settings["batch"])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    rows = [torch.nonzero(y == label)[:, 0] for label in range(int(y.max()) + 1)]
+    for step in range(steps):
+        labels = torch.randint(len(rows), (batch,))
+        images = x[torch.stack([rows[label][torch.randint(len(rows[label]), ())] for label in labels.tolist()])]
+        images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(3), images)
+        shown = _attacked(model, images, labels) if adversarial else images
+        optimizer.zero_grad()
+        cross_entropy(model(shown), labels).backward()
+        optimizer.step()
+        progress(f"training {subject.name}", step + 1, steps)
+
+
+def _attacked(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """PGD from a random start."""
+    moved = (x + RADIUS * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
+    for _ in range(STEPS_OF_ATTACK):
+        leaf = moved.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(cross_entropy(model(leaf), labels), leaf)
+        moved = (moved + RADIUS / 4 * slope.sign()).clamp(x - RADIUS, x + RADIUS).clamp(0, 1).detach()
+    return moved

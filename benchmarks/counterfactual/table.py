@@ -1,0 +1,125 @@
+"""Tables of the docs: masks of cracks, accuracy under attack, and fakeness as doubt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.explain.table import TITLES
+from benchmarks.program import read
+
+RESULTS = Path(__file__).parent / "results"
+
+SUBJECTS = {"pneumonia": "PneumoniaMNIST", "cifar": "CIFAR-10, three classes"}
+
+RADII = (1, 2, 4, 8, 16)
+"""Of PGD, in grey levels of 255."""
+
+FEW = (4, 8)
+"""Of the other attacks."""
+
+SLACK = 0.02
+"""Share of the images by which a check may fail."""
+
+ORDER = ("counterfactual", "grad-cam", "effect-map", "robust-perturbation", "integrated-gradients", "supervised")
+
+
+def masks() -> list[list[str]]:
+    """A line a method, with intervals of 95 % in brackets."""
+    rows = [["mask", "learns from", "patches", "IoU", "F1", "average precision"]]
+    found = _read("masks-cracks")
+    methods = found["methods"] if found else {}
+    for name in sorted(methods, key=lambda one: [one.startswith(start) for start in ORDER].index(True)):
+        of = methods[name]
+        learns = "marked pixels" if name.startswith("supervised") else "labels of patches"
+        rows.append(
+            [TITLES.get(name, name), learns, str(of["images"]), _interval(of["iou"]), _interval(of["f1"]),
+             f"{of['average_precision']:.2f}"]
+        )  # fmt: skip
+    return rows
+
+
+def resilience() -> list[list[str]]:
+    """A line a classifier: accuracy without and with attacks, and whether its gradients look sound."""
+    attacks = [f"pgd {radius}" for radius in RADII] + [f"{name} {r}" for name in ("apgd", "square") for r in FEW]
+    rows = [["images", "training", "clean, all", "clean", *(f"{name}/255" for name in attacks), "gradients"]]
+    for subject, title in SUBJECTS.items():
+        found = _read(f"resilience-{subject}")
+        for kind, of in (found["rows"] if found else {}).items():
+            if not all(name in of for name in attacks):
+                continue
+            failed = [name for name, passed in checks(of).items() if not passed]
+            figures = [f"{of[name]['value']:.2f}" for name in ("clean", "clean, attacked ones")]
+            shown = [_interval(of[name]) for name in attacks]
+            rows.append([title, kind, *figures, *shown, ", ".join(failed) or "sound"])
+    return rows
+
+
+def doubt() -> list[list[str]]:
+    """A line a score: how well it tells mistakes."""
+    rows = [["images", "classifier", "score", "mistakes", "AURC (low)", "AUROC of mistakes (high)", "risk at 80 %"]]
+    for subject, title in SUBJECTS.items():
+        found = _read(f"uncertainty-{subject}")
+        for of in found["rows"] if found else []:
+            rows.append(
+                [title, of["classifier"], of["score"], f"{of['mistakes']} of {found['images']}",
+                 _interval(of["aurc"], 3), _interval(of["auroc"]), f"{of['risk']['0.8']:.3f}"]
+            )  # fmt: skip
+    return rows
+
+
+def changed() -> list[list[str]]:
+    """A line a change: AUROC of each score of the K+1 network against clean images."""
+    rows = [["images", "change", "fakeness", "max-softmax", "energy", "margin"]]
+    for subject, title in SUBJECTS.items():
+        found = _read(f"uncertainty-{subject}")
+        of = found["changed"] if found else []
+        attacks = [one for one in of if one["change"].startswith("pgd")]
+        natural = [one for one in of if one not in attacks]
+        if natural:
+            worst = max(natural, key=lambda one: one["fakeness"])
+            mean = {score: sum(one[score] for one in natural) / len(natural) for score in rows[0][2:]}
+            attacks += [{"change": f"mean of {len(natural)} natural changes", **mean},
+                        {**worst, "change": f"the natural change that looks most fake: {worst['change']}"}]  # fmt: skip
+        rows += [[title, one["change"], *(f"{one[score]:.2f}" for score in rows[0][2:])] for one in attacks]
+    return rows
+
+
+def checks(rows: dict[str, Any]) -> dict[str, bool]:
+    """Whether gradients look sound, by the rows of one classifier."""
+    value = {name: row["value"] for name, row in rows.items()}
+    return {
+        "more steps never weaken the attack": value["pgd 4"] <= value["check: 5 steps at 4"] + SLACK,
+        "Square never beats PGD": all(value[f"square {r}"] >= value[f"pgd {r}"] - SLACK for r in FEW),
+        "half of the range is always enough": value["check: half of the range"] <= SLACK,
+        "a gradient on each clean image": value["check: gradients"] >= 1 - SLACK,
+    }
+
+
+def signature() -> list[list[str]]:
+    """A line an item that a pair offers, and one for the best of each other family."""
+    rows = [["item", "family", "cost", "gain alone", "adds beside the others", "chosen"]]
+    found = _read("signature-pneumonia")
+    for of in found["with"]["considered"] if found else []:
+        chosen = "yes" if of["chosen"] else "no"
+        rows.append([of["name"], of["family"], f"{of['cost']:.2f}", f"{of['gain']:.4f}", f"{of['adds']:.4f}", chosen])
+    return rows
+
+
+def _interval(figure: dict[str, Any], digits: int = 2) -> str:
+    low, high = figure["interval"]
+    return f"{figure['value']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _read(name: str) -> Any:
+    path = RESULTS / f"{name}.json"
+    return read(path) if path.exists() else None
+
+
+TABLES = {
+    "counterfactual-masks": masks,
+    "counterfactual-resilience": resilience,
+    "counterfactual-doubt": doubt,
+    "counterfactual-changed": changed,
+    "counterfactual-signature": signature,
+}
