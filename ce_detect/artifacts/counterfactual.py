@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ce_detect.artifacts.file import Tensors, digest, seal
-from ce_detect.artifacts.manifest import DataPart, InputPart, Readable
+from ce_detect.artifacts.manifest import DataPart, InputPart
+from ce_detect.artifacts.plain_data import Readable
 from ce_detect.core.errors import ArtifactError
 from ce_detect.storage import atomic
 

@@ -20,11 +20,11 @@ STEPS = 10
 """Steps of the attack."""
 
 
-def loaded(guard: Path, model: str, weights: Path | None) -> DetectedModel:
+def loaded(guard: Path, model: str, weights: Path | None, trusted_key: Path | None = None) -> DetectedModel:
     """The detector in front of its model."""
     from ce_detect import DetectedModel, load_model
 
-    return DetectedModel.load(guard, load_model(model, weights))
+    return DetectedModel.load(guard, load_model(model, weights), trusted_key=trusted_key)
 
 
 def explainer(guard: DetectedModel) -> Explainer:

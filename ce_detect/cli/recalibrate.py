@@ -21,9 +21,18 @@ from ce_detect.reporting.words import percent, promise
 @click.option("--out", "--output", "out", type=options.FILE, required=True, help="The new artifact.")
 @click.option("--since", type=options.Moment(), help="Take inputs from this time on: 2026-11-30T08:00.  [default: all]")
 @click.option("--until", type=options.Moment(), help="And up to this time.")
+@options.trust_options()
 @options.every_command(seed=0)
 def command(
-    guard: Path, reviews: str, out: Path, since: float | None, until: float | None, as_json: bool, seed: int
+    guard: Path,
+    reviews: str,
+    out: Path,
+    since: float | None,
+    until: float | None,
+    sha256: str | None,
+    trusted_key: Path | None,
+    as_json: bool,
+    seed: int,
 ) -> None:
     """Move the threshold by reviewed clean inputs, with the promise of before.
 
@@ -37,7 +46,8 @@ def command(
         from ce_detect.records import tallies
         from ce_detect.records.store import Store
 
-    artifact, store = Artifact.load(guard), Store(reviews)
+    artifact = Artifact.load(guard, sha256=sha256, trusted_key=trusted_key)
+    store = Store(reviews)
     try:
         found = recalibrated(artifact, tallies.drawn(store, since=since, until=until))
     finally:
