@@ -7,11 +7,11 @@ import math
 import platform
 from typing import Any
 
+from ce_detect.artifacts.figures import Figures
 from ce_detect.artifacts.manifest import (
     DataPart,
     DeployPart,
     FakenessPart,
-    Figures,
     LayerConsistencyPart,
     Manifest,
     ModelPart,

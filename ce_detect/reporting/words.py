@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ce_detect.artifacts.manifest import CascadeFigures, Manifest, Promise
+from ce_detect.artifacts.figures import CascadeFigures
+from ce_detect.artifacts.manifest import Manifest, Promise
 
 ABSENT = "-"
 """Shown for a figure that does not exist."""
