@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -24,7 +25,7 @@ from ce_detect.calibrate import recipe
 from ce_detect.data import load_data
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.guard.detected_model import DetectedModel
-from support import keys, prose
+from support import keys, onnx_files, prose
 from support.command_line import Called, call
 
 ROOT = Path(__file__).parents[2]
@@ -115,10 +116,7 @@ def furnish(folder: Path) -> None:
         for number, pixels in enumerate(pictures[first : first + count]):
             Image.fromarray(pixels).resize((size, size)).save(folder / name / f"{number}.png")
     Image.fromarray(pictures[0]).save(folder / "image.png")
-    torch.onnx.export(
-        fashion_cnn(), (torch.zeros(2, 1, 28, 28),), folder / "classifier.onnx", dynamo=True, verbose=False,
-        dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False,
-    )  # fmt: skip
+    onnx.save(onnx_files.exported(fashion_cnn(), torch.zeros(2, 1, 28, 28)), folder / "classifier.onnx")
 
 
 @contextlib.contextmanager
