@@ -33,8 +33,8 @@ from benchmarks.serving import table as serving
 from benchmarks.zoo import table as zoo
 
 ROOT = Path(__file__).parents[1]
-PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
-DRAWN = re.compile(r"(<!-- drawn: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
+DRAWN = re.compile(r"(<!-- drawn: (\S+) -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
     name: rows
@@ -70,12 +70,10 @@ def filled(text: str) -> str:
     def anew(place: re.Match[str]) -> str:
         if place[2] not in TABLES:
             raise SystemExit(f"there is no table {place[2]!r}; there are {', '.join(TABLES)}")
-        return (
-            f"{place[1]}{markdown(TABLES[place[2]]())}\n\n{provenance.caption(provenance.SOURCES[place[2]])}{place[3]}"
-        )
+        return f"{place[1]}{markdown(TABLES[place[2]]())}\n\n{provenance.caption(provenance.SOURCES[place[2]])}\n{place[3]}"
 
     def below(place: re.Match[str]) -> str:
-        return place[1] + provenance.caption(provenance.PICTURES[place[2]]) + place[3]
+        return place[1] + provenance.caption(provenance.PICTURES[place[2]]) + "\n" + place[3]
 
     return DRAWN.sub(below, PLACE.sub(anew, text))
 

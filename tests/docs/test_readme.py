@@ -132,3 +132,13 @@ def test_the_citation_names_the_version_and_the_licence() -> None:
     assert f'license = "{cited["license"]}"' in package
     assert "## [Unreleased]" in (tables.ROOT / "CHANGELOG.md").read_text()
     assert {"CHANGELOG.md", "SECURITY.md"} <= {path.name for path in prose.pages(tables.ROOT)}
+
+
+def test_an_empty_place_is_filled_and_a_full_one_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The markers may follow each other at once; what stands between them goes."""
+    monkeypatch.setattr(tables, "TABLES", {"readme": lambda: [["a"], ["b"]]})
+    for between in ("", "\n", "old\n\nolder\n"):
+        full = tables.filled(f"x\n<!-- table: readme -->\n{between}<!-- end -->\ny\n")
+        assert full.startswith("x\n<!-- table: readme -->\n| a |\n| --- |\n| b |\n\n*")
+        assert full.endswith("*\n<!-- end -->\ny\n")
+        assert tables.filled(full) == full
