@@ -70,7 +70,8 @@ def filled(text: str) -> str:
     def anew(place: re.Match[str]) -> str:
         if place[2] not in TABLES:
             raise SystemExit(f"there is no table {place[2]!r}; there are {', '.join(TABLES)}")
-        return f"{place[1]}{markdown(TABLES[place[2]]())}\n\n{provenance.caption(provenance.SOURCES[place[2]])}\n{place[3]}"
+        caption = provenance.caption(provenance.SOURCES[place[2]])
+        return f"{place[1]}{markdown(TABLES[place[2]]())}\n\n{caption}\n{place[3]}"
 
     def below(place: re.Match[str]) -> str:
         return place[1] + provenance.caption(provenance.PICTURES[place[2]]) + "\n" + place[3]
