@@ -105,7 +105,7 @@ def furnish(folder: Path) -> None:
     x, y = np.asarray(images.x), np.asarray(images.y)
     np.savez(folder / "images.npz", x=x[:CALIBRATION], y=y[:CALIBRATION])
     np.savez(folder / "fresh.npz", x=x[CALIBRATION:], y=y[CALIBRATION:])
-    np.savez(folder / "train.npz", x=x[:CALIBRATION])
+    np.savez(folder / "train.npz", x=x[:FRESH])
     (folder / "my_models.py").write_text(MODELS)
     (folder / "camera.py").write_text(CAMERA)
     keys.pair(folder, "signing")
