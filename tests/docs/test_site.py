@@ -61,3 +61,11 @@ def test_the_site_is_built_strictly_and_fetches_nothing(tmp_path: Path) -> None:
     assert [path.name for path in made if FETCHED.search(path.read_text())] == []
     assert "ce_detect_inputs_total" in (tmp_path / "reference" / "metrics.html").read_text()
     assert "/infer" in (tmp_path / "reference" / "http.html").read_text()
+
+
+def test_examples_in_docstrings_are_fenced() -> None:
+    """Lines of one example together, without what only doctest reads."""
+    pytest.importorskip("griffe")
+    from docs.programs.docstrings import fenced
+
+    assert fenced("A.\n\n>>> a()  # doctest: +SKIP\n>>> b\n\nC.") == "A.\n\n```pycon\n>>> a()\n>>> b\n```\n\nC."
