@@ -47,6 +47,9 @@ SOURCES = {
     ),
     "detection": Source(("detection/results/detection-*.json",), ("detection.detection --suite full",)),
     "interventions": Source(("detection/results/interventions.json",), ("detection.interventions",)),
+    "interventions-pneumonia": Source(
+        ("detection/results/interventions-pneumonia.json",), ("detection.interventions --subject pneumonia",)
+    ),
     "cascade": Source(("detection/results/cascade.json",), ("detection.cascade",)),
     "few": Source(("detection/results/few.json",), ("detection.few",)),
     "claim": _CLAIM,
@@ -76,7 +79,7 @@ SOURCES = {
     "query-others": Source(("queries/results/queries.json",), ("queries.queries",)),
     "explain-methods": Source(("explain/results/explain-*.json",), ("explain.explain --images 20",)),
     "explain-windows": Source(("explain/results/windows-*.json",), ("explain.windows",)),
-    "explain-attacked": Source(("explain/results/attacked-*.json",), ("explain.attacked --images 40",)),
+    "explain-attacked": Source(("explain/results/attacked-*.json",), ("explain.attacked --images 20",)),
     "counterfactual-masks": Source(("counterfactual/results/masks-cracks.json",), ("counterfactual.masks",)),
     "counterfactual-resilience": Source(("counterfactual/results/resilience-*.json",), ("counterfactual.resilience",)),
     "counterfactual-doubt": _DOUBT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,10 @@ def detection() -> list[list[str]]:
     return rows
 
 
-def interventions() -> list[list[str]]:
+def interventions(result: str = "interventions") -> list[list[str]]:
     """The best candidate of each family of interventions."""
     rows = [["family", "best candidate", "cost", "gain over the free statistics", "adds to what was chosen", ""]]
-    families = read(RESULTS / "interventions.json")["families"]
+    families = read(RESULTS / f"{result}.json")["families"]
     for family, best in sorted(families.items(), key=lambda item: -item[1]["gain"]):
         name = re.sub(r", (low|high|seed|channels|side|width|shape|mode|relative)=[^,)]*", "", best["name"])
         name = re.sub(r"\(shape=[^,)]*, ", "(", name)
@@ -112,4 +113,7 @@ def areas(budget: dict[str, Any]) -> str:
     return " / ".join(f"{area:.3f}" for area in found)
 
 
-TABLES = {"detection": detection, "interventions": interventions, "cascade": cascade, "few": few}
+TABLES = {
+    "detection": detection, "interventions": interventions,
+    "interventions-pneumonia": partial(interventions, "interventions-pneumonia"), "cascade": cascade, "few": few,
+}  # fmt: skip

@@ -23,7 +23,7 @@ from benchmarks.program import parser, progress, quiet, write
 
 RESULT = Path(__file__).parent / "results" / "attacked-pneumonia.json"
 
-COMPARED = ("effect-map", "grad-cam", "grad-cam++", "integrated-gradients", "input-x-gradient")
+COMPARED = ("effect-map", "grad-cam", "grad-cam++", "integrated-gradients")
 
 LEVELS = (1, 2, 4)
 """Largest changes of a pixel, in grey levels of 255."""

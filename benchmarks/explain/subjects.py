@@ -73,7 +73,7 @@ _LARGE = {
 }  # fmt: skip
 
 EXPLAINED = {
-    "imagenet-lite0": Explained(SUBJECTS["imagenet-lite0"].model, _imagenet, _LARGE, 4),
+    "imagenet-lite0": Explained(SUBJECTS["imagenet-lite0"].model, _imagenet, _LARGE, 1),
     "pneumonia": Explained(SUBJECTS["pneumonia"].model, _pneumonia, _SMALL, 20),
     "crackforest": Explained(crack_cnn, _cracks, _SMALL, 20, label=1),
 }

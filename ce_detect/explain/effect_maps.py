@@ -1,10 +1,11 @@
 """Causal-effect maps: how much the logits move when the neighbourhood of a pixel is hidden.
 
 do(hide a window) for windows of some sizes all over a picture. A pixel gets the mean effect of the windows of one size
-that cover it. Over the sizes it gets a mean in which each counts by one over the area of its windows: what matters is
-the effect for each hidden pixel. The smaller a window, the better it tells where an effect sits: the effect of a larger
-one is shared among its pixels by what the smaller ones found there. After Yang et al. 2019, arXiv 1902.03380, who mask
-the input and hidden layers; effects are those of `ce_detect.features.effects`, on logits.
+that cover it, and then a mean over the sizes. The smaller a window, the better it tells where an effect sits: the
+effect of a larger one is shared among its pixels by what the smaller ones found there. A small picture is hidden by
+smaller windows, too, down to a pixel. Each size counts there by one over the area of its windows: what matters is the
+effect for each hidden pixel. After Yang et al. 2019, arXiv 1902.03380, who mask the input and hidden layers; effects
+are those of `ce_detect.features.effects`, on logits.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from ce_detect.data.lazy import batch_size
 from ce_detect.features.effects import EFFECTS, effects
 from ce_detect.interventions.masking import baseline_of, noise_pattern
 
-SHARES = (0.0625, 0.125, 0.25, 0.5)
+SHARES = (0.125, 0.25, 0.5)
 """Sides of the windows, as shares of the sides of the picture, the smallest first."""
 
-SMALL = 32
-"""A picture with no longer side, in pixels, is hidden pixel by pixel, too: its forward passes cost little."""
+SMALL, FINER = 32, 0.0625
+"""A picture with no longer side, in pixels, is hidden by windows of this share and pixel by pixel, too."""
 
 EVEN = 0.05
 """Part of a larger window's effect that is shared evenly, relative to what smaller ones found on average."""
@@ -125,7 +126,7 @@ def _of_one(
         )
         there = smaller + EVEN * smaller.mean((1, 2), keepdim=True) + TINY
         summed, covered = torch.zeros_like(there), masks.sum((0, 1))
-        weights.append(1 / float(masks[0].sum()))
+        weights.append(1 / float(masks[0].sum()) if max(height, width) <= SMALL else 1.0)
         for part in masks.split(at_a_time):
             hidden = part.to(there.dtype)
             changed = torch.where(part, instead, h)
@@ -142,8 +143,10 @@ def _of_one(
 
 def _windows(height: int, width: int, device: torch.device) -> Iterator[Tensor]:
     """Masks ``(windows, 1, height, width)`` of each size: true where a window hides the picture."""
-    sizes = {(1, 1): 0.0} if max(height, width) <= SMALL else {}
-    sizes |= {(math.ceil(share * height), math.ceil(share * width)): share for share in SHARES}
+    small = max(height, width) <= SMALL
+    sizes = {(1, 1): 0.0} if small else {}
+    shares = (FINER, *SHARES) if small else SHARES
+    sizes |= {(math.ceil(share * height), math.ceil(share * width)): share for share in shares}
     for (tall, wide), share in sizes.items():
         part = 2 if share >= OVERLAPPING else 1
         tops, lefts = (_starts(side, size, part) for side, size in ((height, tall), (width, wide)))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.wrapping import wrap
 from ce_detect.core.errors import UsageError
-from ce_detect.explain.effect_maps import SHARES, SMALL, effect_maps
+from ce_detect.explain.effect_maps import FINER, SHARES, SMALL, effect_maps
 
 
 class OneQuadrant(nn.Module):
@@ -51,7 +51,7 @@ def test_hiding_everything_that_counts_has_the_effect_of_the_formula() -> None:
     x = bright_quadrant()
     mean = float(x.mean())
     expected, weights = [], []
-    for share in (1 / 16, *SHARES[1:]):
+    for share in (FINER, *SHARES):
         size = int(16 * share)  # the one window over the first pixel begins at the corner
         covered = min(size, 8) ** 2 / 64
         after = 0.9 * (1 - covered) + mean * covered
@@ -103,7 +103,7 @@ def test_hidden_layers_have_maps_in_the_size_of_the_input() -> None:
 
 @pytest.mark.parametrize("side", [SMALL, SMALL + 1])
 def test_small_pictures_alone_are_hidden_pixel_by_pixel(side: int) -> None:
-    """One pixel that decides is found by itself there; larger ones take a few hundred forward passes, not thousands."""
+    """One pixel that decides is found by itself there; larger ones take some hundred forward passes, not thousands."""
     seen = []
 
     class OnePixel(nn.Module):
