@@ -97,7 +97,9 @@ def missing(error: ModuleNotFoundError, purpose: str, *, extra: str | None = Non
     found = _BY_MODULE.get((error.name or "").partition(".")[0])
     if found is None or not found.extras:
         return None
-    return MissingExtraError(found.distribution, extra or found.extras[0], purpose)
+    part = "." in (error.name or "")  # a part of a package that is there: another version has it
+    installed = found.installed if part else None
+    return MissingExtraError(found.distribution, extra or found.extras[0], purpose, installed=installed)
 
 
 @contextmanager
