@@ -82,12 +82,15 @@ class AbstainedError(CeDetectError):
 
 
 class MissingExtraError(CeDetectError, ImportError):
-    """A dependency of an optional extra is not installed."""
+    """A dependency of an optional extra is not installed, or too old for what another package asks of it."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
+    def __init__(self, package: str, extra: str, purpose: str, *, installed: str | None = None) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install the extra that brings it: pip install 'ce-detect[{extra}]'"
+            if installed is None
+            else f"{purpose} needs a newer package {package!r}; version {installed} is installed. "
+            f"Upgrade it: pip install --upgrade {package}"
         )
         self.package = package
         self.extra = extra

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,7 +98,10 @@ def missing(error: ModuleNotFoundError, purpose: str, *, extra: str | None = Non
     found = _BY_MODULE.get((error.name or "").partition(".")[0])
     if found is None or not found.extras:
         return None
-    return MissingExtraError(found.distribution, extra or found.extras[0], purpose)
+    package, _, part = (error.name or "").partition(".")
+    there = bool(part) and sys.modules.get(package) is not None  # so another version of it has that part
+    installed = found.installed if there else None
+    return MissingExtraError(found.distribution, extra or found.extras[0], purpose, installed=installed)
 
 
 @contextmanager
