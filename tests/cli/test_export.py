@@ -11,6 +11,7 @@ import onnx
 import pytest
 from support import calibrated
 
+from ce_detect.artifacts import graph_digest
 from ce_detect.cli import run
 from ce_detect.core.errors import ExportError
 from ce_detect.export import writer
@@ -49,24 +50,31 @@ def test_a_graph_lies_beside_its_artifact_and_verifies(exported: dict[str, Path]
         assert 0 < found["score"] <= 1e-4
 
 
+def unsealed(path: Path) -> onnx.ModelProto:
+    """A graph without its checksum, so that it can be changed and sealed anew."""
+    model = onnx.load(path)
+    del model.metadata_props[-1]
+    return model
+
+
 def test_a_graph_that_judges_otherwise_fails_the_check(exported: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
     """A weight that somebody changed gives exit code 1, and the figures say by how much."""
-    model = onnx.load(exported["guard.onnx"])
+    model = unsealed(exported["guard.onnx"])
     bias = next(t for t in model.graph.initializer if list(t.dims) == [10] and t.data_type == onnx.TensorProto.FLOAT)
     bias.CopyFrom(
         onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.arange(10, dtype=np.float32), bias.name)
     )
-    onnx.save(model, tmp_path / "bent.onnx")
+    (tmp_path / "bent.onnx").write_bytes(graph_digest.sealed(model.SerializeToString()))
     assert verified(exported, tmp_path / "bent.onnx") == 1
     assert "DISAGREES" in capsys.readouterr().out
 
 
 def test_the_graph_of_another_detector_is_refused(exported: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
     """Comparing two different detectors would say nothing of the export."""
-    model = onnx.load(exported["guard.onnx"])
+    model = unsealed(exported["guard.onnx"])
     (manifest,) = [prop for prop in model.metadata_props if prop.key == "ce_detect.manifest"]
     manifest.value = "{}"
-    onnx.save(model, tmp_path / "other.onnx")
+    (tmp_path / "other.onnx").write_bytes(graph_digest.sealed(model.SerializeToString()))
     assert verified(exported, tmp_path / "other.onnx") == 2
     assert "was not exported from" in capsys.readouterr().err
 

@@ -57,8 +57,10 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         onnx.helper.make_model(other, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)]),
         tmp_path / "other.onnx",
     )
+    with pytest.raises(ArtifactError, match="not a gate that ce-detect exported"):
+        parity.session(tmp_path / "other.onnx")
     with pytest.raises(ArtifactError, match=r"no 'ce_detect\.manifest'"):
-        parity.manifest_of(parity.session(tmp_path / "other.onnx"))
+        parity.manifest_of(parity.session((tmp_path / "other.onnx").read_bytes()))
 
 
 def test_clean_and_attacked_images_are_judged_by_both(tmp_path: Path) -> None:
