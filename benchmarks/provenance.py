@@ -38,7 +38,9 @@ _PEERS = Source(("peers/results/compare/*/*.json",), ("peers.compare",))
 _ADAPTIVE = Source(("adaptive/results/adaptive-cifar10-resnet20.json",), ("adaptive.adaptive --images 32 --steps 40",))
 _ZOO = Source(("zoo/results/zoo.json",), ("zoo.zoo --code CLONES",))
 _PRETRAINED = Source(("pretrained/results/*.json",), ("pretrained.pretrained --photographs FOLDER",))
-_DOUBT = Source(("counterfactual/results/uncertainty-*.json",), ("counterfactual.uncertainty",))
+_DOUBT = Source(
+    ("counterfactual/results/uncertainty-*.json",), ("counterfactual.uncertainty --only pneumonia --images 60",)
+)
 
 SOURCES = {
     "readme": Source(
@@ -79,9 +81,13 @@ SOURCES = {
     "query-others": Source(("queries/results/queries.json",), ("queries.queries",)),
     "explain-methods": Source(("explain/results/explain-*.json",), ("explain.explain --images 20",)),
     "explain-windows": Source(("explain/results/windows-*.json",), ("explain.windows",)),
-    "explain-attacked": Source(("explain/results/attacked-*.json",), ("explain.attacked --images 20",)),
-    "counterfactual-masks": Source(("counterfactual/results/masks-cracks.json",), ("counterfactual.masks",)),
-    "counterfactual-resilience": Source(("counterfactual/results/resilience-*.json",), ("counterfactual.resilience",)),
+    "explain-attacked": Source(("explain/results/attacked-*.json",), ("explain.attacked --images 40",)),
+    "counterfactual-masks": Source(
+        ("counterfactual/results/masks-cracks.json",), ("counterfactual.masks --images 60",)
+    ),
+    "counterfactual-resilience": Source(
+        ("counterfactual/results/resilience-*.json",), ("counterfactual.resilience --only pneumonia --images 40",)
+    ),
     "counterfactual-doubt": _DOUBT,
     "counterfactual-changed": _DOUBT,
     "counterfactual-signature": Source(

@@ -1,4 +1,4 @@
-"""Accuracy under attack: plain, K+1, K+1 that learns from counterfactuals, and adversarially trained.
+"""Accuracy under attack: plain, with the noise that K+1 sees, K+1, K+1 augmented, and adversarially trained.
 
     CE_DETECT_DATA=... python -m benchmarks.counterfactual.resilience --only pneumonia --images 60
 

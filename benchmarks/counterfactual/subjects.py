@@ -1,4 +1,4 @@
-"""Images, and the classifiers that are trained on them: plain, K+1, K+1 with augmentation, and adversarially."""
+"""Images, and the classifiers that are trained on them: plain, with noise, K+1, augmented, and adversarially."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RADIUS = 8 / 255
 STEPS_OF_ATTACK = 7
 """Of adversarial training (Madry et al. 2018)."""
 
-KINDS = ("plain", "K+1", "K+1 augmented", "adversarial")
+KINDS = ("plain", "plain, noise", "K+1", "K+1 augmented", "adversarial")
 """Kinds of training."""
 
 CIFAR_CLASSES = (0, 1, 8)
@@ -111,7 +111,7 @@ def classifier(subject: Subject, kind: str, *, seed: int = 0) -> nn.Module:
     if path.exists():
         made.load_state_dict(safetensors.torch.load_file(path))
     else:
-        _train(model, torch.from_numpy(x), torch.from_numpy(y), subject, adversarial=kind == "adversarial")
+        _train(model, torch.from_numpy(x), torch.from_numpy(y), subject, kind)
         _keep(path, made)
     return model.eval().requires_grad_(False)
 
@@ -121,8 +121,8 @@ def _keep(path: Path, module: nn.Module) -> None:
     atomic.write(path, safetensors.torch.save(module.state_dict()))
 
 
-def _train(model: nn.Module, x: Tensor, y: Tensor, subject: Subject, *, adversarial: bool) -> None:
-    """As many steps and images as the K+1 network sees, with all classes alike."""
+def _train(model: nn.Module, x: Tensor, y: Tensor, subject: Subject, kind: str) -> None:
+    """As many steps and images as the K+1 network sees, with all classes alike; with its noise, where that is asked."""
     steps, batch = int(subject.settings["steps"]), int(subject.settings["batch"])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     rows = [torch.nonzero(y == label)[:, 0] for label in range(int(y.max()) + 1)]
@@ -130,7 +130,9 @@ def _train(model: nn.Module, x: Tensor, y: Tensor, subject: Subject, *, adversar
         labels = torch.randint(len(rows), (batch,))
         images = x[torch.stack([rows[label][torch.randint(len(rows[label]), ())] for label in labels.tolist()])]
         images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(3), images)
-        shown = _attacked(model, images, labels) if adversarial else images
+        shown = _attacked(model, images, labels) if kind == "adversarial" else images
+        if kind.endswith("noise"):
+            shown = shown + float(subject.settings["noise"]) * torch.rand(batch, 1, 1, 1) * torch.randn(images.shape)
         optimizer.zero_grad()
         cross_entropy(model(shown), labels).backward()
         optimizer.step()

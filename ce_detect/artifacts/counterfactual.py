@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ce_detect.artifacts import plain_data
 from ce_detect.artifacts.file import Tensors, digest, seal
 from ce_detect.artifacts.manifest import DataPart, InputPart
 from ce_detect.artifacts.plain_data import Readable
@@ -105,9 +106,9 @@ class CounterfactualArtifact:
 def _checked(path: str | Path, text: str, tensors: Tensors) -> CounterfactualManifest:
     """The manifest of a file, if nothing was changed since it was written."""
     try:
-        manifest = json.loads(text)
+        manifest = plain_data.parsed(text)
         version, sealed, sha256 = manifest["format"], manifest.pop("seal"), manifest["sha256"]
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ArtifactError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"the manifest of {path} cannot be read ({error}){_REMEDY}") from error
     if version != FORMAT:
         raise ArtifactError(
@@ -117,6 +118,30 @@ def _checked(path: str | Path, text: str, tensors: Tensors) -> CounterfactualMan
     if sealed != seal(manifest) or sha256 != digest(tensors):
         raise ArtifactError(f"{path} was edited or damaged after training: its checksum does not match its content")
     try:
-        return CounterfactualManifest.of(manifest)
+        read = CounterfactualManifest.of(manifest)
+        _check_sizes(read, tensors)
     except ArtifactError as error:
         raise ArtifactError(f"the manifest of {path} cannot be read ({error}){_REMEDY}") from error
+    return read
+
+
+def _check_sizes(manifest: CounterfactualManifest, tensors: Tensors) -> None:
+    """Hold the sizes that a manifest names to the tensors, before networks of these sizes are made.
+
+    Raises:
+        ArtifactError: they are not those of the tensors, or a number is not finite.
+    """
+    settings, channels = manifest.settings, manifest.input_shape[0]
+    first = tensors.get("generator.first.0.weight", np.zeros(0)).shape
+    halvings = len({name.split(".")[2] for name in tensors if name.startswith("generator.down.")})
+    found = {"width": first[:1], "channels and classes": first[1:2], "depth": (halvings,)}
+    said = {
+        "width": (settings.get("width"),),
+        "channels and classes": (channels + manifest.classes,),
+        "depth": (settings.get("depth"),),
+    }
+    if found != said:
+        raise ArtifactError(f"it says {said}, but its tensors have {found}")
+    wrong = [name for name, value in tensors.items() if not np.isfinite(value).all()]
+    if wrong:
+        raise ArtifactError(f"the tensor {wrong[0]!r} holds numbers that are not finite")

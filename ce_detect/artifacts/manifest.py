@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from ce_detect.artifacts.features import FakenessPart, LayerConsistencyPart, ShapleyPart
 from ce_detect.artifacts.figures import Figures
 from ce_detect.artifacts.heads import HeadsPart
 from ce_detect.artifacts.plain_data import Readable
@@ -103,33 +104,6 @@ class ModelPart(InputPart, frozen=True, kw_only=True, omit_defaults=True):
     label: Count | None
     sites: Sites
     output: str | int | None = None
-
-
-class LayerConsistencyPart(Struct, frozen=True, kw_only=True):
-    """Arguments of `ce_detect.features.layer_consistency.LayerConsistency`."""
-
-    sites: Sites
-    widths: tuple[Size, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse what compares nothing."""
-        if len(self.sites) < 2 or len(self.sites) != len(self.widths):
-            raise ValueError(f"{len(self.sites)} sites and {len(self.widths)} widths, expected as many, two at least")
-
-
-class ShapleyPart(Struct, frozen=True, kw_only=True):
-    """Arguments of `ce_detect.features.shapley.ShapleyValues` beside the classifier."""
-
-    width: Size
-
-
-class FakenessPart(Struct, frozen=True, kw_only=True):
-    """Arguments of `ce_detect.features.fakeness.Fakeness` beside the classifier."""
-
-    classes: int
-    width: int
-    depth: int
-    own: bool
 
 
 class ChunkPart(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ce_detect.artifacts.features import FakenessPart
 from ce_detect.artifacts.heads import Cascade, Disagreement, Fused, HeadPart, Mahalanobis, Network
 from ce_detect.artifacts.manifest import Manifest, SignaturePart
 from ce_detect.core.errors import ArtifactError
@@ -116,6 +117,8 @@ def check(manifest: Manifest, tensors: Tensors) -> None:
     features = manifest.signature.features
     known.table("", {SEEN: Expected(("seen",), "uint64", least=0, largest=2.0**64)} if SEEN in tensors else {})
     _check_signature(known, manifest.signature)
+    if manifest.signature.fakeness is not None:
+        _check_fakeness(known, manifest.signature.fakeness, manifest.model.input_shape[0])
     beside = manifest.heads.clean_only
     for prefix, head in (("", manifest.heads.head), ("clean_only.", beside)):
         if head is not None:
@@ -164,6 +167,17 @@ def _check_signature(known: _Known, described: SignaturePart) -> None:
         known.table("signature.layer_consistency.", _LAYER_CONSISTENCY, **lengths)
     if shapley is not None:
         known.table("signature.shapley.", {"background": Expected((shapley.width,))})
+
+
+def _check_fakeness(known: _Known, described: FakenessPart, channels: int) -> None:
+    """Hold the sizes of a network that knows fakes to its first and its last layers."""
+    rows = {"classes.bias": Expected((described.classes,)), "fake.bias": Expected((1,))}
+    if not described.own:
+        rows["trunk.first.0.weight"] = Expected((described.width, channels, 3, 3))
+        depth = len({name.split(".")[2] for name in known.under(f"{FAKENESS}network.") if ".stages." in f".{name}"})
+        if depth != described.depth:
+            raise ArtifactError(f"the network of fakeness has {depth} stages, expected {described.depth}")
+    known.table(f"{FAKENESS}network.", rows)
 
 
 def _check_head(known: _Known, head: HeadPart, prefix: str, features: int) -> None:

@@ -7,16 +7,14 @@ import math
 import platform
 from typing import Any
 
+from ce_detect.artifacts.features import FakenessPart, LayerConsistencyPart, ShapleyPart
 from ce_detect.artifacts.figures import Figures
 from ce_detect.artifacts.manifest import (
     DataPart,
     DeployPart,
-    FakenessPart,
-    LayerConsistencyPart,
     Manifest,
     ModelPart,
     RecipePart,
-    ShapleyPart,
     SignaturePart,
 )
 from ce_detect.calibrate.dataset import CalibrationData

@@ -10,9 +10,10 @@ from msgspec import structs
 from numpy.typing import NDArray
 from torch import nn
 
+from ce_detect.artifacts.features import LayerConsistencyPart
 from ce_detect.artifacts.file import Artifact
 from ce_detect.artifacts.heads import HeadPart, HeadsPart
-from ce_detect.artifacts.manifest import LayerConsistencyPart, Manifest
+from ce_detect.artifacts.manifest import Manifest
 from ce_detect.artifacts.tensors import SEEN
 from ce_detect.classifiers.base import Classifier
 from ce_detect.classifiers.interface import fingerprint

@@ -29,7 +29,7 @@ class MakeCounterfactual(Intervention):
     needs_resume = True
     paper = "Bischof et al. 2023, arXiv 2310.00761"
     ranges: ClassVar = {
-        "classes": Range(2, whole=True), "width": Range(1, whole=True), "depth": Range(1, 8, whole=True),
+        "classes": Range(2, whole=True), "width": Range(1, 1024, whole=True), "depth": Range(1, 8, whole=True),
     }  # fmt: skip
 
     def __init__(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from msgspec import structs
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from support.calibrated import guard
@@ -50,6 +52,19 @@ def test_a_file_that_was_edited_is_refused(path: Path) -> None:
         changed(path, **changes)
         with pytest.raises(ArtifactError, match=told):
             CounterfactualArtifact.load(path)
+
+
+def test_sizes_are_those_of_the_tensors(path: Path) -> None:
+    """A manifest that asks for networks of another size, or numbers that are none, even where the seal is right."""
+    artifact = CounterfactualArtifact.load(path)
+    large = structs.replace(artifact.manifest, settings={**artifact.manifest.settings, "width": 1000})
+    CounterfactualArtifact(artifact.tensors, large).save(path)
+    with pytest.raises(ArtifactError, match=r"it says .*1000.* but its tensors have .*4"):
+        CounterfactualArtifact.load(path)
+    nothing = {**artifact.tensors, "generator.mask.bias": np.full(1, np.nan, np.float32)}
+    CounterfactualArtifact(nothing, artifact.manifest).save(path)
+    with pytest.raises(ArtifactError, match=r"'generator.mask.bias' holds numbers that are not finite"):
+        CounterfactualArtifact.load(path)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
