@@ -78,6 +78,9 @@ SOURCES = {
     "campaigns": Source(("campaigns/results/campaigns.json",), ("campaigns.campaigns",)),
     "drift": Source(("campaigns/results/campaigns.json",), ("campaigns.campaigns",)),
     "query-attacks": Source(("queries/results/queries.json",), ("queries.queries",)),
+    "monitor-cost": Source(
+        ("queries/results/queries.json", "campaigns/results/campaigns.json"), ("queries.queries", "campaigns.campaigns")
+    ),
     "query-others": Source(("queries/results/queries.json",), ("queries.queries",)),
     "explain-methods": Source(("explain/results/explain-*.json",), ("explain.explain --images 20",)),
     "explain-windows": Source(("explain/results/windows-*.json",), ("explain.windows",)),

@@ -5,7 +5,8 @@
 Streams are drawn from the real scores of ``results/scores.npz``, for calibrations that are drawn from them, too: what a
 calibration does not know is as much part of it as in life. The monitor is asked for at most ten false alarms per
 million inputs. The other tests promise nothing, so each gets the lowest limit that gives ten per million on average
-over the very streams that it is judged on: an advantage that nobody has in practice. Writes ``results/campaigns.json``.
+over the very streams that it is judged on: an advantage that nobody has in practice. Two get, once more, the lowest
+limit that keeps the promise for each calibration. Writes ``results/campaigns.json``.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ BEFORE, LONGEST = 20_000, 200_000
 CAMPAIGNS = [(share, bursts) for share in (0.05, 0.01, 0.005, 0.001) for bursts in (False, True)]
 DRIFTS = (("natural", 0.25), ("natural", 1.0), ("darker", 1.0))
 
+EACH = ", for each calibration"
+"""Tests whose limit keeps the promise for the worst calibration, too."""
+
 Alarms = Callable[[Traffic, Any, Any], list[int]]
 
 
@@ -51,6 +55,8 @@ def both(traffic: Traffic) -> Bets:
 
 def candidates() -> dict[str, tuple[Callable[[float], Alarms], Any]]:
     """Each test with its limits, from low to high; a limit of None is promised and not chosen."""
+    cusum = (lambda limit: lambda t, f, p: rivals.cusum(f, limit)), np.arange(1, 40, 0.5)
+    window = (lambda limit: lambda t, f, p: rivals.window(f, limit)), np.arange(2, 60, 1.0)
 
     def promised(bets: Callable[[Traffic], Bets]) -> tuple[Callable[[float], Alarms], Any]:
         return lambda _: lambda t, f, p: rivals.monitor(t, f, p, LIMIT, bets=bets(t)), None
@@ -60,8 +66,8 @@ def candidates() -> dict[str, tuple[Callable[[float], Alarms], Any]]:
         "monitor, bounds alone": promised(lambda t: Bets(t.reference.rates)),
         "monitor, bound of flags alone": promised(lambda t: Bets(t.reference.rates[:1])),
         "plain martingale": promised(claimed),
-        "CUSUM on flags": (lambda limit: lambda t, f, p: rivals.cusum(f, limit), np.arange(1, 40, 0.5)),
-        "binomial window": (lambda limit: lambda t, f, p: rivals.window(f, limit), np.arange(2, 60, 1.0)),
+        "CUSUM on flags": cusum, f"CUSUM on flags{EACH}": cusum,
+        "binomial window": window, f"binomial window{EACH}": window,
         "Kolmogorov-Smirnov": (
             lambda limit: lambda t, f, p: rivals.kolmogorov_smirnov(p, limit), np.arange(0.02, 0.4, 0.01)),
     }  # fmt: skip
@@ -78,9 +84,16 @@ def clean_streams(pools: Pools, n: int, asked: Any) -> list[tuple[Traffic, Any, 
 
 
 def tuned(
-    make: Callable[[float], Alarms], limits: Any, streams: list[tuple[Traffic, Any, Any]]
+    make: Callable[[float], Alarms], limits: Any, streams: list[tuple[Traffic, Any, Any]], *, worst: bool = False
 ) -> tuple[Any, list[int]]:
-    """The lowest limit that gives as few false alarms as are promised, and how many each stream has."""
+    """The lowest limit that gives as few false alarms as are promised, and how many each stream has.
+
+    Args:
+        make: a test, from its limit.
+        limits: from low to high.
+        streams: clean ones.
+        worst: whether the promise is to hold for each calibration, and not on average alone.
+    """
     million = sum(len(flags) for _, flags, _ in streams) / 1e6
     if limits is None:
         return None, [len(make(0.0)(*stream)) for stream in streams]
@@ -89,7 +102,8 @@ def tuned(
     while high - low > 1:
         middle = (low + high) // 2
         found = [len(make(limits[middle])(*stream)) for stream in streams]
-        low, high, counts = (low, middle, found) if sum(found) <= PROMISED * million else (middle, high, counts)
+        bad = max(found) * len(found) if worst else sum(found)
+        low, high, counts = (low, middle, found) if bad <= PROMISED * million else (middle, high, counts)
     return float(limits[high]), counts or [len(make(limits[high])(*stream)) for stream in streams]
 
 
@@ -126,7 +140,7 @@ def row(name: str, pools: Pools, n: int, streams: list[tuple[Traffic, Any, Any]]
     """What one test does."""
     make, limits = candidates()[name]
     began = time.process_time()
-    limit, counts = tuned(make, limits, streams)
+    limit, counts = tuned(make, limits, streams, worst=name.endswith(EACH))
     seconds = time.process_time() - began
     alarms, each = make(limit or 0.0), len(streams[0][1]) / 1e6
     delays = {}

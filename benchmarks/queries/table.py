@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.program import read
 
+CAMPAIGNS = Path(__file__).parents[1] / "campaigns" / "results" / "campaigns.json"
 RESULT = Path(__file__).parent / "results" / "queries.json"
 MODES = ("near-copies", "near-copies and habits", "video")
 NAMES = {
@@ -45,4 +46,14 @@ def others() -> list[list[str]]:
     return rows
 
 
-TABLES = {"query-attacks": attacks, "query-others": others}
+def cost() -> list[list[str]]:
+    """Processor time of one input, in microseconds."""
+    campaigns = {row["test"]: row for row in read(CAMPAIGNS)["rows"]}
+    rows = [["what is watched", "microseconds per input"]]
+    rows.append(["campaigns, one stream", f"{campaigns['monitor']['microseconds per input']:.1f}"])
+    for name, time in read(RESULT)["microseconds"].items():
+        rows.append([f"queries: {name}, 224x224 pixels", f"{time:.0f}"])
+    return rows
+
+
+TABLES = {"query-attacks": attacks, "query-others": others, "monitor-cost": cost}

@@ -88,6 +88,9 @@ def _mebibytes(flag: str, name: str, default: int, text: str) -> options.Decorat
 @click.option("--near-duplicates", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05,
               show_default=True, help="Share of near-copies that is normal for a client; .99 for video.")  # fmt: skip
 @click.option("--clients", type=options.COUNT, default=10_000, show_default=True, help="Clients that are kept apart.")
+@click.option(
+    "--habits", type=options.FOLDER, help="Folder of natural images: searches with large steps are found, too."
+)
 @click.option("--client-header", help="Header that names the client, set by a proxy; by default the address counts.")
 @click.option("--monitor-state", "state", type=options.FOLDER, help="Folder for what must survive a restart.")
 @click.option("--webhook", help="Address that alarms are sent to.")

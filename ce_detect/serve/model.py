@@ -53,12 +53,8 @@ class Model:
         self.read = partial(gate.read, most_pixels=settings.limits.pixels)
         self.threshold = gate.threshold
         self.described = _described(gate)
-        self.watched = Watched(
-            self.fingerprint,
-            gate.manifest,
-            math.prod(gate.input_shape),
-            (0.0, 255.0) if gate.takes_uint8 else gate.bounds,
-        )
+        bounds = (0.0, 255.0) if gate.takes_uint8 else gate.bounds
+        self.watched = Watched(self.fingerprint, gate.manifest, math.prod(gate.input_shape), bounds, self.read)
         classes = _warm_up(gate, settings.limits.batch)
         self.contract = Contract(
             datatype="UINT8" if gate.takes_uint8 else "FP32",

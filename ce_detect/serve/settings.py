@@ -59,6 +59,7 @@ class WatchSettings:
         queries: whether query attacks are looked for.
         near_duplicates: share of a client's inputs that may be near-copies of earlier ones; near 1 for video.
         clients: clients that are kept apart at once.
+        habits: folder of natural images, whose differences tell those of a search; None = near-copies alone count.
         state: folder for what must survive a restart; None = nothing does.
         client_header: header that names the client, as a proxy sets it; None = the address of the connection.
         webhook: where alarms are sent; None = nowhere.
@@ -71,6 +72,7 @@ class WatchSettings:
     queries: bool = True
     near_duplicates: float = 0.05
     clients: int = 10_000
+    habits: Path | None = None
     state: Path | None = None
     client_header: str | None = None
     webhook: str | None = None

@@ -9,12 +9,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ce_detect.core.errors import UsageError
 from ce_detect.monitor import Alarm, Monitor, MonitorSettings
@@ -31,6 +32,12 @@ SAVE_EVERY = 10.0
 """Seconds between two states on disk: what a kill may cost."""
 
 
+LEARNED = 3000
+"""Natural images that habits are learned from, at most."""
+
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
 @dataclass(frozen=True)
 class Watched:
     """What is watched: one artifact.
@@ -40,12 +47,14 @@ class Watched:
         manifest: of the gate.
         values: of one input.
         bounds: smallest and largest value of an input, as clients send it.
+        read: makes inputs of image files.
     """
 
     fingerprint: str
     manifest: dict[str, Any]
     values: int
     bounds: tuple[float, float]
+    read: Callable[[Sequence[Path]], NDArray[Any]]
 
 
 class Watch:
@@ -78,6 +87,8 @@ class Watch:
         self._index = connected(settings.redis) if settings.redis else None
         if settings.state is not None and not settings.state.is_dir():
             raise UsageError(f"state folder {settings.state} is not there; make it, or name another")
+        if settings.habits is not None and not settings.habits.is_dir():
+            raise UsageError(f"folder of natural images {settings.habits} is not there; name one with some thousand")
         self._jobs: deque[tuple[Judged, str]] = deque()
         self._waiting, self._closing, self._changed = 0, False, threading.Condition()
         self._saved = time.monotonic()
@@ -142,6 +153,8 @@ class Watch:
         if self._index is not None:
             salt = self._index.salt()  # one for all servers, or their hashes would not meet
         made = QueryDetector(watched.values, watched.bounds, self._near, salt=salt, index=self._index)
+        if self.settings.habits is not None:
+            made.learn_habits(watched.read(_natural(self.settings.habits)))
         if kept is not None and kept[0] == made.sketcher.salt:
             queries_state.restore(made, kept[1])
         return made
@@ -181,6 +194,12 @@ class Watch:
         self._told(alarm, artifact)
         if self._webhook is not None:
             self._webhook.send(alarm, artifact=artifact)
+
+
+def _natural(folder: Path) -> list[Path]:
+    """Image files of a folder, at any depth, in the order of a traffic that knows none: drawn, and always the same."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    return [found[place] for place in np.random.default_rng(0).permutation(len(found))[:LEARNED]]
 
 
 def _webhook(settings: WatchSettings) -> Webhook | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import fused
+from support.scans import png
 from support.serving import PATIENCE, binary, client, sample, serving
 from support.verdicts import judged
 
@@ -21,7 +22,14 @@ from ce_detect.serve.settings import WatchSettings
 from ce_detect.serve.watch import Watch, Watched
 
 MANIFEST = {**fused.MANIFEST, "data": {"splits": {"calibrate": 600}}}
-WATCHED = Watched("a" * 64, MANIFEST, 60, (0.0, 1.0))
+
+
+def READ(files: object) -> Any:  # noqa: N802  a constant
+    """Inputs of image files that there are none of."""
+    raise AssertionError(files)
+
+
+WATCHED = Watched("a" * 64, MANIFEST, 60, (0.0, 1.0), READ)
 BRIGHT, DARK = 0.999, 0.3
 CAMPAIGN = 'ce_detect_alarms_total{kind="campaign",scope="client"}'
 QUERIES = 'ce_detect_alarms_total{kind="queries",scope="client"}'
@@ -154,14 +162,27 @@ def test_a_reload_of_another_gate_begins_anew() -> None:
     watch = Watch(WatchSettings(), lambda alarm, artifact: None)
     watch.begin(WATCHED)
     before = watch.monitor
-    watch.begin(Watched("b" * 64, dict(MANIFEST), 60, (0.0, 1.0)))
+    watch.begin(Watched("b" * 64, dict(MANIFEST), 60, (0.0, 1.0), READ))
     assert watch.monitor is before
     with pytest.raises(ArtifactError):
-        watch.begin(Watched("c" * 64, dict(fused.MANIFEST), 60, (0.0, 1.0)))
+        watch.begin(Watched("c" * 64, dict(fused.MANIFEST), 60, (0.0, 1.0), READ))
     assert watch.monitor is before
-    watch.begin(Watched("d" * 64, {**MANIFEST, "fpr": 0.1}, 60, (0.0, 1.0)))
+    watch.begin(Watched("d" * 64, {**MANIFEST, "fpr": 0.1}, 60, (0.0, 1.0), READ))
     assert watch.monitor is not before
     watch.close()
+
+
+def test_habits_are_learned_from_a_folder(folder: Path) -> None:
+    """Natural images of the size of the inputs; with too few it does not start."""
+    images = folder / "natural"
+    images.mkdir()
+    for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (120, 4, 5, 3), np.uint8)):
+        (images / f"{number}.png").write_bytes(png(pixels))
+    with serving(folder, watch=WatchSettings(habits=images)) as server:
+        assert server.service.watch is not None
+        queries = server.service.watch.queries
+        assert queries is not None
+        assert len(queries.client_bets.rates) > len(queries.bets.rates)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +191,7 @@ def test_a_reload_of_another_gate_begins_anew() -> None:
         ({"state": Path("/no such folder")}, "make it, or name another"),
         ({"webhook": "http://127.0.0.1:1/"}, "needs a secret"),
         ({"webhook": "http://127.0.0.1:1/", "webhook_secret": Path("/no such file")}, "cannot be read"),
+        ({"habits": Path("/no such folder")}, "natural images"),
         ({"redis": "nonsense"}, "no address of a Redis server"),
     ],
 )
