@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1``` *$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"`?(\w+\.toml)`?")
 
-LEFT_OUT = {"serve", "console", "recalibrate"}
+LEFT_OUT = {"serve", "console"}
 """Commands whose flags alone are looked at: servers would not end, and the last one needs what people decided."""
 
 CALIBRATION, FRESH = 700, 100
