@@ -41,6 +41,7 @@ _HERE = {"127.0.0.1": "127.0.0.1", "::1": "[::1]", "localhost": "localhost"}
 @click.option("--https", is_flag=True, help="A proxy in front speaks https: send cookies by https alone.")
 @click.option("--tls-certificate", type=options.FILE, help="PEM file of the certificate chain.")
 @click.option("--tls-key", type=options.FILE, help="PEM file of its private key.")
+@click.option("--sha256", metavar="DIGITS", help="Take the graph with this SHA-256 alone, see sha256sum.")
 @click.option("--trusted-key", type=options.FILE, metavar="PEM",
               help="Take a graph and an artifact that this public key signed alone.")  # fmt: skip
 @options.every_command(seed=0)
@@ -96,7 +97,7 @@ def _settings(flags: dict[str, Any]) -> Any:
     from ce_detect.runtime import Gate
 
     key = flags["trusted_key"]
-    gate = None if flags["graph"] is None else Gate(flags["graph"], threads=1, trusted_key=key)
+    gate = None if flags["graph"] is None else Gate(flags["graph"], threads=1, sha256=flags["sha256"], trusted_key=key)
     guard, bounds, resizing = None, None if gate is None else gate.bounds, None
     if flags["guard"] is not None:
         from ce_detect.cli import _explaining

@@ -6,33 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from support.command_line import Calibrated, call
+from support.reviews import reviewed
 
 from ce_detect.artifacts.file import Artifact
-from ce_detect.records.filters import Filter
-from ce_detect.records.rows import Row
-from ce_detect.records.store import Store
-from ce_detect.verdict import conformal
 
 
 @pytest.fixture
 def reviews(calibrated: Calibrated, tmp_path: Path) -> str:
     """A store of 100 inputs that were drawn at random, all but one of them reviewed, and of some that were flagged."""
-    clean = Artifact.load(calibrated.guard).tensors["clean_scores"]
-    scores = np.float32(np.random.default_rng(0).normal(clean.mean(), clean.std(), 120))
-    p_values = conformal.p_values(clean, scores)
     url = f"sqlite:///{tmp_path / 'reviews.db'}"
-    store = Store(url)
-    store.add(
-        Row(source=f"{i}", time=1e9 + i, score=float(scores[i]), p_value=p_values[i], flagged=i >= 100, drawn=i < 100)
-        for i in range(120)
-    )
-    for item in store.items(Filter(status="all"), "ada", most=200):
-        if item.source != "50":
-            store.decide(item.id, "ada", "benign")
-    store.close()
+    reviewed(url, calibrated.guard, open_=(50,))
     return url
 
 

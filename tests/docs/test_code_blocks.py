@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support import calibrated, code_blocks, command_line
+from support import calibrated, code_blocks, command_line, reviews
 from support.code_blocks import ROOT
 
 from ce_detect.cli._group import program
@@ -49,6 +49,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for command in (("calibrate", *MODEL, *given), ("export", "guard.safetensors", *MODEL, "--data", "images.npz")):
             done = command_line.call(*command)
             assert done.code == 0, done.err
+        reviews.reviewed("sqlite:///flagged-reviews.db", folder / "guard.safetensors")
     return folder
 
 

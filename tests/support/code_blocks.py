@@ -32,8 +32,8 @@ ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1``` *$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"`?(\w+\.toml)`?")
 
-LEFT_OUT = {"serve", "console", "recalibrate"}
-"""Commands whose flags alone are looked at: servers would not end, and the last one needs what people decided."""
+LEFT_OUT = {"serve", "console"}
+"""Commands whose flags alone are looked at: they would not end."""
 
 CALIBRATION, FRESH = 700, 100
 """Images of the demo that calibrate, and that are fresh."""

@@ -15,11 +15,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ce_detect.artifacts.file import Artifact
+from ce_detect.records.filters import Filter
 from ce_detect.records.quarantine import Quarantine
 from ce_detect.records.record import Job
 from ce_detect.records.rows import Row
 from ce_detect.records.settings import QuarantineSettings
+from ce_detect.records.store import Store
 from ce_detect.runtime import Gate
+from ce_detect.verdict import conformal
 
 NOBODY = 65534
 """PostgreSQL refuses to run as root."""
@@ -43,6 +47,25 @@ def quarantined(folder: Path, gate: Gate, x: NDArray[np.float32], *, sample: flo
             quarantine.close()
             quarantine = Quarantine(QuarantineSettings(folder=folder, sample=sample))
     quarantine.close()
+
+
+def reviewed(url: str, guard: Path, *, open_: tuple[int, ...] = ()) -> None:
+    """A store of 100 inputs that this detector judged, drawn at random, and of 20 that were flagged.
+
+    All are reviewed and benign, but for some that stay open.
+    """
+    clean = Artifact.load(guard).tensors["clean_scores"]
+    scores = np.random.default_rng(0).normal(clean.mean(), clean.std(), 120).astype(np.float32)
+    p_values = conformal.p_values(clean, scores)
+    store = Store(url)
+    store.add(
+        Row(source=f"{i}", time=1e9 + i, score=float(scores[i]), p_value=p_values[i], flagged=i >= 100, drawn=i < 100)
+        for i in range(120)
+    )
+    for item in store.items(Filter(status="all"), "ada", most=200):
+        if int(item.source) not in open_:
+            store.decide(item.id, "ada", "benign")
+    store.close()
 
 
 @contextmanager
