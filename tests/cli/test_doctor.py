@@ -12,7 +12,7 @@ from support.command_line import call, call_without
 
 from ce_detect.cli import doctor
 
-NOT_FOR_USERS = {"all", "test", "dev"}
+NOT_FOR_USERS = {"all", "test", "dev", "docs"}
 
 
 def test_doctor_lists_what_pyproject_declares() -> None:
