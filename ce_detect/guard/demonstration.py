@@ -122,7 +122,7 @@ def demonstrate(
         judged = _judged(guard, held_out, attacked[unseen.name])
     with stages("measure the cost of the gate"):
         cost = _cost(guard, held_out.x[: max(BATCHES)])
-    document = page.document(found, guard.calibrated.manifest, guard.gate, judged, unseen=(unseen.name,))
+    document = page.document(found, guard.calibrated.manifest, guard.gate, judged, unseen=(unseen.name,), cost=cost)
     return Demonstration(guard, document, cost, judged, stages.seconds, not fresh)
 
 

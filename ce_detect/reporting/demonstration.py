@@ -68,13 +68,14 @@ class Line(NamedTuple):
     meaning: str
 
 
-def lines(figures: Plain, manifest: Manifest, unseen: Sequence[str]) -> list[Line]:
+def lines(figures: Plain, manifest: Manifest, unseen: Sequence[str], cost: float) -> list[Line]:
     """The figures of a demo, each with a line that explains it.
 
     Args:
         figures: plain `ce_detect.evaluate.report.Report`.
         manifest: of the detector.
         unseen: names of the attacks that calibration did not contain.
+        cost: time of a gated forward relative to the model alone.
     """
     clean, attacks, natural = figures["clean"], figures["attacks"], figures["corruptions"]
     rates = {name: one["false_positive_rate"] for name, one in natural.items()}
@@ -117,14 +118,20 @@ def lines(figures: Plain, manifest: Manifest, unseen: Sequence[str]) -> list[Lin
         ),
         Line(
             "cost",
-            f"{manifest.figures.cost:.2f}",
+            f"{cost:.2f}",
             f"Time of the classifier with its gate over that of the classifier alone. {_allowed(manifest)}",
         ),
     ]
 
 
 def document(
-    report: Report, manifest: Manifest, gate: GateModule, examples: Sequence[Example], *, unseen: Sequence[str]
+    report: Report,
+    manifest: Manifest,
+    gate: GateModule,
+    examples: Sequence[Example],
+    *,
+    unseen: Sequence[str],
+    cost: float,
 ) -> Document:
     """Make the page of a demo.
 
@@ -134,18 +141,20 @@ def document(
         gate: explains the examples, some hundred forward passes each.
         examples: what is shown, in this order.
         unseen: names of the attacks that calibration did not contain.
+        cost: time of a gated forward relative to the model alone.
 
     Raises:
         MissingExtraError: Captum, Matplotlib or Jinja is not installed.
     """
     figures = report.to_dict()
+    listed = lines(figures, manifest, unseen, cost)
     found = {
         "manifest": manifest.plain(),
         "threshold": report.threshold,
         "report": figures,
         "unseen": list(unseen),
-        "verdict": asdict(_verdict(figures, manifest, examples, unseen)),
-        "figures": [line._asdict() for line in lines(figures, manifest, unseen)],
+        "verdict": asdict(_verdict(figures, listed, examples, unseen)),
+        "figures": [line._asdict() for line in listed],
         "curves": rounded(without_nan(asdict(curves(report)))),
         "judged": [one.plain() for one in examples],
         "model_card": model_card(manifest, artifact=NAME, data="held-out images of the demo", report=figures),
@@ -153,7 +162,7 @@ def document(
     return Document(found, lambda: _page(found, gate, examples))
 
 
-def _verdict(figures: Plain, manifest: Manifest, examples: Sequence[Example], unseen: Sequence[str]) -> Verdict:
+def _verdict(figures: Plain, listed: Sequence[Line], examples: Sequence[Example], unseen: Sequence[str]) -> Verdict:
     clean, attacked = figures["clean"]["false_positive_rate"], [one for one in examples if one.kind == "attacked"]
     caught = sum(one.is_adversarial for one in attacked)
     return Verdict(
@@ -167,7 +176,7 @@ def _verdict(figures: Plain, manifest: Manifest, examples: Sequence[Example], un
             "A flag means: attacked, or the classifier is unsure here.",
             "None of these figures holds against an attacker who knows the gate.",
         ),
-        figures=tuple(Headline(line.value, line.name, line.meaning) for line in lines(figures, manifest, unseen)),
+        figures=tuple(Headline(line.value, line.name, line.meaning) for line in listed),
     )
 
 

@@ -24,7 +24,7 @@ def document() -> Document:
         Example("natural", "contrast 1", 7, "bag", "bag", -1.0, 0.5, False, clean[1]),
         Example("attacked", "fgsm 8/255", 7, "bag", "coat", 9.0, 0.001, True, attacked[0]),
     ]
-    return demonstration.document(report(), guard.calibrated.manifest, guard.gate, examples, unseen=UNSEEN)
+    return demonstration.document(report(), guard.calibrated.manifest, guard.gate, examples, unseen=UNSEEN, cost=2.1)
 
 
 def test_every_figure_has_a_line_that_explains_it() -> None:
@@ -34,6 +34,7 @@ def test_every_figure_has_a_line_that_explains_it() -> None:
         "clean images flagged", "changed images flagged", "attacks flagged", "fgsm 8/255 flagged",
         "accuracy of what passes", "cost",
     ]  # fmt: skip
+    assert lines[-1]["value"] == "2.10"
     assert all(len(line["meaning"]) > 20 for line in lines)
     assert all(any(digit in line["value"] for digit in "0123456789") for line in lines)
 
