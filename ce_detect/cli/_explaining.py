@@ -33,7 +33,10 @@ def explainer(guard: DetectedModel) -> Explainer:
 
     def explain(pixels: Floats) -> Explained:
         found = guard.explain(_within(guard, pixels)[None])
-        maps = {caption: np.asarray(getattr(found.maps, kind)[0].cpu()) for kind, caption in CAPTIONS.items()}
+        maps = {
+            caption.format(label="the decision"): np.asarray(getattr(found.maps, kind)[0].cpu())
+            for kind, caption in CAPTIONS.items()
+        }
         return Explained(maps, [part.words for part in found.carried[0][:SHOWN]])
 
     return explain

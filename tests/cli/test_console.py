@@ -102,6 +102,8 @@ def test_a_model_explains_and_attacks(calibrated: Calibrated) -> None:
     assert settings.explainer is not None
     assert settings.attacker is not None
     found = settings.explainer(pixels)
+    assert next(iter(found.maps)) == "where hiding weakens the decision"
+    assert not any("{" in caption for caption in found.maps)
     assert {values.shape for values in found.maps.values()} == {(28, 28)}
     assert "the score" in found.words[0]
     attacked = settings.attacker(pixels, 16 / 255)
