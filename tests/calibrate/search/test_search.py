@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import AttackedSet
+from ce_detect.calibrate.cost.pytorch import SIGNATURES_A_TURN
 from ce_detect.calibrate.items import Item
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.search import search
 from ce_detect.calibrate.search.candidates import candidates
+from ce_detect.calibrate.search.greedy import MOST_IN_ORDER
 from ce_detect.core.errors import CalibrationError
 from ce_detect.data import Images, load_data
 from ce_detect.demo.model import fashion_cnn
@@ -57,6 +60,25 @@ def one_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
         return list(found.values())
 
     monkeypatch.setattr(search, "candidates", few)
+
+
+@pytest.mark.parametrize(("each", "times"), [(0.1, 1), (9.0, None)])
+def test_without_attacks_no_more_is_timed_than_is_taken(each: float, times: int | None) -> None:
+    """Timing takes long with a large model: all are timed only where too few of the first keep the budget."""
+    classifier = DetectedModel(fashion_cnn(), input_shape=(1, 28, 28), bounds=(0.0, 1.0)).classifier
+    asked: list[int] = []
+
+    def costs(some: list[Item]) -> dict[str, float]:
+        asked.append(len(some))
+        return {item.name: each for item in some}
+
+    meter = SimpleNamespace(items=costs, free=lambda: 1.1, cost=lambda items, _: 1.1 + each * len(items), paying=1.0)
+    recipe = SimpleNamespace(interventions=(), attacks=())
+    settings = SimpleNamespace(progress=None, recipe=recipe, budget=2.0, drawn=0)
+    chosen = search.search(classifier, *cast(Any, (None, meter, settings)), cache=Path())
+    every = [item for item in candidates(classifier, 0) if item.intervention is not None and item.exportable]
+    assert len(chosen.items) == (MOST_IN_ORDER if times else 0)
+    assert sum(asked) == (times * SIGNATURES_A_TURN if times else len(every))
 
 
 @pytest.mark.slow
