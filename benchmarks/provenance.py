@@ -93,9 +93,6 @@ SOURCES = {
     ),
     "counterfactual-doubt": _DOUBT,
     "counterfactual-changed": _DOUBT,
-    "counterfactual-signature": Source(
-        ("counterfactual/results/signature-pneumonia.json",), ("counterfactual.signature",)
-    ),
 }
 """Every table by name."""
 

@@ -104,16 +104,6 @@ def checks(rows: dict[str, Any]) -> dict[str, bool]:
     }
 
 
-def signature() -> list[list[str]]:
-    """A line an item that a pair offers, and one for the best of each other family."""
-    rows = [["item", "family", "cost", "gain alone", "adds beside the others", "chosen"]]
-    found = _read("signature-pneumonia")
-    for of in found["with"]["considered"] if found else []:
-        chosen = "yes" if of["chosen"] else "no"
-        rows.append([of["name"], of["family"], f"{of['cost']:.2f}", f"{of['gain']:.4f}", f"{of['adds']:.4f}", chosen])
-    return rows
-
-
 def _interval(figure: dict[str, Any], digits: int = 2) -> str:
     low, high = figure["interval"]
     return f"{figure['value']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
@@ -129,5 +119,4 @@ TABLES = {
     "counterfactual-resilience": resilience,
     "counterfactual-doubt": doubt,
     "counterfactual-changed": changed,
-    "counterfactual-signature": signature,
 }
