@@ -81,6 +81,7 @@ HOMES = {
     "WORTH": "ce_detect.calibrate.search.greedy:WORTH",  # gain below which the search counts none
     "by_family": "ce_detect.calibrate.search.ledger:by_family",  # the best candidate of each family
     "cleared": "ce_detect.calibrate.cascade:cleared",  # share that a cascade clears
+    "graph_digest": "ce_detect.artifacts.graph_digest",  # a graph that is made for load is sealed as others are
     # What a kept hardened gate depends on
     "FORMAT": "ce_detect.artifacts.file:FORMAT",  # another format of artifacts, another gate
     "LARGEST": "ce_detect.artifacts.int8:LARGEST",  # rounding of the copy's weights

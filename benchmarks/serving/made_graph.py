@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from ce_detect.artifacts import graph_digest
+from benchmarks.face import graph_digest
 
 
 def made_graph(path: Path) -> Path:

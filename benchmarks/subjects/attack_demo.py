@@ -15,6 +15,7 @@ import numpy as np
 
 import ce_detect
 from benchmarks.face import Concatenated, Sizes, atomic, attack_all, cache_folder, demonstrate, divided, shipped
+from benchmarks.program import parser
 from ce_detect import Attack, CalibrationSettings
 
 ASSET = Path(ce_detect.__path__[0]) / "demo" / "assets" / "fashion_attacks.npz"
@@ -22,6 +23,7 @@ UNSEEN = Attack.of("apgd-dlr")
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     settings = CalibrationSettings.of(recipe="quick", fpr=0.05, budget=3.0, cache=cache_folder())
     found = demonstrate(settings, unseen=UNSEEN, fresh=True)
     for item in found.manifest.signature.interventions:
