@@ -78,7 +78,7 @@ def test_a_cascade_that_clears_too_little_is_told(caplog: pytest.LogCaptureFixtu
         check_budget(figures, meter, 1.6)
         assert not caplog.text
         check_budget(figures, meter, 1.5)
-    assert "clear 30 % of clean images, so the gate costs 1.55" in caplog.text
+    assert "clears 30 % of clean images, so the gate costs 1.55" in caplog.text
 
 
 def test_black_box_that_takes_no_empty_batch_is_refused_first(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_the_manifest_says_what_serving_costs(
     assert guard.manifest["figures"]["served_cost"] == {"1": 3.1, "8": 1.2, "32": 1.3}
     keys_sorted = json.loads(json.dumps(guard.manifest, sort_keys=True))
     assert "in ONNX Runtime 3.10 / 1.20 / 1.30 in batches of 1 / 8 / 32" in described(Manifest.of(keys_sorted))
-    assert "take 1.90 times the model in batches of 1: there the budget of 2.00 does not bind" in caplog.text
+    assert "takes 1.90 times the model in batches of 1. There the budget of 2.00 is not kept" in caplog.text
     free = DetectedModel(fashion_cnn()).calibrate(calibrated.images().x, budget=math.inf, **settings)
     assert free.manifest["figures"]["served_cost"] == {}
     assert "ONNX" not in described(Manifest.of(free.manifest))

@@ -100,7 +100,7 @@ def test_copy_is_as_large_as_the_budget_allows(
     with caplog.at_level(logging.WARNING, "ce_detect"):
         copy = hardening._affordable(demo(), Priced(), budget)  # type: ignore[arg-type]
     assert (None if copy is None else copy.scale) == scale
-    assert ("ask for a budget of 1.4" in caplog.text) == (scale is None)
+    assert ("Ask for a budget of 1.4" in caplog.text) == (scale is None)
 
 
 def test_images_to_harden_with_need_hardening() -> None:

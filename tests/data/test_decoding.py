@@ -71,7 +71,8 @@ def test_deep_images_are_refused(tmp_path: Path) -> None:
 def test_missing_pillow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pillow, reading a folder says which extra brings it."""
     picture(tmp_path / "a" / "0.png", GREY[0])
-    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    for name in ("PIL", "PIL.Image"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"ce-detect\[calibrate\]"):
         load_data(tmp_path)
 

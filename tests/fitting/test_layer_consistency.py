@@ -65,6 +65,7 @@ def test_layer_consistency_is_saved_with_the_gate(fashion: TorchClassifier, imag
     head = NetworkHead(zero, one, one[:, None], torch.zeros(1), [])
     gate = GateModule(signature, head, clean_scores=torch.zeros(10), threshold=0.0, prevalence=0.1).eval()
     described = {"interventions": [Scale(site=SITE).spec()], "sites": [], "recovery": made.spec()}
+    described["features"] = len(signature.names)
     artifact = serialization.to_artifact(gate, manifest(signature=described, heads={"head": {"kind": "network"}}))
     artifact.save(tmp_path / "a.safetensors")
     again = serialization.to_gate(Artifact.load(tmp_path / "a.safetensors"), fashion)

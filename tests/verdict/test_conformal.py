@@ -191,7 +191,8 @@ def test_scores_that_are_not_finite_are_refused(bad: float) -> None:
 
 def test_missing_scipy_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without scipy the pac guarantee says which extra brings it; the marginal one does without."""
-    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    for name in ("scipy", "scipy.stats"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"ce-detect\[calibrate\]"):
         rank(500, 0.05)
     assert rank(500, 0.05, guarantee="marginal") == 476
