@@ -48,8 +48,8 @@ def command(fresh: bool, output: Path | None, page: Path, as_json: bool, seed: i
     """Show the main job on the model and images that come with ce-detect.
 
     Calibrates a detector for a small Fashion-MNIST classifier. Measures it on other images, also under an attack that
-    calibration did not contain. Writes a page with images, verdicts and maps. Takes about a minute: attacked images
-    and a choice of interventions come along. With --fresh they are made anew, in some minutes.
+    calibration did not contain. Writes a page with images, verdicts and maps. Attacked images and a choice of
+    interventions come along. With --fresh they are made anew, which takes some minutes more.
     """
     pages = _pages(page)
     for path in [*pages, *([] if output is None else [output])]:
