@@ -1,4 +1,4 @@
-"""How long a calibration takes: seconds on the clock and of processors, with nothing in the cache.
+"""How long a calibration takes, in seconds on the clock, with nothing in the cache.
 
     CE_DETECT_DATA=... python -m benchmarks.cost.calibration --only cifar10-resnet20
     CE_DETECT_DATA=... python -m benchmarks.cost.calibration --only fashion --recipe quick --images 800
@@ -10,7 +10,6 @@ stands beside the figures. A row of the same subject, recipe and number of image
 from __future__ import annotations
 
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -47,7 +46,7 @@ def measured(name: str, recipe: str, images: int) -> dict[str, Any]:
     clean = clean.subset(slice(images))
     guard = subject.guard(clean.x.shape[1:])
     with tempfile.TemporaryDirectory() as cache:
-        before, began = _processor_seconds(), time.perf_counter()
+        began = time.perf_counter()
         guard.calibrate(clean, recipe=recipe, fpr=FPR, budget=BUDGET, seed=SEED, cache=cache, progress=False)
         seconds = time.perf_counter() - began
     return {
@@ -58,7 +57,6 @@ def measured(name: str, recipe: str, images: int) -> dict[str, Any]:
         "recipe": recipe,
         "images": len(clean),
         "seconds": round(seconds, 1),
-        "processor_seconds": round(_processor_seconds() - before, 1),
         "load": round(load, 2),
         "environment": machine,
     }
@@ -66,12 +64,6 @@ def measured(name: str, recipe: str, images: int) -> dict[str, Any]:
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["subject"], row["recipe"], row["images"]
-
-
-def _processor_seconds() -> float:
-    """Of this process and of those that it waited for."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 if __name__ == "__main__":

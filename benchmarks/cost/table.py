@@ -41,11 +41,11 @@ def _figures(found: dict[str, Any]) -> list[str]:
 
 def calibration() -> list[list[str]]:
     """A line a calibration: what was calibrated, and how long it took."""
-    rows = [["images, model", "parameters", "input", "recipe", "images", "minutes", "of one core", "load before"]]
+    rows = [["images, model", "parameters", "input", "recipe", "images", "minutes", "load before"]]
     for row in read(CALIBRATION)["rows"] if CALIBRATION.exists() else []:
-        minutes = (f"{row[key] / 60:.1f}" for key in ("seconds", "processor_seconds"))
         size, count = " x ".join(map(str, row["input_shape"])), f"{row['parameters']:,}"
-        rows.append([row["title"], count, size, row["recipe"], f"{row['images']:,}", *minutes, f"{row['load']:.1f}"])
+        minutes, load = f"{row['seconds'] / 60:.1f}", f"{row['load']:.1f}"
+        rows.append([row["title"], count, size, row["recipe"], f"{row['images']:,}", minutes, load])
     return rows
 
 
