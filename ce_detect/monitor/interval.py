@@ -28,12 +28,21 @@ class FalseAlarmRate:
         flagged: clean inputs of this block that were flagged.
         clean: clean inputs of this block.
         before: the same counts of the block before.
+
+    Raises:
+        UsageError: a probability or counts that cannot be.
     """
 
     error: float = 0.05
     flagged: int = 0
     clean: int = 0
     before: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        _check(self.flagged, self.clean)
+        _check(*self.before)
+        if not 0 < self.error < 1:
+            raise UsageError(f"error = {self.error}, expected between 0 and 1")
 
     def add(self, flagged: int, clean: int) -> None:
         """Take reviewed inputs that turned out to be clean.
@@ -45,8 +54,7 @@ class FalseAlarmRate:
         Raises:
             UsageError: more flagged than there are.
         """
-        if not 0 <= flagged <= clean:
-            raise UsageError(f"{flagged} flagged of {clean} clean inputs: expected at most as many as there are")
+        _check(flagged, clean)
         self.flagged += flagged
         self.clean += clean
         if self.clean >= BLOCK:
@@ -91,6 +99,11 @@ class FalseAlarmRate:
             return math.inf
         paid = (hits * math.log(rate) if hits else 0.0) + (misses * math.log1p(-rate) if misses else 0.0)
         return _log_beta(hits + _PRIOR, misses + _PRIOR) - _log_beta(_PRIOR, _PRIOR) - paid
+
+
+def _check(flagged: int, clean: int) -> None:
+    if not 0 <= flagged <= clean:
+        raise UsageError(f"{flagged} flagged of {clean} clean inputs: expected at most as many as there are")
 
 
 def _log_beta(a: float, b: float) -> float:

@@ -6,13 +6,15 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from ce_detect.monitor.evidence import Bets, Evidence
+
+_Count = Annotated[int, Meta(ge=0)]
 
 
 class Counts(Struct, frozen=True):
@@ -29,10 +31,10 @@ class Counts(Struct, frozen=True):
 
     scope: str
     name: str
-    seen: int
-    waiting: int
-    began: int
-    alarmed: int | None
+    seen: _Count
+    waiting: _Count
+    began: _Count
+    alarmed: _Count | None
 
 
 QUIET = 1000

@@ -149,14 +149,14 @@ class Watch:
         if not self.settings.queries:
             return None
         kept = None if folder is None else queries_state.read(folder / "queries")
-        salt = kept[0] if kept else None
+        salt = None if kept is None else kept.salt
         if self._index is not None:
             salt = self._index.salt()  # one for all servers, or their hashes would not meet
         made = QueryDetector(watched.values, watched.bounds, self._near, salt=salt, index=self._index)
         if self.settings.habits is not None:
             made.learn_habits(watched.read(_natural(self.settings.habits)))
-        if kept is not None and kept[0] == made.sketcher.salt:
-            queries_state.restore(made, kept[1])
+        if kept is not None and kept.salt == made.sketcher.salt:
+            queries_state.restore(made, kept)
         return made
 
     def _work(self) -> None:

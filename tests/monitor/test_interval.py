@@ -58,3 +58,7 @@ def test_more_flagged_than_reviewed_is_refused() -> None:
     """Counts that cannot be are an error."""
     with pytest.raises(UsageError, match="expected at most as many"):
         FalseAlarmRate().add(3, 2)
+    with pytest.raises(UsageError, match="expected at most as many"):
+        FalseAlarmRate(before=(3, 2))
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        FalseAlarmRate(error=0.0)

@@ -23,10 +23,9 @@ def test_an_attack_goes_on_over_a_restart(demo_images: Images, tmp_path: Path) -
     write(first, tmp_path / "state")
     found = read(tmp_path / "state")
     assert found is not None
-    salt, kept = found
-    assert salt == SALT
-    second = QueryDetector(784, (0.0, 1.0), salt=salt)
-    assert restore(second, kept)
+    assert found.salt == SALT
+    second = QueryDetector(784, (0.0, 1.0), salt=found.salt)
+    assert restore(second, found)
     assert (
         [alarm.plain() for alarm in second.observe(steps[5:], zeros(10), "attacker")]
         == [alarm.plain() for alarm in expected]
@@ -44,14 +43,20 @@ def test_the_file_is_for_its_owner_and_holds_no_image(demo_images: Images, tmp_p
 
 
 def test_another_detector_begins_anew(demo_images: Images, tmp_path: Path) -> None:
-    """Hashes of another radius mean nothing."""
+    """Hashes of another radius mean nothing; nor does evidence against other shares or other habits."""
     write(detector(), tmp_path / "state")
     found = read(tmp_path / "state")
     assert found is not None
-    assert not restore(detector(radius=0.1), found[1])
-    with_habits = detector()
+    assert not restore(detector(radius=0.1), found)
+    assert not restore(detector(near_duplicates=0.99), found)
+    with_habits, others = detector(), detector()
     with_habits.learn_habits(demo_images.x[:200])
-    assert not restore(with_habits, found[1])
+    others.learn_habits(demo_images.x[200:500])
+    assert not restore(with_habits, found)
+    write(with_habits, tmp_path / "state")
+    found = read(tmp_path / "state")
+    assert found is not None
+    assert not restore(others, found)
     assert read(tmp_path / "no such file") is None
 
 
