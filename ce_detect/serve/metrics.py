@@ -124,14 +124,12 @@ class Watching(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield a figure each."""
-        status = self._watch.monitor.status() if self._watch.monitor else {}
-        rate = status.get("false_alarm_rate")
+        status = self._watch.status()
         figures = {
             "campaign": ("Whether a campaign goes on.", status.get("campaign", False)),
             "campaign_clients": ("Clients with a campaign that goes on.", len(status.get("clients_in_campaign", ()))),
             "campaign_evidence": ("Evidence of a campaign; 1 is an alarm.", _share(status, "evidence")),
             "drift_evidence": ("Evidence of drift; 1 is an alarm.", _share(status, "drift_evidence")),
-            "false_alarm_rate": ("Of reviewed clean inputs.", float("nan") if rate is None else rate),
             "monitor_lost": ("Inputs that the monitor could not take.", self._watch.lost),
         }
         for name, (text, value) in figures.items():

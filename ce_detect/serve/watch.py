@@ -91,6 +91,7 @@ class Watch:
             raise UsageError(f"folder of natural images {settings.habits} is not there; name one with some thousand")
         self._jobs: deque[tuple[Judged, str]] = deque()
         self._waiting, self._closing, self._changed = 0, False, threading.Condition()
+        self._using = threading.Lock()  # the monitor: `status` is asked for while the thread below feeds it
         self._saved = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="ce-detect-monitor", daemon=True)
         self._thread.start()
@@ -101,16 +102,22 @@ class Watch:
         Raises:
             ArtifactError: its manifest does not say what it promises, or the state on disk is damaged.
         """
+        before = self._watched
+        if before is not None and before.manifest == watched.manifest:
+            self._watched = watched
+            return
         monitor = Monitor.of(watched.manifest, self._asked)
         folder = self.settings.state
         if folder is not None:
             monitor_state.read(monitor, folder / "monitor")
         queries = self._detector(watched, folder)
-        with self._changed:
-            before = self._watched
-            if self.monitor is None or before is None or before.manifest != watched.manifest:
-                self.monitor, self.queries = monitor, queries
-            self._watched = watched
+        with self._using:
+            self.monitor, self.queries, self._watched = monitor, queries, watched
+
+    def status(self) -> dict[str, Any]:
+        """What the monitor says now, see `ce_detect.monitor.Monitor.status`; empty before the first artifact."""
+        with self._using:
+            return self.monitor.status() if self.monitor else {}
 
     def take(self, judged: Judged, artifact: str) -> None:
         """Queue a batch."""
@@ -178,14 +185,17 @@ class Watch:
             return judged, artifact
 
     def _observe(self, judged: Judged, artifact: str) -> None:
-        if self._watched is None or self._watched.fingerprint != artifact:  # what came before a reload
+        with self._using:
+            watched, monitor, queries = self._watched, self.monitor, self.queries
+        if monitor is None or watched is None or watched.fingerprint != artifact:  # what came before a reload
             return
         for job, result in judged:
             client, alarms = job.client or "", []
-            if self.monitor is not None and job.threshold is None:  # the promise is that of the calibrated one
-                alarms += self.monitor.observe(result, client or None)
-            if self.queries is not None:
-                alarms += self.queries.observe(job.x, np.argmax(result.logits, axis=1), client)
+            if job.threshold is None:  # the promise is that of the calibrated one
+                with self._using:
+                    alarms += monitor.observe(result, client or None)
+            if queries is not None:
+                alarms += queries.observe(job.x, np.argmax(result.logits, axis=1), client)
             for alarm in alarms:
                 self._tell(alarm, artifact)
 

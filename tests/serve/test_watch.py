@@ -157,6 +157,21 @@ def test_what_a_client_judged_by_its_own_threshold_is_no_evidence() -> None:
     assert watch.monitor.overall.seen == 0
 
 
+def test_it_can_be_asked_while_it_works() -> None:
+    """Metrics are read in another thread, while new clients come and old ones move."""
+    watch = Watch(WatchSettings(queries=False, waiting=10**6), lambda alarm, artifact: None)
+    watch.begin(WATCHED)
+    for number in range(3000):
+        batch = judged(1)
+        batch[0][0].client = f"client {number}"
+        watch.take(batch, "a" * 64)
+    clients = []
+    while not clients or clients[-1] < 3000:
+        clients.append(watch.status()["clients"])
+    watch.close()
+    assert len(set(clients)) > 2
+
+
 def test_a_reload_of_another_gate_begins_anew() -> None:
     """The same manifest goes on, another one does not; one that says too little changes nothing."""
     watch = Watch(WatchSettings(), lambda alarm, artifact: None)
