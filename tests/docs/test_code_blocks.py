@@ -35,7 +35,7 @@ PROMISED = 5.0
 """Per cent of clean images that may be flagged, as the pages ask for."""
 
 NEAR = 15.0
-"""Points by which a share of attacks may differ: what a budget affords is measured, so machines may choose otherwise."""
+"""Points by which a share of attacks may differ: what a budget affords is measured, and machines differ."""
 
 OTHERS = [page for page in PAGES if _id(page) not in (*QUICK, *REAL)]
 
