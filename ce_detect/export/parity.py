@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ce_detect.artifacts import graph_digest, plain_data, trust
-from ce_detect.artifacts.graph_format import INPUT, MANIFEST_KEY, PIXEL_TYPES
+from ce_detect.artifacts.graph_format import INPUT, MANIFEST_KEY, PIXEL_TYPES, metadata
 from ce_detect.artifacts.trust import Trust
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import attack_all
@@ -29,6 +29,7 @@ from ce_detect.detector.cascade import First
 from ce_detect.detector.detector import Verdict
 from ce_detect.detector.gate import GateModule
 from ce_detect.heads.cascade import CascadedHead
+from ce_detect.runtime.graph import session_options
 from ce_detect.verdict import conformal
 
 if TYPE_CHECKING:  # onnxruntime comes with an extra
@@ -49,8 +50,6 @@ BATCH = 32
 
 SINGLE = 16
 """Inputs that are judged one by one before; in a cascade, graphs then see parts without any row."""
-
-_ERRORS = 3  # severity: ONNX Runtime warns that a threshold which can be given is no constant, as it should be
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +107,11 @@ def session(model: bytes | Path, **asked: Unpack[Trust]) -> InferenceSession:
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS
     try:
         content = model if isinstance(model, bytes) else model.read_bytes()
         if not isinstance(model, bytes):
             graph_digest.check(content, str(model), vouched=trust.check(content, model, **asked))
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, session_options(onnxruntime), providers=["CPUExecutionProvider"])
     except OSError as error:
         raise ArtifactError(f"{model!s} cannot be read: {error.strerror}") from error
     except ArtifactError:
@@ -130,7 +127,7 @@ def manifest_of(opened: InferenceSession) -> dict[str, Any]:
     Raises:
         ArtifactError: the graph is not one that ce-detect exported.
     """
-    text = opened.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)  # text, as whoever opened it has checked
+    text = metadata(opened).get(MANIFEST_KEY)
     if text is None:
         raise ArtifactError(f"the ONNX file holds no gate of ce-detect: there is no {MANIFEST_KEY!r} in its metadata")
     manifest: dict[str, Any] = plain_data.parsed(text)

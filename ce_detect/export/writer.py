@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ce_detect.artifacts import graph_digest
+from ce_detect.artifacts import graph_digest, onnx_bytes
 from ce_detect.core import extras
 from ce_detect.core.errors import ArtifactError, ExportError
 from ce_detect.core.resizing import Resizing
@@ -58,13 +58,15 @@ def write(
     Raises:
         ModelError: the gate cannot become a graph.
         ExportError: the graph judges otherwise than the gate, or cannot run. Nothing is written.
-        ArtifactError: the file cannot be written.
+        ArtifactError: the file cannot be written, or could not be read again: see
+            `ce_detect.artifacts.onnx_bytes.check_alone`.
     """
     check_installed()
     model = fused(gate, manifest, uint8=uint8)
     if model.ByteSize() > LARGEST:
         raise ExportError(f"the graph has {model.ByteSize()} bytes, but one ONNX file holds at most {LARGEST}")
     content = model.SerializeToString(deterministic=True)
+    onnx_bytes.check_alone(content)
     found = parity.differences(gate, parity.session(content), parity.sample(gate) if x is None else x)
     if isinstance(gate.head, CascadedHead):
         parity.ran(parity.session(cascade.clearing_all(model)), example(gate, uint8=uint8))

@@ -68,20 +68,20 @@ class ExecutionPlan:
         chunk = self.chunk if one_pass is None else None
         if one_pass is False or (one_pass is None and not self._fits(x.shape[0])):
             trace = self.trace(x)
-            return trace, self._resumed(x, trace.latents, every, chunk)
+            return trace, self._resumed(x, trace, every, chunk)
         trace, joined = self._in_one_pass(x)
         others = [position for position in every if position not in self.joining]
-        return trace, self._resumed(x, trace.latents, others, chunk) | joined
+        return trace, self._resumed(x, trace, others, chunk) | joined
 
-    def resume(self, x: Tensor, latents: dict[str, Tensor], *, whole: bool = False) -> Outcomes:
+    def resume(self, x: Tensor, trace: Trace, *, whole: bool = False) -> Outcomes:
         """Do all interventions on what was traced before.
 
         Args:
             x: inputs ``(batch, channels, height, width)``.
-            latents: those at the sites that are `changed`.
+            trace: their logits, and the latents at the sites that are `changed`.
             whole: all rows at once whatever the chunk.
         """
-        return self._resumed(x, latents, range(len(self._interventions)), None if whole else self.chunk)
+        return self._resumed(x, trace, range(len(self._interventions)), None if whole else self.chunk)
 
     def _fits(self, batch: int) -> bool:
         """Whether the inputs and all rows that may go with them are no more than a chunk."""
@@ -101,12 +101,12 @@ class ExecutionPlan:
             done |= dict(zip(positions, logits[site].unflatten(0, (-1, x.shape[0])).split(sizes), strict=True))
         return trace, done
 
-    def _resumed(self, x: Tensor, latents: dict[str, Tensor], positions: Iterable[int], chunk: int | None) -> Outcomes:
+    def _resumed(self, x: Tensor, trace: Trace, positions: Iterable[int], chunk: int | None) -> Outcomes:
         """Outcomes of some interventions; equal sites and shapes share a resume."""
         groups: dict[tuple[Any, ...], list[tuple[int, Tensor]]] = {}
         for position in positions:
             intervention = self._interventions[position]
-            changed = self._changed(intervention, x, latents)
+            changed = self._changed(intervention, x, trace)
             groups.setdefault((intervention.site, *changed.shape[1:]), []).append((position, changed))
         done: Outcomes = {}
         for (site, *_), members in groups.items():
@@ -117,16 +117,23 @@ class ExecutionPlan:
                 done[position] = part.unflatten(0, (-1, x.shape[0]))
         return done
 
-    def _changed(self, intervention: Intervention, x: Tensor, latents: dict[str, Tensor]) -> Tensor:
+    def _changed(self, intervention: Intervention, x: Tensor, trace: Trace) -> Tensor:
         """What an intervention makes of the tensor it takes."""
-        h = x if intervention.from_input else latents.get(intervention.site, x)
-        given = (h, self._asking(intervention.site, x)) if intervention.needs_resume else (h,)
+        h = x if intervention.from_input else trace.latents.get(intervention.site, x)
+        given = (h, self._asking(intervention.site, x, h, trace.logits)) if intervention.needs_resume else (h,)
         changed: Tensor = intervention(*given)
         return changed
 
-    def _asking(self, site: str, x: Tensor) -> Resume:
-        """The classifier from a site on, for interventions that take its gradient: no tensor of inference mode."""
-        return lambda latent: self._classifier.resume(site, latent, x.clone() if x.is_inference() else x)
+    def _asking(self, site: str, x: Tensor, h: Tensor, z: Tensor) -> Resume:
+        """The classifier from a site on, for interventions that ask it; what follows from ``h`` itself is known.
+
+        They may take its gradient: no tensor of inference mode.
+        """
+
+        def asked(latent: Tensor) -> Tensor:
+            return z if latent is h else self._classifier.resume(site, latent, x.clone() if x.is_inference() else x)
+
+        return asked
 
     def _resume(self, site: str, rows: Tensor, x: Tensor, chunk: int | None) -> Tensor:
         if chunk is None or rows.shape[0] <= chunk:

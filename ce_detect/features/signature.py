@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.base import Classifier, Trace
 from ce_detect.features.activations import ActivationStatistics
 from ce_detect.features.effects import EFFECTS, effects
 from ce_detect.features.fakeness import Fakeness
@@ -158,7 +158,7 @@ class Signature(nn.Module):
             latents: see `first`.
             whole: all rows at once whatever the chunk: a graph has one path.
         """
-        return torch.cat(self._intervened(z, self.plan.resume(x, latents, whole=whole)), dim=1)
+        return torch.cat(self._intervened(z, self.plan.resume(x, Trace(z, latents), whole=whole)), dim=1)
 
     def _free(self, x: Tensor, z: Tensor, latents: dict[str, Tensor]) -> list[Tensor]:
         features = [self.statistics(z, latents), self.image_gradients(x)]

@@ -17,8 +17,8 @@ Status = Literal["todo", "disagreed", "attack", "benign", "unsure", "all"]
 Kind = Literal["all", "flagged", "drawn"]
 Order = Literal["p_value", "newest", "oldest"]
 
-BEFORE = 3600.0
-"""Seconds before an alarm whose inputs belong to it: an alarm comes after what raised it."""
+AROUND = 3600.0
+"""Seconds before and after an alarm whose inputs belong to it: what raised it came before, and may go on."""
 
 _COLUMNS = {"p_value": (INPUTS.c.p_value, False), "newest": (INPUTS.c.time, True), "oldest": (INPUTS.c.time, False)}
 _CHOICES: dict[str, tuple[str, ...]] = {"status": get_args(Status), "kind": get_args(Kind), "order": get_args(Order)}
@@ -137,7 +137,7 @@ def _of_alarm(number: int) -> sql.ColumnElement[bool]:
         sql.and_(alarm.scope == "client", alarm.name == row.client),
         sql.and_(alarm.scope == "label", alarm.name == sql.cast(row.label, sql.String)),
     )
-    when = sql.and_(row.time >= alarm.began - BEFORE, sql.or_(alarm.ended.is_(None), row.time <= alarm.ended))
+    when = row.time.between(alarm.time - AROUND, alarm.time + AROUND)
     return sql.select(alarm.id).where(alarm.id == number, who, when).exists()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import sqlalchemy as sql
@@ -66,7 +67,7 @@ class Intake:
         self._store, self._folder, self._audit = store, quarantine, audit
         self._known = store.sources()
         self._place = 0
-        self._log: tuple[int, int] | None = None
+        self._log: os.stat_result | None = None
         self.unreadable = 0
 
     def run(self) -> int:
@@ -80,10 +81,12 @@ class Intake:
 
     def _new_files(self) -> Iterator[str]:
         assert self._folder is not None
-        for path in sorted(self._folder.rglob("*.npz")):
-            name = path.relative_to(self._folder).as_posix()
-            if name not in self._known and not path.name.startswith("."):
-                yield name
+        found = []
+        for folder, _, files in os.walk(self._folder):
+            inside = Path(folder).relative_to(self._folder).as_posix()
+            names = {file: file if inside == "." else f"{inside}/{file}" for file in files if file.endswith(".npz")}
+            found += [name for file, name in names.items() if name not in self._known and not file.startswith(".")]
+        yield from sorted(found)
 
     def _taken(self, names: list[str]) -> int:
         rows = [row for name in names if (row := self._row(name)) is not None]
@@ -102,14 +105,16 @@ class Intake:
         assert self._folder is not None
         path = self._folder / name
         try:
+            name.encode()  # no database takes a name of other bytes
             found = kept.verdict(path)
             moment = path.stat().st_mtime
-        except (InputError, OSError) as error:
+        except (InputError, OSError, UnicodeEncodeError) as error:
             logger.warning("%s", error)
             self.unreadable += 1
             return None
         matched = _WRITTEN.fullmatch(path.stem)
-        return Row(source=name, file=name, time=int(matched[1]) / 1e9 if matched else moment, **asdict(found))
+        row = Row(source=name, file=name, time=int(matched[1]) / 1e9 if matched else moment, **asdict(found))
+        return replace(row, client=_text(row.client), request=_text(row.request))
 
     def _completed(self, row: Row) -> bool:
         """Give the file of an input to the row that its line made before."""
@@ -129,24 +134,40 @@ class Intake:
         return new
 
     def _new_lines(self) -> Iterator[bytes]:
-        """Whole lines since the last look; a log that was replaced or cut is read from its beginning."""
+        """Whole lines since the last look: what is left of a log that was rotated meanwhile, then of the present one.
+
+        A log that was replaced or cut is read from its beginning.
+        """
         assert self._audit is not None
         with self._audit.open("rb") as file:
-            stat = self._audit.stat()
-            if self._log != (stat.st_ino, stat.st_dev) or stat.st_size < self._place:
-                self._log, self._place = (stat.st_ino, stat.st_dev), 0
-            file.seek(self._place)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                self._place += len(line)
-                yield line
+            stat = os.fstat(file.fileno())
+            if not _is(stat, self._log):
+                yield from self._rest_of_the_last()
+                self._log, self._place = stat, 0
+            elif stat.st_size < self._place:
+                self._place = 0
+            yield from self._lines(file)
+
+    def _rest_of_the_last(self) -> Iterator[bytes]:
+        assert self._audit is not None
+        for path in self._audit.parent.iterdir():
+            if path.name.startswith(f"{self._audit.name}.") and _is(path.stat(), self._log):
+                with path.open("rb") as file:
+                    yield from self._lines(file)
+
+    def _lines(self, file: IO[bytes]) -> Iterator[bytes]:
+        file.seek(self._place)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            self._place += len(line)
+            yield line
 
     def _of_line(self, line: bytes) -> Row | None:
         try:
             read = msgspec.json.decode(line, type=_Line)
             if read.alarm is not None:
-                self._alarm(read.time, read.alarm)
+                alarms.add(self._store, read.time, read.alarm)
                 return None
         except (msgspec.MsgspecError, KeyError, TypeError) as error:
             self.unreadable += 1
@@ -154,23 +175,18 @@ class Intake:
             return None
         if not read.is_adversarial or read.score is None or read.p_value is None:
             return None
+        request = _text(read.id)
         return Row(
-            source=f"audit:{read.artifact[:12]}:{read.time!r}:{read.id or ''}:{read.index}", time=read.time,
+            source=f"audit:{read.artifact[:12]}:{read.time!r}:{request or ''}:{read.index}", time=read.time,
             score=read.score, p_value=read.p_value, flagged=True, label=read.label, threshold=read.threshold,
-            client=read.client, request=read.id,
+            client=_text(read.client), request=request,
         )  # fmt: skip
-
-    def _alarm(self, moment: float, said: dict[str, Any]) -> None:
-        who = {"scope": str(said["scope"]), "name": str(said.get("name", ""))}
-        if said.get("ended"):
-            alarms.end(self._store, str(said["kind"]), moment, **who)
-        else:
-            alarms.begin(self._store, str(said["kind"]), moment, said, **who)
 
     def _filled_in(self, row: Row) -> bool:
         """Tell the row of a file what its line knows."""
         with self._store.engine.begin() as connection:
-            found = connection.execute(sql.select(INPUTS).where(_like(row)).limit(1)).mappings().first()
+            same = sql.and_(_like(row), INPUTS.c.file.is_not(None))
+            found = connection.execute(sql.select(INPUTS).where(same).limit(1)).mappings().first()
             if found is None:
                 return False
             missing = {
@@ -188,6 +204,16 @@ def _like(row: Row) -> sql.ColumnElement[bool]:
     asked = INPUTS.c.request.is_(None) if row.request is None else INPUTS.c.request == row.request
     near = INPUTS.c.time.between(row.time - NEAR, row.time + NEAR)
     return sql.and_(near, asked, INPUTS.c.score == row.score, INPUTS.c.source != row.source)
+
+
+def _text(said: str | None) -> str | None:
+    """What a client said of itself, as every database takes it: PostgreSQL refuses NUL, and one row all others."""
+    return None if said is None else said.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _is(stat: os.stat_result, other: os.stat_result | None) -> bool:
+    """Whether these are of one file."""
+    return other is not None and os.path.samestat(stat, other)
 
 
 def _in_parts(names: Iterator[str]) -> Iterator[list[str]]:

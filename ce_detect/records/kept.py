@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ class Kept:
     """What a file says of its input.
 
     Attributes:
-        score: larger = more adversarial.
+        score: larger = more adversarial; infinite where the gate gave NaN, which it flags and SQLite cannot keep.
         p_value: see `ce_detect.verdict.result.GateResult`.
         label: that was answered.
         threshold: that the score was held against; None in files of older versions.
@@ -59,11 +60,14 @@ def verdict(path: Path) -> Kept:
         InputError: it is no file of a quarantine.
     """
     with _opened(path) as stored:
-        has = stored.files
+        has, score, p_value = stored.files, float(stored["score"]), float(stored["p_value"])
+        label = int(stored["label"]) if "label" in has else int(np.argmax(stored["logits"]))
+        if not (0 <= p_value <= 1 and 0 <= label < 1 << 31):
+            raise ValueError(f"p-value {p_value} and label {label} are none")
         return Kept(
-            score=float(stored["score"]),
-            p_value=float(stored["p_value"]),
-            label=int(stored["label"]) if "label" in has else int(np.argmax(stored["logits"])),
+            score=math.inf if math.isnan(score) else score,
+            p_value=p_value,
+            label=label,
             threshold=float(stored["threshold"]) if "threshold" in has else None,
             flagged=bool(stored["flagged"]) if "flagged" in has else True,
             drawn=bool(stored["drawn"]) if "drawn" in has else False,

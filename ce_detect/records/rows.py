@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,18 +80,16 @@ class Alarm:
         kind: such as ``"campaign"``.
         scope: ``"overall"``, ``"client"`` or ``"label"``.
         name: of the client or label; empty for all.
-        began: seconds since 1970.
-        ended: the same; None while it lasts.
-        detail: plain data.
+        time: seconds since 1970.
+        text: what happened and what to do, for people.
     """
 
     id: int
     kind: str
     scope: str
     name: str
-    began: float
-    ended: float | None
-    detail: dict[str, Any]
+    time: float
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ INPUTS = Table(
     Column("file", String(400)),
     Column("time", Double, nullable=False),
     Column("client", String(200)),
-    Column("request", String(200)),
+    Column("request", String(256)),
     Column("label", Integer),
     Column("score", Double, nullable=False),
     Column("p_value", Double, nullable=False),
@@ -73,13 +73,12 @@ ALARMS = Table(
     Column("kind", String(40), nullable=False),
     Column("scope", String(40), nullable=False),
     Column("name", String(200), nullable=False),
-    Column("began", Double, nullable=False),
-    Column("ended", Double),
-    Column("detail", Text, nullable=False),
-    Index("alarms_by_time", "began"),
-    sql.UniqueConstraint("kind", "scope", "name", "began", name="alarms_once"),
+    Column("time", Double, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("alarms_by_time", "time"),
+    sql.UniqueConstraint("kind", "scope", "name", "time", name="alarms_once"),
 )
-"""One row an alarm; ``detail`` is JSON."""
+"""One row an alarm: the moment at which the monitor raised it, as an alarm has no end."""
 
 
 def _first(connection: sql.Connection) -> None:

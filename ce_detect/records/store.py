@@ -37,7 +37,6 @@ class Store:
     Attributes:
         engine: SQLAlchemy's.
         name: its address without a password.
-        reviewers: how many must agree before an input is settled.
 
     Args:
         url: such as ``sqlite:///reviews.db`` or ``postgresql+psycopg://user@host/reviews``.
@@ -54,10 +53,8 @@ class Store:
         try:
             schema.migrate(self.engine)
             with self.engine.begin() as connection:
-                before = schema.setting(connection, "reviewers", 1)
-                self.reviewers = before if reviewers is None else reviewers
-                if self.reviewers != before:
-                    schema.keep(connection, "reviewers", self.reviewers)
+                if reviewers not in (None, _reviewers(connection)):
+                    schema.keep(connection, "reviewers", reviewers)
                     for number in connection.scalars(sql.select(DECISIONS.c.input).distinct()).all():
                         self._settle(connection, number)
         except UsageError:
@@ -66,6 +63,12 @@ class Store:
         except sql.exc.DBAPIError as error:
             self.close()
             raise UsageError(f"the store {self.name} cannot be used: {error.orig}; name another --store") from error
+
+    @property
+    def reviewers(self) -> int:
+        """How many must agree before an input is settled; another console on this store may change it."""
+        with self.engine.connect() as connection:
+            return _reviewers(connection)
 
     def close(self) -> None:
         """Close all connections."""
@@ -136,7 +139,7 @@ class Store:
             found: int | None = connection.scalar(query)
         return found
 
-    def decide(self, number: int, reviewer: str, verdict: Verdict, note: str = "", *, at: float | None = None) -> bool:
+    def decide(self, number: int, reviewer: str, verdict: Verdict, note: str = "") -> bool:
         """Write down what a reviewer says of an input; his last word counts.
 
         Args:
@@ -144,12 +147,11 @@ class Store:
             reviewer: who decides.
             verdict: what it is.
             note: for others.
-            at: seconds since 1970, by default now.
 
         Returns:
             Whether there is such an input.
         """
-        row = {"input": number, "reviewer": reviewer, "verdict": verdict, "note": note, "time": at or time.time()}
+        row = {"input": number, "reviewer": reviewer, "verdict": verdict, "note": note, "time": time.time()}
         with self.engine.begin() as connection:
             if not _locked(connection, number):
                 return False
@@ -189,8 +191,12 @@ class Store:
         counts = {verdict: list(said.values()).count(verdict) for verdict in VERDICTS}
         most = max(counts.values())
         leading = [verdict for verdict, count in counts.items() if count == most]
-        outcome = leading[0] if most >= self.reviewers and len(leading) == 1 else None
+        outcome = leading[0] if most >= _reviewers(connection) and len(leading) == 1 else None
         connection.execute(sql.update(INPUTS).where(INPUTS.c.id == number).values(outcome=outcome, votes=len(said)))
+
+
+def _reviewers(connection: sql.Connection) -> int:
+    return schema.setting(connection, "reviewers", 1)
 
 
 def _engine(url: str) -> sql.Engine:

@@ -23,6 +23,7 @@ from ce_detect.artifacts.graph_format import (
     THRESHOLD,
     THRESHOLD_KEY,
     VERSION_KEY,
+    metadata,
 )
 from ce_detect.artifacts.manifest import Runnable
 from ce_detect.artifacts.tensors import LARGEST
@@ -83,10 +84,9 @@ class Graph:
     ) -> None:
         onnxruntime = execution.onnxruntime()
         content = _content(path)
-        checked = graph_digest.check(content, str(path), vouched=trust.check(content, path, **asked))
-        self.fingerprint = checked.fingerprint
-        self.described = _described(path, checked.metadata)
+        self.fingerprint = graph_digest.check(content, str(path), vouched=trust.check(content, path, **asked))
         self._session = _session(onnxruntime, path, content, providers, threads)
+        self.described = _described(path, self._session)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         execution.check_loaded(providers, onnxruntime.get_available_providers(), self.providers)
         self.pixels, self.any_size = _pixels(path, self._session)
@@ -124,11 +124,18 @@ def _content(path: Path) -> bytes:
         raise ArtifactError(f"no exported gate at {path}{reason}; write one with ce-detect export") from error
 
 
+def session_options(onnxruntime: Any) -> Any:
+    """Options for a session of a graph from a file."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings are of no use to whoever gates inputs
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # not its own, which nothing here checks
+    return options
+
+
 def _session(
     onnxruntime: Any, path: Path, content: bytes, wanted: Sequence[Provider] | None, threads: int | None
 ) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; its warnings are of no use to whoever gates inputs
+    options = session_options(onnxruntime)
     if threads is not None:
         options.intra_op_num_threads = threads
     chosen = execution.chosen(wanted, onnxruntime.get_available_providers())
@@ -138,21 +145,25 @@ def _session(
         raise ArtifactError(f"{path} is not a whole ONNX file that ONNX Runtime can run ({error}){REMEDY}") from error
 
 
-def _described(path: Path, metadata: Mapping[str, str]) -> Described:
+def _described(path: Path, session: Any) -> Described:
     """Read what the file says of itself.
 
     Raises:
         ArtifactError: nothing, or in another format.
     """
-    version = metadata[FORMAT_KEY]
+    try:
+        said = metadata(session)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path} does not say what it is: {error}{REMEDY}") from error
+    version = said.get(FORMAT_KEY)
     if version != FORMAT:
         raise ArtifactError(
             f"{path} has format {version!r}, this version of ce-detect reads format {FORMAT!r}; it was written by "
-            f"ce-detect {metadata.get(VERSION_KEY, '(unknown)')}, install that one"
+            f"ce-detect {said.get(VERSION_KEY, '(unknown)')}, install that one"
         )
     try:
-        manifest = plain_data.parsed(metadata[MANIFEST_KEY])
-        told, threshold = Runnable.of(manifest), float(metadata[THRESHOLD_KEY])
+        manifest = plain_data.parsed(said[MANIFEST_KEY])
+        told, threshold = Runnable.of(manifest), float(said[THRESHOLD_KEY])
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"the manifest of {path} cannot be read ({error}){REMEDY}") from error
     if not math.isfinite(threshold) or abs(threshold) > LARGEST:

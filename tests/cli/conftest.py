@@ -3,24 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.command_line import Calibrated, call
-
-RECIPE = """
-head = "logistic"
-[splits]
-fit = 0.5
-select = 0.15
-calibrate = 0.25
-test = 0.1
-[[attack]]
-kind = "fgsm"
-[[intervention]]
-kind = "Flip"
-[[intervention]]
-kind = "Shift"
-dx = 1
-dy = 0
-"""
+from support.command_line import RECIPE, Calibrated, call
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
             raise PackageNotFoundError
         return "1.0"
 
-    monkeypatch.setattr("ce_detect.core.extras.version", version)
+    monkeypatch.setattr("importlib.metadata.version", version)
     done = call("doctor", "--json", "--interventions")
     assert done.code == 1
     assert "calibration needs torch: pip install 'ce-detect[calibrate]'" in done.data["problems"]
@@ -65,7 +65,7 @@ def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_doctor_explains_two_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two distributions that write the same files are called out."""
-    monkeypatch.setattr("ce_detect.core.extras.version", lambda name: "1.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")
     assert "pip uninstall onnxruntime onnxruntime-gpu" in call("doctor").out
 
 

@@ -61,7 +61,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     quarantined(folder / "flagged", consoles.gate(folder), fused.images(40), sample=1.0)
     count = Intake(made, quarantine=folder / "flagged").run()
     made.add(replace(row(number), p_value=0.9999) for number in range(INPUTS - count))
-    alarms.begin(made, "campaign", time.time(), {"text": "Many inputs are suspicious."}, scope="overall")
+    alarms.add(made, time.time(), {"kind": "campaign", "scope": "overall", "name": "", "text": "Many are suspicious."})
     made.folder = folder  # type: ignore[attr-defined]
     yield made
     made.close()

@@ -38,6 +38,27 @@ def test_every_table_says_when_and_how() -> None:
         assert re.match(r"\*(\d{4}-\d\d-\d\d|not measured yet).*: `python -m benchmarks\.\w+", said)
 
 
+def test_captions_name_the_options_that_were_used() -> None:
+    """As far as the results say what these were."""
+    said = {name: provenance.caption(source) for name, source in provenance.SOURCES.items()}
+    for path in (provenance.ROOT / "pretrained" / "results").glob("*.json"):
+        found = read(path)
+        (command,) = re.findall(rf"--photographs FOLDER --only {path.stem}([^`]*)`", said["pretrained"])
+        assert found["recipe"] == "large" or f"--recipe {found['recipe']}" in command
+        assert sum(found["images"].values()) == 600 or f"--limit {sum(found['images'].values())}" in command
+        assert (found["attack_time"] is None) == ("--attack-time" not in command)
+    runs = read(provenance.ROOT / "campaigns" / "results" / "campaigns.json")["rows"]
+    (asked,) = {f"--inputs {run['inputs']} --calibrations {run['calibrations']}" for run in runs}
+    assert asked in said["campaigns"]
+    maps = read(provenance.ROOT / "explain" / "results" / "attacked-pneumonia.json")["rows"]
+    assert f"--images {max(row['images'] for row in maps)}`" in said["explain-attacked"]
+    subjects = [row["subject"] for row in read(provenance.ROOT / "detection" / "results" / "cascade.json")["rows"]]
+    assert set(subjects) == set(said["cascade"].partition("--only ")[2].partition("`")[0].split())
+    budgets = [read(path)["budgets"] for path in (provenance.ROOT / "detection" / "results").glob("detection-*.json")]
+    assert {one["budget"] for some in budgets for one in some} == {2}
+    assert "--budgets 2`" in said["detection"]
+
+
 def test_every_picture_of_results_says_when_and_how() -> None:
     """Below each of them, as below tables."""
     shown = set(re.findall(r"benchmarks/[\w/]+/results/([\w-]+)\.png", DOCS))
@@ -84,14 +105,17 @@ def test_figures_in_the_readme_are_those_of_the_results() -> None:
     peers = [path for path in (overview.FOLDER / overview.SUBJECT).glob("*.json") if overview.is_peer(path.stem)]
     assert len(peers) == 16
     assert "the sixteen published methods" in README
-    attacks = read(overview.DETECTION / f"detection-{overview.SUBJECT}.json")["budgets"][0]["report"]["attacks"]
-    assert len(attacks) == 13
-    assert len(read(overview.FOLDER / overview.SUBJECT / "beyond.json")["attacks"]) == 9
-    assert "thirteen, where the others met nine" in README
+    beside = read(overview.FOLDER / overview.SUBJECT / "beyond.json")
+    assert len(beside["attacks"]) == 9
+    assert len({name.rpartition(" ")[0] for name in beside["corruptions"]}) == len(beside["corruptions"]) / 2 == 7
+    assert "of the same nine attacks, and of seven kinds of natural change at two strengths" in README
+    radius = read(overview.ADAPTIVE)["rows"]["unhardened"]
+    assert (radius["images"], radius["ratio"]["low"]) == (32, 1)
+    assert "On the 32 images that were tried, 1.00 is within the error" in README
     few = [read(overview.FOLDER / overview.SUBJECT / f"{name}.json")["n"]["corrupted"] for name in ("beyond", "ml-loo")]
-    assert f"BEYOND and ML-LOO are slow, so they judged few images: {few[0]} and {few[1]} of each kind" in README
+    assert f"so\nthey judged few images: {few[0]} and {few[1]} of each kind" in README
     assert len(tables.TABLES["detection"]()) - 1 == 6
-    assert "has five more models" in README
+    assert "five more\nmodels" in README
 
 
 def test_about_half_of_the_false_alarms_are_wrong_answers() -> None:

@@ -10,7 +10,7 @@ from support.signatures import signature_of
 from ce_detect.classifiers.base import INPUT, PENULTIMATE
 from ce_detect.core.errors import CalibrationError
 from ce_detect.features.signature import Signature
-from ce_detect.interventions import Flip, GaussianNoise, Scale, Shift
+from ce_detect.interventions import Flip, GaussianNoise, MakeCounterfactual, Scale, Shift
 
 
 @pytest.mark.parametrize("chunk", [1, 8, 20, 1000])
@@ -52,6 +52,17 @@ def test_small_batches_take_one_pass(plain: Subject, monkeypatch: pytest.MonkeyP
         resumed.clear()
         signature(plain.x[:count])
         assert sorted(resumed) == expected
+
+
+@torch.inference_mode()
+def test_what_is_known_of_the_input_is_not_run_again(plain: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An intervention that asks which class comes second gets it from the one forward pass."""
+    resumed: list[int] = []
+    resume = plain.classifier.resume
+    monkeypatch.setattr(plain.classifier, "resume", lambda site, h, x: resumed.append(len(h)) or resume(site, h, x))
+    classes = plain.classifier.num_classes
+    Signature(plain.classifier, [MakeCounterfactual(channels=3, classes=classes, width=2, depth=1)])(plain.x[:4])
+    assert resumed == [4]
 
 
 @torch.inference_mode()

@@ -11,25 +11,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.command_line import RECIPE
 
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("CE_DETECT_OPT_IN") != "1", reason="set CE_DETECT_OPT_IN=1 to install from the package index"
 )
-
-RECIPE = """
-head = "logistic"
-[splits]
-fit = 0.5
-select = 0.15
-calibrate = 0.25
-test = 0.1
-[[attack]]
-kind = "fgsm"
-[[intervention]]
-kind = "Flip"
-"""
 
 
 @pytest.fixture(scope="module")

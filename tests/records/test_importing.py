@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from support.verdicts import judged
 
 from ce_detect.core.errors import UsageError
+from ce_detect.monitor.alarms import Alarm
 from ce_detect.records import alarms, tallies
 from ce_detect.records.audit import AuditLog
 from ce_detect.records.filters import Filter
@@ -132,18 +134,52 @@ def test_a_line_and_a_file_are_one_input(tmp_path: Path, store: Store) -> None:
 
 
 def test_alarms_in_the_log(tmp_path: Path, store: Store) -> None:
-    """They begin and end; the same line twice is one alarm."""
+    """As a server writes them; one that was read twice is one alarm, and a line that is none is told."""
     path = tmp_path / "audit.jsonl"
-    said = {"kind": "campaign", "scope": "client", "name": "eve", "text": "many", "seen": 9}
-    lines = [{"time": 5.0, "alarm": said}, {"time": 9.0, "alarm": {**said, "ended": True}}, {"time": 1.0, "alarm": {}}]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log = AuditLog(AuditSettings(path=path))
+    log.alarm(Alarm("campaign", "client", "eve", 9, "many").plain(), "f" * 64)
+    log.close()
+    moment = json.loads(path.read_text())["time"]
+    with path.open("a") as file:
+        file.write(json.dumps({"time": 1.0, "alarm": {}}) + "\n")
     for _ in range(2):
         intake = Intake(store, audit=path)
         intake.run()
         assert intake.unreadable == 1
     (alarm,) = alarms.alarms(store)
-    assert (alarm.kind, alarm.scope, alarm.name, alarm.began, alarm.ended) == ("campaign", "client", "eve", 5.0, 9.0)
-    assert alarm.detail["seen"] == 9
+    assert (alarm.kind, alarm.scope, alarm.name, alarm.time, alarm.text) == (
+        "campaign", "client", "eve", moment, "many",
+    )  # fmt: skip
+
+
+def test_a_log_that_is_rotated_between_two_looks(tmp_path: Path, store: Store) -> None:
+    """No line is lost: what was added to the old file comes first."""
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(AuditSettings(path=path, most_bytes=1))
+    log.write(judged(1), "a" * 64)
+    intake = Intake(store, audit=path)
+    assert intake.run() == 1
+    with path.open("ab") as file:  # before the log looks at its size
+        file.write(path.read_bytes().replace(b"aaa", b"bbb"))
+    log.write(judged(1), "c" * 64)
+    log.close()
+    assert path.with_name("audit.jsonl.1").exists()
+    assert (intake.run(), intake.run()) == (2, 0)
+
+
+def test_one_odd_input_holds_up_no_other(tmp_path: Path, store: Store) -> None:
+    """A score that is NaN, a request that PostgreSQL would refuse, and a file name that no database takes."""
+    folder = tmp_path / "flagged"
+    quarantine = Quarantine(QuarantineSettings(folder=folder))
+    (job, result), *_ = judged(1)
+    quarantine.keep([(Job(job.x, "a\0b"), result), (job, replace(result, score=np.float32([np.nan])))])
+    quarantine.close()
+    fill(folder)
+    (folder / os.fsdecode(b"\xff.npz")).write_bytes(next(folder.glob("*-1.npz")).read_bytes())
+    intake = Intake(store, quarantine=folder)
+    assert (intake.run(), intake.unreadable) == (5, 1)
+    assert sorted(item.score for item in items(store)) == [2.0, 2.0, 2.0, 2.0, np.inf]
+    assert "a\N{REPLACEMENT CHARACTER}b" in {item.request for item in items(store)}
 
 
 def test_nothing_to_read(tmp_path: Path, store: Store) -> None:

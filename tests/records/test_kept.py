@@ -43,7 +43,9 @@ def test_what_is_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     objects: Any = {**OLD, "x": np.array([{}], object)}
     np.savez(tmp_path / "code.npz", **objects)
     np.savez(tmp_path / "flat.npz", **{**OLD, "x": np.zeros(3)})
-    for name in ("text", "half", "array.npy", "nowhere"):
+    np.savez(tmp_path / "share.npz", **{**OLD, "p_value": np.nan})
+    np.savez(tmp_path / "label.npz", **OLD, label=1 << 40)
+    for name in ("text", "half", "array.npy", "nowhere", "share.npz", "label.npz"):
         with pytest.raises(InputError, match="no file of a quarantine"):
             kept.verdict(tmp_path / name)
     for name in ("code.npz", "flat.npz"):

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from support import fused
 from support.fused import SHAPE, images, metadata, write_graph
 
-from ce_detect.artifacts import graph_digest
+from ce_detect.artifacts import graph_digest, onnx_bytes
 from ce_detect.core.errors import ArtifactError
 from ce_detect.runtime import Gate
 
@@ -92,6 +93,27 @@ def test_weights_in_another_file_are_refused(path: Path, tmp_path: Path) -> None
     for asked in ({}, {"sha256": hashlib.sha256(content).hexdigest()}):
         with pytest.raises(ArtifactError, match="weights in another file"):
             Gate(tmp_path / "guard.onnx", **asked)
+
+
+def test_metadata_that_is_no_text(path: Path, tmp_path: Path) -> None:
+    """The error is ours."""
+    bad = onnx_bytes.entry("key", "xx").replace(b"xx", b"\xff\xfe")
+    (tmp_path / "guard.onnx").write_bytes(graph_digest.sealed(path.read_bytes() + bad))
+    with pytest.raises(ArtifactError, match=r"guard\.onnx does not say what it is: its metadata is no text"):
+        Gate(tmp_path / "guard.onnx")
+
+
+def test_a_format_that_is_not_onnx(path: Path, tmp_path: Path) -> None:
+    """ONNX Runtime has one of its own, which is not looked into and so not opened, whatever checksum it bears."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "guard.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    content = (tmp_path / "guard.ort").read_bytes()
+    assert onnxruntime.InferenceSession(content + b"more", providers=["CPUExecutionProvider"]).get_inputs()
+    (tmp_path / "guard.onnx").write_bytes(graph_digest.sealed(content))
+    with pytest.raises(ArtifactError, match="that ONNX Runtime can run"):
+        Gate(tmp_path / "guard.onnx")
 
 
 def test_a_file_that_is_pinned(path: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_two_distributions_are_explained(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Both wheels at once: a warning with the remedy, and an error where neither can be imported."""
-    monkeypatch.setattr("ce_detect.core.extras.version", lambda name: "1.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")
     Gate(path)
     assert "pip uninstall onnxruntime onnxruntime-gpu" in caplog.text
 

@@ -13,6 +13,24 @@ from typing import Any
 
 from ce_detect import cli
 
+RECIPE = """
+head = "logistic"
+[splits]
+fit = 0.5
+select = 0.15
+calibrate = 0.25
+test = 0.1
+[[attack]]
+kind = "fgsm"
+[[intervention]]
+kind = "Flip"
+[[intervention]]
+kind = "Shift"
+dx = 1
+dy = 0
+"""
+"""Of a calibration that takes seconds."""
+
 
 @dataclass(frozen=True)
 class Called:

@@ -23,6 +23,9 @@ CELLS, REACH = 32, 3
 COLDNESS = 20.0
 """How near the smooth maximum is to the maximum."""
 
+ALIKE = 1e-4
+"""Difference up to which cells count as equal."""
+
 PRESSURE, GROWTH = 300.0, 1.0035**800
 """Weight of the area at the first step, and by what it has grown at the last one."""
 
@@ -36,8 +39,8 @@ BLUR = 20 / 224
 class ExtremalPerturbation(Method):
     """Maximises ``z_T(m x + (1 - m) x_r)`` over smooth masks of each area; the map is the sum of the masks.
 
-    With the settings of the paper's own code, but for two changes that save time: one blur in the place of a pyramid of
-    them, and masks are smooth on their grid of cells and enlarged then.
+    With the settings of the paper's own code, but for three changes. Two save time: one blur in the place of a pyramid
+    of them, and masks are smooth on their grid of cells and enlarged then. The third is in `area_target`.
 
     Args:
         steps: number of steps; the paper takes 800.
@@ -60,7 +63,7 @@ class ExtremalPerturbation(Method):
         height, width = (min(CELLS, side) for side in x.shape[2:])
         count = (height + 2 * REACH) * (width + 2 * REACH)
         shown = torch.tensor(self.areas, device=x.device).repeat_interleave(len(x))
-        wanted = (torch.arange(count, device=x.device) >= (count * (1 - shown[:, None])).floor()).float()
+        hidden = (count * (1 - shown[:, None])).floor()
 
         def loss(mask: Tensor, step: int) -> Tensor:
             smooth = smooth_maximum(mask)
@@ -69,7 +72,8 @@ class ExtremalPerturbation(Method):
             seen = seen.flip(3) if self.mirrored and step % 2 == 0 else seen
             z = classifier.logits(seen).gather(1, classes[:, None])[:, 0]
             weight = PRESSURE * math.pow(GROWTH, step / self.steps)
-            return weight * (smooth.flatten(1).sort(1).values - wanted).square().mean(1) - z
+            cells = smooth.flatten(1)
+            return weight * (cells - area_target(cells.detach(), hidden)).square().mean(1) - z
 
         mask = descended(torch.ones(len(pictures), 1, height, width).to(x), loss, steps=self.steps, optimizer=DESCENT)
         masks = smooth_maximum(mask)[:, 0, REACH:-REACH, REACH:-REACH]
@@ -92,6 +96,23 @@ def smooth_maximum(mask: Tensor) -> Tensor:
     neighbours = weight * F.unfold(mask, 2 * radius + 1, padding=radius + REACH)
     smooth = (neighbours * (COLDNESS * neighbours).softmax(1)).sum(1)
     return smooth.view(len(mask), 1, mask.shape[2] + 2 * REACH, mask.shape[3] + 2 * REACH)
+
+
+def area_target(cells: Tensor, hidden: Tensor) -> Tensor:
+    """What each cell is drawn to, so that a mask has its area: the smallest to 0, the others to 1 (paper, ``r_a``).
+
+    Cells that are equal are drawn to the same value, the mean over their ranks. The paper's code draws them to 0 or 1
+    in the order in which a sort leaves them. All are equal at first, so that the order of a sort, which differs between
+    processors, would say where the mask ends up.
+
+    Args:
+        cells: ``(batch, cells)`` in [0, 1].
+        hidden: how many of them are to be 0, ``(batch, 1)``.
+    """
+    ordered = cells.sort(1).values
+    first = torch.searchsorted(ordered, cells - ALIKE)
+    last = torch.searchsorted(ordered, cells + ALIKE, right=True)
+    return ((last - hidden).clamp_min(0) - (first - hidden).clamp_min(0)) / (last - first)
 
 
 def _strongly_blurred(x: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ def test_filters(http: TestClient, store: Store) -> None:
     text = http.get("/", params={"client": "client 1", "status": "all"}).text
     assert len(numbers(text)) == 4
     assert "status=all&amp;client=client+1" in text
-    number = alarms.begin(store, "campaign", time.time(), {"text": "<b>many</b>"}, scope="client", name="client 2")
+    said = {"kind": "campaign", "scope": "client", "name": "client 2", "text": "<b>many</b>"}
+    number = alarms.add(store, time.time(), said)
     assert len(numbers(http.get("/", params={"alarm": number}).text)) == 4
     assert "Nothing here matches" in http.get("/", params={"label": 77}).text
     for behind in ("x", "nan:1", "1", "1:99999999999"):

@@ -8,7 +8,12 @@ import pytest
 import torch
 from support.models import tiny_classifier, tiny_images
 
-from ce_detect.explain.methods.extremal_perturbation import REACH, ExtremalPerturbation, smooth_maximum
+from ce_detect.explain.methods.extremal_perturbation import (
+    REACH,
+    ExtremalPerturbation,
+    area_target,
+    smooth_maximum,
+)
 
 
 def test_the_smooth_maximum_of_one_cell_by_hand() -> None:
@@ -21,6 +26,14 @@ def test_the_smooth_maximum_of_one_cell_by_hand() -> None:
     expected = weight * math.exp(20 * weight) / (math.exp(20 * weight) + 80)
     assert float(smooth[7, 7 + REACH]) == pytest.approx(expected, rel=1e-4)
     assert float(smooth[7, 7 + REACH + 2]) == 0.0
+
+
+def test_equal_cells_are_drawn_to_the_same_value() -> None:
+    """The mean over their ranks, whatever their order is; others to 0 or 1, as a sort says."""
+    cells = torch.tensor([[0.5, 1.0, 0.2, 1.0, 0.9, 1.0], [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]])
+    target = area_target(cells, torch.tensor([[4.0], [4.0]]))
+    expected = torch.tensor([[0, 2 / 3, 0, 2 / 3, 0, 2 / 3], [0, 0, 0, 0, 1, 1]])
+    torch.testing.assert_close(target, expected)
 
 
 def test_masks_get_the_areas_that_are_asked_for() -> None:

@@ -42,7 +42,7 @@ def inside(maps: Tensor) -> float:
 
 LEAST = {
     "meaningful-perturbation": 0.65,  # smooth masks reach over the edge
-    "extremal-perturbation": 0.65,  # how far its optimiser comes depends on the processor
+    "extremal-perturbation": 0.75,
     "rise": 0.7,  # 600 masks leave some noise
     "grad-cam": 0.2,  # these average gradients over places, and cannot tell which of equal places count
     "grad-cam++": 0.2,
