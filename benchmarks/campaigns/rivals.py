@@ -1,6 +1,7 @@
 """Tests that people put on a stream of verdicts today, beside the monitor; each gives the places of its alarms.
 
 Every test begins anew after an alarm, and each has one limit, which is what false alarms are traded against delay by.
+What else is to be chosen, such as the size of a window, is the design.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.campaigns.streams import FPR, Traffic
+from benchmarks.campaigns.streams import Traffic
 from benchmarks.face import Bets, Expected, Stream, hits_of
 
 Flags, PValues = NDArray[np.bool_], NDArray[np.float64]
-WINDOW, STEP = 1000, 100
+LOOKS = 10
+"""Times that a window of p-values is looked at while it moves by its own length."""
 
 
 def monitor(traffic: Traffic, flags: Flags, p_values: PValues, limit: float, *, bets: Bets) -> list[int]:
@@ -28,9 +30,9 @@ def monitor(traffic: Traffic, flags: Flags, p_values: PValues, limit: float, *, 
     return found
 
 
-def cusum(flags: Flags, limit: float, *, factor: float = 3.0) -> list[int]:
-    """CUSUM on flags, for a rise of the rate from the promised one to so many times that."""
-    hit, miss = np.log(factor), np.log((1 - factor * FPR) / (1 - FPR))
+def cusum(flags: Flags, limit: float, *, rate: float, factor: float) -> list[int]:
+    """CUSUM on flags, for a rise from a rate to so many times that."""
+    hit, miss = np.log(factor), np.log((1 - factor * rate) / (1 - rate))
     places, at, value, found = np.flatnonzero(flags).tolist(), -1, 0.0, []
     for place in places:
         value = max(0.0, value + (place - at - 1) * miss) + hit
@@ -41,28 +43,28 @@ def cusum(flags: Flags, limit: float, *, factor: float = 3.0) -> list[int]:
     return found
 
 
-def window(flags: Flags, limit: float) -> list[int]:
-    """Flags among the last `WINDOW` inputs, looked at after each input."""
+def window(flags: Flags, limit: float, *, size: int) -> list[int]:
+    """Flags among so many of the last inputs, looked at after each input."""
     sums = np.concatenate([[0], np.cumsum(flags)])
-    counts = sums[WINDOW:] - sums[:-WINDOW]
-    return _separate(np.flatnonzero(counts >= limit) + WINDOW - 1)
+    counts = sums[size:] - sums[:-size]
+    return _separate(np.flatnonzero(counts >= limit) + size - 1, size)
 
 
-def kolmogorov_smirnov(p_values: PValues, limit: float) -> list[int]:
-    """Largest distance of the distribution of the last `WINDOW` p-values from the uniform one, every `STEP` inputs."""
-    steps = np.arange(1, WINDOW + 1) / WINDOW
+def kolmogorov_smirnov(p_values: PValues, limit: float, *, size: int) -> list[int]:
+    """Largest distance of the distribution of so many of the last p-values from the uniform one, now and then."""
+    steps = np.arange(1, size + 1) / size
     found = []
-    for stop in range(WINDOW, len(p_values) + 1, STEP):
-        distance = float((steps - np.sort(p_values[stop - WINDOW : stop])).max())
+    for stop in range(size, len(p_values) + 1, size // LOOKS):
+        distance = float((steps - np.sort(p_values[stop - size : stop])).max())
         if distance >= limit:
             found.append(stop - 1)
-    return _separate(np.array(found, np.int64))
+    return _separate(np.array(found, np.int64), size)
 
 
-def _separate(places: NDArray[np.int64]) -> list[int]:
+def _separate(places: NDArray[np.int64], size: int) -> list[int]:
     """Alarms whose windows share no input: the window begins anew."""
     found: list[int] = []
     for place in places.tolist():
-        if not found or place >= found[-1] + WINDOW:
+        if not found or place >= found[-1] + size:
             found.append(place)
     return found

@@ -1,10 +1,15 @@
-"""Streams of scores with attacks, bursts or drift in them, drawn from real scores."""
+"""Streams of scores with attacks, bursts or drift in them, drawn from real scores.
+
+The real scores are all inputs that there are: calibrations and streams are drawn from them alike, with replacement, so
+that clean inputs are like those of the calibration, which is what every test assumes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.face import Reference, conformal
 
 FPR = 0.01
+KINDS = ("clean", "natural", "darker", "attacked")
 BURST = 100
 """Inputs of a burst, of which half are attacked."""
 
@@ -25,18 +31,29 @@ class Pools:
         natural: of the same under natural change.
         darker: of the same under an ageing lamp.
         attacked: of successful attacks.
+        threshold: the gate's own.
     """
 
     clean: NDArray[np.float32]
     natural: NDArray[np.float32]
     darker: NDArray[np.float32]
     attacked: NDArray[np.float32]
+    threshold: float
 
     @classmethod
     def read(cls, path: Path) -> Pools:
         """From the file that `scores` wrote."""
         with np.load(path) as kept:
-            return cls(kept["clean"], kept["natural"], kept["darker"], kept["attacked"])
+            scores = (kept[name] for name in KINDS)
+            return cls(*scores, float(kept["threshold"]))
+
+    def counts(self) -> list[dict[str, Any]]:
+        """How many scores there are of each kind, and which share of them the gate itself flags."""
+        of_kind = {name: getattr(self, name) for name in KINDS}
+        return [
+            {"scores of": name, "number": len(scores), "flagged": round(float((scores > self.threshold).mean()), 4)}
+            for name, scores in of_kind.items()
+        ]
 
 
 class Traffic:
@@ -51,6 +68,7 @@ class Traffic:
         clean: the calibration's scores, ascending.
         threshold: as calibration sets it, from plain images and from a mixture with natural change.
         flagged: clean scores above the rank that was asked for.
+        rate: of flags that the calibration's own clean scores let one expect.
     """
 
     def __init__(self, pools: Pools, n: int, seed: int) -> None:
@@ -59,6 +77,7 @@ class Traffic:
         mixed = np.where(self.random.random(n) < 0.5, self.random.choice(pools.natural, n), self.clean)
         self.threshold = max(conformal.threshold(scores, FPR) for scores in (self.clean, mixed))
         self.flagged = n - conformal.rank(n, FPR)
+        self.rate = (np.count_nonzero(self.clean > self.threshold) + 1) / (n + 1)
         self.reference = Reference.of_scores(n, self.flagged, promise=FPR)
 
     def scores(
