@@ -38,7 +38,7 @@ _PEERS = Source(("peers/results/compare/*/*.json",), ("peers.compare",))
 _ADAPTIVE = Source(("adaptive/results/adaptive-cifar10-resnet20.json",), ("adaptive.adaptive --images 32 --steps 40",))
 _ZOO = Source(("zoo/results/zoo.json",), ("zoo.zoo --code CLONES",))
 _DETECTION = Source(("detection/results/detection-*.json",), ("detection.detection --suite full --budgets 2",))
-_CAMPAIGNS = Source(("campaigns/results/campaigns.json",), ("campaigns.campaigns",))
+_CAMPAIGNS = Source(("campaigns/results/campaigns.json",), ("campaigns.campaigns --inputs 10000000 --calibrations 20",))
 _QUERIES = Source(("queries/results/queries.json",), ("queries.queries",))
 _PRETRAINED = Source(
     ("pretrained/results/*.json",),
