@@ -41,11 +41,13 @@ def _figures(found: dict[str, Any]) -> list[str]:
 
 def calibration() -> list[list[str]]:
     """A line a calibration: what was calibrated, and how long it took."""
-    rows = [["images, model", "parameters", "input", "recipe", "images", "minutes", "load before"]]
+    columns = "images, model", "parameters", "input", "recipe", "images", "minutes", "attacks / search / fit", "load"
+    rows = [list(columns)]
     for row in read(CALIBRATION)["rows"] if CALIBRATION.exists() else []:
         size, count = " x ".join(map(str, row["input_shape"])), f"{row['parameters']:,}"
         minutes, load = f"{row['seconds'] / 60:.1f}", f"{row['load']:.1f}"
-        rows.append([row["title"], count, size, row["recipe"], f"{row['images']:,}", minutes, load])
+        shares = " / ".join(f"{seconds / row['seconds']:.0%}" for seconds in row["phases"].values())
+        rows.append([row["title"], count, size, row["recipe"], f"{row['images']:,}", minutes, shares, load])
     return rows
 
 

@@ -53,15 +53,15 @@ class Item:
         return "moments" if self.site else "recovery"
 
     @property
-    def least_cost(self) -> float:
-        """Forward passes that its rows take at least, where that is known without a clock: else 0.
+    def passes(self) -> int:
+        """Whole forward passes that its rows take at least, where that is known without a clock: else 0.
 
-        It is known of what is done to the whole input. A gate runs a model up to twice as fast as its author wrote it.
+        It is known of what is done to the whole input.
         """
         made = self.intervention
         if made is None or made.site != INPUT or {"scale", "restore"} & set(made.settings):
-            return 0.0
-        return made.draws / 2
+            return 0
+        return made.draws
 
     @property
     def exportable(self) -> bool:

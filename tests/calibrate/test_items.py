@@ -40,9 +40,9 @@ def test_an_item_says_its_family_and_whether_a_graph_can_hold_it() -> None:
     assert not Item.of(GradientStep(low=0.0, high=1.0)).exportable
 
 
-def test_what_is_done_to_the_whole_input_costs_a_forward_for_each_draw() -> None:
-    """At least half of one, as the gate runs the model; smaller images, layers and statistics may cost nothing."""
-    assert Item.of(GridMask(cells=2)).least_cost == 2.0
-    assert Item.of(RandomMask(draws=2)).least_cost == 1.0
+def test_what_is_done_to_the_whole_input_takes_a_forward_pass_for_each_draw() -> None:
+    """Smaller images, layers and statistics may take nothing."""
+    assert Item.of(GridMask(cells=2)).passes == 4
+    assert Item.of(RandomMask(draws=2)).passes == 2
     for item in (Item.of(Flip(scale=0.75)), Item.of(Scale(site="relu")), Item("moments@relu", site="relu")):
-        assert item.least_cost == 0
+        assert item.passes == 0

@@ -24,6 +24,7 @@ from ce_detect.detector.inference import Inference
 from ce_detect.features.signature import Signature
 from ce_detect.fitting import untrained
 from ce_detect.heads.base import HeadKind
+from ce_detect.interventions import Flip
 
 logger = logging.getLogger("ce_detect")
 
@@ -36,6 +37,9 @@ ONNXRUNTIME_ALLOWANCE = 1.1
 MOST_FREE = 2 / 3
 """Share of what a budget allows there beyond the model itself that a gate without items may take at most, for a batch
 size to count."""
+
+PASS = Item.of(Flip())
+"""What takes little else than one forward pass more."""
 
 SIGNATURES_A_TURN = 8
 """Signatures that are timed in turns with each other."""
@@ -120,6 +124,24 @@ class Meter:
             for name, cost in costs.items()
         }
 
+    def room(self, budget: float, share: float) -> float:
+        """What such a share of a budget leaves for items, in forward passes of an input that pays for them.
+
+        A forward pass more may cost another share of the bare model's in ONNX Runtime than in PyTorch. A mirrored input
+        is little else, and shows by how much.
+        """
+        left = (budget * share - self.free()) / self.paying
+        if math.isinf(left) or left <= 0 or not (free := self.onnxruntime(())):
+            return left
+        allowed, tight, with_it = budget * share * ONNXRUNTIME_ALLOWANCE, self.tight(budget), self.onnxruntime((PASS,))
+        more = {batch: with_it[batch] - free[batch] for batch in with_it if batch not in tight}
+        rooms = [self.another() * (allowed - free[batch]) / over for batch, over in more.items() if over > 0]
+        return min([left, *rooms])
+
+    def another(self) -> float:
+        """Cost of one forward pass more, of a mirrored input."""
+        return self.items([PASS])[PASS.name]
+
     def free(self) -> float:
         """Cost of a signature without interventions or moments, the model's forward included."""
         return self._known("free", lambda: self._largest(self.signature([])))
@@ -131,16 +153,16 @@ class Meter:
         saved must not pay for interventions that a server then has to pay for. What a gate costs in ONNX Runtime is
         divided by `ONNXRUNTIME_ALLOWANCE`, and the batch sizes count for which `tight` leaves room. Where nothing can
         be measured there, the cost over the model as the gate runs it counts, on the largest batch, where only
-        arithmetic matters.
+        arithmetic matters. What is too dear there is not measured in PyTorch.
         """
-        cost = self.pytorch(items)
-        if math.isinf(budget) or cost > budget:
-            return cost
+        if math.isinf(budget):
+            return self.pytorch(items)
         by_batch = self.onnxruntime(items)
         if not by_batch:
-            return max(cost, self._over_folded(items))
+            return max(self.pytorch(items), self._over_folded(items))
         tight = self.tight(budget)
-        return max([cost, *(ratio / ONNXRUNTIME_ALLOWANCE for batch, ratio in by_batch.items() if batch not in tight)])
+        there = max((cost for batch, cost in by_batch.items() if batch not in tight), default=0) / ONNXRUNTIME_ALLOWANCE
+        return there if there > budget else max(there, self.pytorch(items))
 
     def tight(self, budget: float) -> dict[int, float]:
         """Batch sizes, and costs in ONNX Runtime, at which a gate without any items leaves too little of a budget.

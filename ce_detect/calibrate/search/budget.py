@@ -20,20 +20,26 @@ KEPT = 1 - MARGIN / 2
 ROUNDS = 6
 """Rounds of choosing items and measuring the whole gate."""
 
+CHOICES = 16
+"""Choices that are made in all: one that is worth too little is not measured."""
+
+GROWTH = 2.0
+"""Times by which the room may grow from one choice to the next."""
+
 LITTLE = 1e-3
 """Difference in the objective for which no further gate is measured."""
 
 
 def room(meter: Meter, budget: float) -> float:
     """What a budget leaves for items, in forward passes of an input that pays for them."""
-    return (budget * (1 - MARGIN) - meter.free()) / meter.paying
+    return meter.room(budget, 1 - MARGIN)
 
 
 def within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> Chosen:
     """Repeat a choice with more or less room, as the whole gate was measured to cost; keep the best that fits.
 
     Measuring takes long. It ends with a choice that fits and leaves no more than the margin, or once a choice that does
-    not fit is worth little more than one that does.
+    not fit is worth little more than one that does. What lies between is measured only where it is worth more.
 
     Args:
         choose: takes the room for items, in forward passes.
@@ -44,19 +50,27 @@ def within(choose: Callable[[float], Chosen], meter: Meter, budget: float) -> Ch
     enough, too_much = 0.0, math.inf
     most = math.inf  # what the best choice between the two can be worth
     fitting: list[tuple[Chosen, float]] = []
-    for _ in range(1 if math.isinf(budget) else ROUNDS):
+    rounds = 1 if math.isinf(budget) else ROUNDS
+    for _ in range(CHOICES):
         chosen = choose(given)
+        best = max((_worth(found) for found, _ in fitting), default=-math.inf)
+        if enough < given < too_much < math.inf and _worth(chosen) < best + LITTLE:
+            enough = given
+            given = (enough + too_much) / 2
+            continue
         cost = meter.cost(chosen.items, budget)
+        rounds -= 1
         if cost <= budget * KEPT:
             fitting.append((chosen, cost))
+            best = max(best, _worth(chosen))
             if cost >= budget * (1 - MARGIN):
                 break
             enough = max(enough, given)
         elif given < too_much:
             too_much, most = given, _worth(chosen)
-        if fitting and most < max(_worth(found) for found, _ in fitting) + LITTLE:
+        if not rounds or given <= 0 or (fitting and most < best + LITTLE):
             break
-        corrected = given + (budget * (1 - MARGIN) - cost) / meter.paying
+        corrected = given * min(GROWTH, (budget * (1 - MARGIN) - meter.free()) / max(cost - meter.free(), 1e-9))
         between = (enough + too_much) / 2 if math.isfinite(too_much) else corrected
         given = corrected if enough < corrected < too_much else between
     if fitting:

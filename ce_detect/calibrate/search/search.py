@@ -36,9 +36,6 @@ logger = logging.getLogger("ce_detect")
 COMPARED_IMAGES = {"fit": (360, 110), "select": (240, 100)}
 """Clean inputs, variants included, and attacked ones of each attack, on which candidates are compared."""
 
-REACH = 1.2
-"""Times the room in the budget up to which a candidate is tried: costs do not simply add up, and the room changes."""
-
 STAGES = {
     "learning interventions": 0.05,
     "timing interventions": 0.2,
@@ -62,8 +59,8 @@ def search(
 
     Interventions that are learned are learned first, from the clean images of *fit*. Two greedy choices, by gain and by
     gain for cost, then add one item at a time while the budget lasts; the better wins. Costs do not simply add up, so
-    the gate is then measured whole, and the choice is repeated with more or less room. What is far dearer than the
-    budget is not tried, as trying takes longer than all else. What cannot be exported is
+    the gate is then measured whole, and the choice is repeated with more or less room. What is dearer than the budget
+    leaves is not tried, as trying takes longer than all else. What cannot be exported is
     measured and reported, but never chosen: only a recipe can ask for it. A recipe that names its interventions is
     taken at its word, as far as the budget goes. Without attacks there is nothing to compare by, and the candidates
     are taken in the order of `candidates`.
@@ -91,8 +88,8 @@ def search(
     if not settings.recipe.attacks:
         return _in_order(classifier, meter, settings, required)
     proposed, autoencoders = _proposed(classifier, data, settings, required)
-    most = REACH * budget.room(meter, settings.budget)
-    timed = [item for item in proposed if item in required or item.least_cost <= most]
+    most, a_pass = budget.room(meter, settings.budget), meter.another()
+    timed = [item for item in proposed if item in required or item.passes * a_pass <= most]
     costs = meter.items(timed, told["timing interventions"])
     tried = [item for item in timed if item in required or costs[item.name] <= most]
     signature = meter.signature(tried)
@@ -104,11 +101,11 @@ def search(
     objective = Objective(tables["fit"], tables["select"])
     compared = Comparison(tried, costs, columns_of(tried, signature.names), objective)
     chosen = budget.within(partial(best_of_two, compared, required), meter, settings.budget)
-    entries = considered(compared, chosen, room=budget.room(meter, settings.budget))
+    entries = considered(compared, chosen, room=most)
     for family, best in by_family(entries).items():
         logger.info("best of %s: %s", family, best)
     dear = [
-        {"name": item.name, "family": item.family, "cost": costs.get(item.name, item.least_cost)}
+        {"name": item.name, "family": item.family, "cost": costs.get(item.name, item.passes * a_pass)}
         for item in proposed
         if item not in tried
     ]

@@ -113,7 +113,7 @@ def costing(monkeypatch: pytest.MonkeyPatch, gate: float, free: list[float], who
         (1.2, [1.44, 1.1, 1.1], [3.0, 1.5, 1.54], 1.4),  # on single inputs there is hardly any room
         (1.2, [1.43, 1.1, 1.1], [1.65, 1.5, 1.54], 1.5),
         (1.2, [1.7, 1.7, 1.7], [3.0, 3.0, 3.0], 1.2),
-        (1.6, [1.1, 1.1, 1.1], [9.0, 9.0, 9.0], 1.6),  # too dear already
+        (9.0, [1.1, 1.1, 1.1], [2.2, 2.2, 2.2], 2.0),  # too dear already
     ],
 )
 def test_the_dearer_of_both_runtimes_decides(
@@ -124,6 +124,30 @@ def test_the_dearer_of_both_runtimes_decides(
     costs = meter(tmp_path)
     costing(monkeypatch, gate, free, whole)
     assert costs.cost(masked(), 1.5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("free", "mirrored", "cleared", "expected"),
+    [
+        ([1.1, 1.1, 1.1], [1.9, 1.9, 1.9], None, 0.9),  # one pass more costs 0.8 in both
+        ([1.1, 1.1, 1.1], [1.9, 2.3, 1.9], None, 0.8 * (2.2 - 1.1) / 1.2),  # dearer on eight inputs
+        ([1.9, 1.1, 1.1], [5.0, 1.9, 1.9], None, 0.9),  # on single inputs there is hardly any room
+        ([1.1, 1.1, 1.1], [1.1, 1.1, 1.1], None, 0.9),  # nothing to be seen
+        ([1.1, 1.1, 1.1], [1.3, 1.3, 1.3], 0.75, 3.6),  # a quarter of the inputs pays
+        ([1.1, 1.1, 1.1], [1.5, 1.5, 1.5], 0.75, 0.8 * (2.2 - 1.1) / 0.4),
+    ],
+)
+def test_room_is_what_the_dearer_runtime_leaves(
+    free: list[float], mirrored: list[float], cleared: float | None, expected: float, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """In forward passes of an input that pays for them, each as dear as a mirrored input is there."""
+    costs = meter(tmp_path) if cleared is None else meter(tmp_path).clearing(cleared)
+    costing(monkeypatch, 1.0, free, mirrored)
+    monkeypatch.setattr(Meter, "free", lambda _: 1.1)
+    monkeypatch.setattr(Meter, "items", lambda _, items: {item.name: 0.8 for item in items})
+    assert costs.room(2.0, 1.0) == pytest.approx(expected)
+    assert costs.room(math.inf, 1.0) == math.inf
 
 
 def test_without_a_budget_nothing_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,10 @@ from ce_detect.calibrate.search.ledger import Chosen
 
 def meter(cost: Callable[[int], float], paying: float = 1.0) -> Meter:
     """What says that a gate of so many items costs so much."""
-    made = SimpleNamespace(free=lambda: cost(0), cost=lambda chosen, _: cost(len(chosen)), paying=paying)
+    made = SimpleNamespace(
+        room=lambda budget, share: (budget * share - cost(0)) / paying, cost=lambda chosen, _: cost(len(chosen)),
+        free=lambda: cost(0),
+    )  # fmt: skip
     return cast(Meter, made)
 
 
@@ -57,11 +60,24 @@ def test_no_further_gate_is_measured_for_little(worth: float, least: int, most: 
     assert least <= len(measured - {0}) <= most
 
 
-def test_what_some_inputs_pay_leaves_more_room() -> None:
-    """In a cascade only the inputs that are left pay for items."""
-    assert budget.room(meter(lambda _: 1.2, paying=0.25), 2.0) == pytest.approx(
-        (2.0 * (1 - budget.MARGIN) - 1.2) / 0.25
-    )
+def test_what_is_worth_no_more_is_not_measured() -> None:
+    """A choice between one that fits and one that does not is only made, and more room is tried."""
+    worth = {1: 0.6, 3: 0.6, 4: 0.55, 5: 0.7, 9: 0.9}
+    measured: list[int] = []
+
+    def chosen(room: float) -> Chosen:
+        count = max((size for size in worth if size <= room / 0.1 + 1e-9), default=1)
+        found = tuple(items(count))
+        return Chosen(found, {"objective": worth[count], "chosen": [{"name": item.name} for item in found]})
+
+    def cost(count: int) -> float:
+        if count:
+            measured.append(count)
+        return {0: 1.0, 1: 1.1, 3: 1.2, 4: 1.5, 5: 1.6}.get(count, 2.5)
+
+    kept = budget.within(chosen, meter(cost), 2.0)
+    assert len(kept.items) == 5
+    assert 4 not in measured
 
 
 def test_without_a_budget_one_round_is_enough() -> None:

@@ -72,7 +72,10 @@ def test_without_attacks_no_more_is_timed_than_is_taken(each: float, times: int 
         asked.append(len(some))
         return {item.name: each for item in some}
 
-    meter = SimpleNamespace(items=costs, free=lambda: 1.1, cost=lambda items, _: 1.1 + each * len(items), paying=1.0)
+    meter = SimpleNamespace(
+        items=costs, room=lambda budget, share: budget * share - 1.1, cost=lambda items, _: 1.1 + each * len(items),
+        free=lambda: 1.1,
+    )  # fmt: skip
     recipe = SimpleNamespace(interventions=(), attacks=())
     settings = SimpleNamespace(progress=None, recipe=recipe, budget=2.0, drawn=0)
     chosen = search.search(classifier, *cast(Any, (None, meter, settings)), cache=Path())
