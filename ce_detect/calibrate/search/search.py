@@ -87,9 +87,13 @@ def search(
         return _named(classifier, data, meter, settings, required)
     if not settings.recipe.attacks:
         return _in_order(classifier, meter, settings, required)
-    proposed, autoencoders = _proposed(classifier, data, settings, required)
     most, a_pass = budget.room(meter, settings.budget), meter.another()
-    timed = [item for item in proposed if item in required or item.passes * a_pass <= most]
+
+    def affordable(item: Item) -> bool:
+        return item in required or item.passes * a_pass <= most
+
+    proposed, autoencoders = _proposed(classifier, data, settings, required, affordable)
+    timed = [item for item in proposed if affordable(item)]
     costs = meter.items(timed, told["timing interventions"])
     tried = [item for item in timed if item in required or costs[item.name] <= most]
     signature = meter.signature(tried)
@@ -161,12 +165,15 @@ def _in_order(classifier: Classifier, meter: Meter, settings: CalibrationSetting
 
 
 def _proposed(
-    classifier: Classifier, data: CalibrationData, settings: CalibrationSettings, required: Sequence[Item]
-) -> tuple[list[Item], list[dict[str, Any]]]:
-    """Everything that is compared, what had to be learned included; and how the inserted autoencoders do."""
+    classifier: Classifier, data: CalibrationData, settings: CalibrationSettings, required: Sequence[Item],
+    affordable: Callable[[Item], bool],
+) -> tuple[list[Item], list[dict[str, Any]]]:  # fmt: skip
+    """Everything that might be compared, learned as far as it is affordable; and how the inserted autoencoders do."""
     items = [*required, *candidates(classifier, settings.drawn)]
     items += counterfactual.items(classifier, settings.counterfactual)
-    able, autoencoders = _taught(classifier, learnable(classifier), data, settings)
+    pupils = learnable(classifier)
+    able, autoencoders = _taught(classifier, [item for item in pupils if affordable(item)], data, settings)
+    able += [item for item in pupils if not affordable(item)]
     recovery = layer_consistency.fitted(classifier, data.sets["fit"].clean)
     if recovery is not None:
         able.append(Item("recovery", layer_consistency=recovery))
