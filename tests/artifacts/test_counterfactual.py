@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from support.calibrated import guard
 from support.counterfactuals import trained
 
-from ce_detect.artifacts.counterfactual import KEY, CounterfactualArtifact
+from ce_detect.artifacts.counterfactual import KIND, CounterfactualArtifact
 from ce_detect.core.errors import ArtifactError
 
 
@@ -34,8 +34,8 @@ def test_what_was_written_is_read(path: Path) -> None:
 def changed(path: Path, **changes: object) -> None:
     """Write the file again with another manifest."""
     with safe_open(path, framework="numpy") as file:
-        manifest = json.loads(file.metadata()[KEY])
-    save_file(load_file(path), path, metadata={KEY: json.dumps({**manifest, **changes})})
+        manifest = json.loads(file.metadata()[KIND.key])
+    save_file(load_file(path), path, metadata={KIND.key: json.dumps({**manifest, **changes})})
 
 
 def test_a_file_that_was_edited_is_refused(path: Path) -> None:
@@ -72,9 +72,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="'ce-detect counterfactual train"):
         CounterfactualArtifact.load(tmp_path / "none.safetensors")
     guard().save(tmp_path / "guard.safetensors")
-    with pytest.raises(ArtifactError, match="is no counterfactual, but a detector"):
+    with pytest.raises(ArtifactError, match="is no counterfactual that ce-detect wrote, but a detector"):
         CounterfactualArtifact.load(tmp_path / "guard.safetensors")
-    save_file({}, tmp_path / "other.safetensors", metadata={KEY: "{}"})
+    save_file({}, tmp_path / "other.safetensors", metadata={KIND.key: "{}"})
     with pytest.raises(ArtifactError, match="cannot be read"):
         CounterfactualArtifact.load(tmp_path / "other.safetensors")
 

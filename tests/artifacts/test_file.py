@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -134,7 +135,7 @@ def test_edited_tensor_is_named_damaged(saved: Path, name: str) -> None:
     before = detector().tensors[name].tobytes()
     at = honest.rindex(before)
     saved.write_bytes(honest[:at] + before[:-1] + bytes([before[-1] ^ 1]) + honest[at + len(before) :])
-    with pytest.raises(ArtifactError, match="edited or damaged after calibration"):
+    with pytest.raises(ArtifactError, match="edited or damaged since it was made"):
         Artifact.load(saved)
 
 
@@ -158,13 +159,13 @@ def test_manifest_that_is_none_is_refused(saved: Path, text: str, message: str) 
 def test_edited_manifest_is_refused(saved: Path) -> None:
     """A threshold or rate changed by hand breaks the seal."""
     edited(saved, lambda m: m.__setitem__("ce_detect", m["ce_detect"].replace('"fpr": 0.01', '"fpr": 0.02')))
-    with pytest.raises(ArtifactError, match="edited or damaged after calibration"):
+    with pytest.raises(ArtifactError, match="edited or damaged since it was made"):
         Artifact.load(saved)
 
 
 def test_newer_format_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of a later version says which format it has and which is read."""
-    monkeypatch.setattr(file, "FORMAT", FORMAT + 1)
+    monkeypatch.setattr(file, "KIND", dataclasses.replace(file.KIND, format=FORMAT + 1))
     detector().save(saved)
     monkeypatch.undo()
     with pytest.raises(ArtifactError, match=f"has format {FORMAT + 1}, this version .* reads format {FORMAT}"):
@@ -184,7 +185,7 @@ def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
     """Somebody else's safetensors file, with metadata or without, is named as such."""
     for metadata in (None, {"format": "pt"}):
         save_file({"weight": np.zeros(3)}, tmp_path / "model.safetensors", metadata=metadata)
-        with pytest.raises(ArtifactError, match=r"model\.safetensors is a safetensors file, but not one"):
+        with pytest.raises(ArtifactError, match=r"model\.safetensors is no detector that ce-detect wrote"):
             Artifact.load(tmp_path / "model.safetensors")
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from ce_detect.artifacts import file
+from ce_detect.artifacts import file, sealed
 from ce_detect.artifacts.manifest import Manifest
 from ce_detect.detector import serialization
 from ce_detect.detector.detector import Detector
@@ -39,8 +39,8 @@ VALUES: tuple[Any, ...] = (
 
 def write(path: Path, manifest: Plain, tensors: Tensors) -> Path:
     """Write a whole artifact of any content, with the seal of that content."""
-    said = {**manifest, "format": file.FORMAT, "sha256": file.digest(dict(sorted(tensors.items())))}
-    text = json.dumps({**said, "seal": file.seal(said)}, sort_keys=True)
+    said = {**manifest, "format": file.FORMAT, "sha256": sealed.digest(dict(sorted(tensors.items())))}
+    text = json.dumps({**said, "seal": sealed.seal(said)}, sort_keys=True)
     path.write_bytes(
         save({name: np.asarray(x, order="C") for name, x in tensors.items()}, metadata={"ce_detect": text})
     )
