@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ce_detect.calibrate.cost.table import CostTable
-from ce_detect.calibrate.cost.timing import ratios
+from ce_detect.calibrate.cost.timing import ratios, seconds_of
 from ce_detect.classifiers.base import Classifier
 
 CHUNKS = (4, 8, 16, 32, 64, 128)
@@ -17,8 +17,30 @@ CHUNKS = (4, 8, 16, 32, 64, 128)
 MOST_VALUES = 1_250_000
 """Pixel values at most in the batches on which items and chunks are timed; whole gates are timed on all batch sizes."""
 
+LONG = 0.5
+"""Seconds that the model may take for the rows that are timed at once: of a slow one, more rows say nothing new."""
+
 SECONDS = 0.7
 """Time that each function may take in a comparison, about, where it is slow."""
+
+
+def rows_in_time(bare: nn.Module, x: Tensor, table: CostTable) -> int:
+    """How many rows a model runs within `LONG`, about, and at least one; measured once.
+
+    Args:
+        bare: the model as the user runs it.
+        x: images ``(batch, channels, height, width)`` to time on; a few are enough.
+        table: where the time of a row is kept.
+    """
+    name = "seconds of a row"
+
+    def measure(_: list[str]) -> list[float]:
+        rows = x[: CHUNKS[0]]
+        with torch.inference_mode():
+            bare(rows)
+            return [seconds_of(partial(bare, rows), x.device) / len(rows)]
+
+    return max(1, int(LONG / table.get([name], measure)[name]))
 
 
 def fastest_chunk(classifier: Classifier, bare: nn.Module, x: Tensor, table: CostTable) -> int | None:
@@ -32,7 +54,8 @@ def fastest_chunk(classifier: Classifier, bare: nn.Module, x: Tensor, table: Cos
     """
     if x.device.type != "cpu":
         return None
-    sizes = [size for size in CHUNKS if size <= max(MOST_VALUES // x[0].numel(), min(CHUNKS))]
+    most = min(MOST_VALUES // x[0].numel(), rows_in_time(bare, x, table))
+    sizes = [size for size in CHUNKS if size <= max(most, min(CHUNKS))]
 
     def measure(_: list[str]) -> list[float]:
         rows = x.repeat(-(-max(sizes) // len(x)), 1, 1, 1)[: max(sizes)]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ce_detect.calibrate.cost.chunks import MOST_VALUES, SECONDS, fastest_chunk
+from ce_detect.calibrate.cost.chunks import MOST_VALUES, SECONDS, fastest_chunk, rows_in_time
 from ce_detect.calibrate.cost.onnxruntime import OnnxRuntimeCost, can_measure
 from ce_detect.calibrate.cost.table import CostTable
 from ce_detect.calibrate.cost.timing import on_each, ratios
@@ -81,8 +81,9 @@ class Meter:
         self._cleared = cleared
         self.paying = 1.0 if cleared is None else 1 - cleared
         self._batches = [x[:batch] for batch in BATCHES if batch <= len(x)]
-        affordable = [part for part in self._batches if part.numel() <= MOST_VALUES] or self._batches[:1]
-        self._large = affordable[-1]
+        most = rows_in_time(bare, x, table)
+        quick = [part for part in self._batches if part.numel() <= MOST_VALUES and len(part) <= most]
+        self._large = [self._batches[0], *quick][-1]
         self._onnxruntime = OnnxRuntimeCost(classifier) if can_measure(classifier) else None
         self.chunk = fastest_chunk(classifier, bare, x[: max(1, MOST_VALUES // x[0].numel())], table)
 

@@ -46,7 +46,7 @@ def ratios(
     while len(taken) < rounds and not (
         seconds is not None and len(taken) >= LEAST_ROUNDS and time.perf_counter() - begun > seconds
     ):
-        taken.append([_seconds(function, where) for function in everything])
+        taken.append([seconds_of(function, where) for function in everything])
     times = np.array(taken)
     return [float(ratio) for ratio in np.median(times[:, 1:] / times[:, :1], axis=0)]
 
@@ -61,7 +61,8 @@ def on_each(function: Callable[[T], Any], parts: Sequence[T]) -> Callable[[], No
     return run
 
 
-def _seconds(function: Callable[[], Any], device: torch.device) -> float:
+def seconds_of(function: Callable[[], Any], device: torch.device) -> float:
+    """Time of one call of what computes on a device."""
     start = time.perf_counter()
     function()
     if device.type != "cpu":  # its work goes on after the call
