@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from ce_detect.console.app import make_app
 from ce_detect.console.console import Console
 from ce_detect.console.settings import ConsoleSettings
 from ce_detect.core.errors import UsageError
+from ce_detect.core.sockets import listening
 from ce_detect.records.importing import Intake
 from ce_detect.records.store import Store
 
@@ -57,7 +57,7 @@ class ConsoleServer:
         key: Path | None = None,
     ) -> None:
         self._intake = Intake(store, quarantine=settings.quarantine, audit=settings.audit)
-        self._socket = _listening(host, port)
+        self._socket = listening(host, port)
         self.address = self._socket.getsockname()[:2]
         config = uvicorn.Config(
             make_app(Console(settings, store)), log_level="warning", access_log=False, proxy_headers=False,
@@ -102,13 +102,3 @@ def taking_in(intake: Intake, every: float = EVERY) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host} port {port}: {error.strerror}; name another --host or --port"
-        ) from error

@@ -20,6 +20,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ce_detect.core.errors import UsageError
+from ce_detect.core.sockets import BACKLOG, listening
 from ce_detect.serve.access import BearerToken, read_token
 from ce_detect.serve.app import make_app
 from ce_detect.serve.connections import ClosingApp, Connection
@@ -29,9 +30,6 @@ from ce_detect.serve.settings import Limits, Settings
 from ce_detect.serve.tracing import Tracing
 
 logger = logging.getLogger("ce_detect.serve")
-
-BACKLOG = 2048
-"""Connections that may wait to be accepted."""
 
 _HEARD_OUT = 25
 """Times 20 ms that a connection without a request is kept when the server stops."""
@@ -145,26 +143,6 @@ class Server(uvicorn.Server):
     def _loaded(self) -> None:
         if self.service.failure is not None:
             self.should_exit = True
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 = any free one.
-
-    Its connections send what is written at once. Asyncio sees to that for sockets that it makes itself; here the body
-    of an answer would wait some 40 ms for the client to acknowledge its head.
-
-    Raises:
-        UsageError: the address cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host} port {port}: {error.strerror}; name another --host or --port"
-        ) from error
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # which the connections inherit
-    return listener
 
 
 def _config(app: ASGIApp, limits: Limits, certificate: Path | None, key: Path | None) -> uvicorn.Config:

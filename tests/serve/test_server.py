@@ -23,7 +23,7 @@ from support import fused
 from support.serving import INFER, PATIENCE, Watched, binary, client, column, infer, limits, serving
 
 from ce_detect.core.errors import ArtifactError, UsageError
-from ce_detect.serve.server import Server, listening
+from ce_detect.serve.server import Server
 from ce_detect.serve.settings import Settings
 
 
@@ -210,14 +210,6 @@ def test_an_exported_guard_is_served(tmp_path: Path) -> None:
     assert column(answer, "is_adversarial") == expected.is_adversarial.tolist()
     np.testing.assert_allclose(column(answer, "score"), expected.score, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(column(answer, "p_value"), expected.p_value, atol=0.02)
-
-
-def test_answers_leave_at_once() -> None:
-    """Head and body are written one after the other, and the second must not wait for an acknowledgement."""
-    with listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
-        accepted, _ = listener.accept()
-        with accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_tls(folder: Path) -> None:
