@@ -8,20 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ce_detect.attacks.generation import AttackedSet, attack_all
-from ce_detect.calibrate import enough, sanity, variants
+from ce_detect.calibrate import enough, further, sanity, variants
 from ce_detect.calibrate.decisions import decisions, successes
 from ce_detect.calibrate.recipe import Recipe
 from ce_detect.calibrate.settings import CalibrationSettings
 from ce_detect.classifiers.base import Classifier
-from ce_detect.core.errors import CalibrationError, InputError
+from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Index, Progress
-from ce_detect.data import Images, Pixels, rows, splits, validation
+from ce_detect.data import Images, Pixels, rows, splits
 from ce_detect.fitting import feature_tables
 
 logger = logging.getLogger("ce_detect")
-
-LEAST_SUCCESSES = {"fit": 16, "select": 4}
-"""Successes in a split below which an attack teaches nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,7 @@ class Divided:
         identities: of each, see `ce_detect.data.splits.identities`.
         parts: positions by split.
         beside: images of ``also_clean`` by split, none of which is among the others.
+        reviewed: images of ``also_attacked`` in *fit* and *select*; none of them is among the clean ones.
         beside_identities: of all these.
     """
 
@@ -40,6 +38,7 @@ class Divided:
     identities: splits.Identities
     parts: dict[str, Index]
     beside: dict[str, Pixels]
+    reviewed: dict[str, Pixels]
     beside_identities: splits.Identities
 
     def clean(self, split: str) -> Pixels:
@@ -79,34 +78,9 @@ def divided(images: Images, settings: CalibrationSettings) -> Divided:
     if len(first) < len(images):
         images, identities = images.subset(first), identities[first]
     parts = splits.split(identities, settings.recipe.splits, settings.seed)
-    return Divided(images, identities, parts, *_beside(images, identities, settings))
-
-
-def _beside(
-    images: Images, known: splits.Identities, settings: CalibrationSettings
-) -> tuple[dict[str, Pixels], splits.Identities]:
-    """The images of ``also_clean`` in splits, each once and without those that are known already; and identities.
-
-    Raises:
-        InputError: images of another shape, or outside the bounds.
-        TooFewSamplesError: too few for the promise that is asked for.
-    """
-    if settings.also_clean is None:
-        return {}, known[:0]
-    further = settings.also_clean if images.bounds is None else settings.also_clean.within(images.bounds)
-    pixels = further.pixels
-    try:
-        validation.check_all(
-            pixels, input_shape=images.pixels.shape[1:], bounds=images.bounds or validation.found_bounds(pixels)
-        )
-    except InputError as error:
-        raise InputError(f"also_clean: {error}") from None
-    identities = splits.identities(pixels)
-    first = splits.first_of_each(identities)
-    kept = first[~np.isin(identities[first], known)]
-    enough.check(len(kept), settings, of="also_clean")
-    parts = splits.split(identities[kept], settings.recipe.splits, settings.seed)
-    return {split: rows(pixels, kept[part]) for split, part in parts.items()}, identities[kept]
+    beside, of_beside = further.clean(images, identities, settings)
+    reviewed, of_reviewed = further.attacked(images, np.concatenate([identities, of_beside]), settings)
+    return Divided(images, identities, parts, beside, reviewed, np.concatenate([of_beside, of_reviewed]))
 
 
 def prepare(classifier: Classifier, found: Divided, settings: CalibrationSettings) -> CalibrationData:
@@ -128,9 +102,12 @@ def prepare(classifier: Classifier, found: Divided, settings: CalibrationSetting
         )
         for split, twins in fooled.items()
     }  # fmt: skip
+    for split, pixels in found.reviewed.items():
+        sets[split] = further.joined(sets[split], pixels)
     return CalibrationData(
-        images, found.identities, parts, found.beside, found.beside_identities, decided, sets, attacked["test"]
-    )
+        images, found.identities, parts, found.beside, found.reviewed, found.beside_identities, decided, sets,
+        attacked["test"],
+    )  # fmt: skip
 
 
 def _attacked(
@@ -164,7 +141,7 @@ def _teaching(recipe: Recipe, found: dict[str, dict[str, AttackedSet]]) -> tuple
         for attack in recipe.attacks
     }
     enough = tuple(
-        name for name, count in counts.items() if all(count[split] >= LEAST_SUCCESSES[split] for split in count)
+        name for name, count in counts.items() if all(count[split] >= further.LEAST[split] for split in count)
     )
     for name in sorted(set(counts) - set(enough)):
         logger.warning(
@@ -173,8 +150,8 @@ def _teaching(recipe: Recipe, found: dict[str, dict[str, AttackedSet]]) -> tuple
     if recipe.attacks and not enough:
         listed = ", ".join(f"{name}: {count['fit']} and {count['select']}" for name, count in counts.items())
         raise CalibrationError(
-            f"no attack succeeded at least {LEAST_SUCCESSES['fit']} times in the fit split and "
-            f"{LEAST_SUCCESSES['select']} times in the select split ({listed}). Raise their strength in the recipe, "
+            f"no attack succeeded at least {further.LEAST['fit']} times in the fit split and "
+            f"{further.LEAST['select']} times in the select split ({listed}). Raise their strength in the recipe, "
             "allow more attack time, give more images, or use the recipe 'clean-only'"
         )
     return enough

@@ -42,6 +42,7 @@ class CalibrationOptions(TypedDict, total=False):
     deploy: Precision
     natural: str | Path | tuple[Corruption, ...]
     also_clean: Any
+    also_attacked: Any
     counterfactual: str | Path | None
 
 
@@ -91,6 +92,9 @@ class CalibrationSettings:
         also_clean: images from where the gate will stand, without labels, given as anything that
             `ce_detect.data.as_images` reads. They are not attacked. The heads learn that they are clean, and the
             threshold holds for them as it holds for the others.
+        also_attacked: attacks that people found, such as those of ``ce-detect console``, given as anything that
+            `ce_detect.data.as_images` reads, without labels. The heads learn from them as from one attack more. Not
+            with a recipe that learns from clean images alone.
 
     Raises:
         CalibrationError: a value that makes no sense, or two that exclude each other.
@@ -112,6 +116,7 @@ class CalibrationSettings:
     cascade: bool = False
     deploy: Precision = "fp32"
     also_clean: Images | None = None
+    also_attacked: Images | None = None
     counterfactual: Path | None = None
 
     @classmethod
@@ -157,6 +162,7 @@ class CalibrationSettings:
             object.__setattr__(self, name, form(getattr(self, name)))
         conformal.check(self.fpr, self.guarantee, self.confidence)
         _check_budget(self)
+        _check_attacked(self)
         _check_cascade(self)
         _check_hardening(self)
         _check_deployment(self)
@@ -196,6 +202,7 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "secret_seed": _seed,
     "harden_with": _images,
     "also_clean": _images,
+    "also_attacked": _images,
     "progress": _progress,
 }
 """What brings a value that users give into the form of its field."""
@@ -216,6 +223,14 @@ def _check_hardening(settings: CalibrationSettings) -> None:
         raise CalibrationError(
             f"harden = {settings.harden}: recipe {settings.recipe.name!r} learns from clean images alone, and "
             "hardening teaches attacks; take a recipe with attacks, such as 'default'"
+        )
+
+
+def _check_attacked(settings: CalibrationSettings) -> None:
+    if settings.also_attacked is not None and not settings.recipe.attacks:
+        raise CalibrationError(
+            f"also_attacked: recipe {settings.recipe.name!r} learns from clean images alone; take a recipe with "
+            "attacks, such as 'default'"
         )
 
 

@@ -90,6 +90,11 @@ SEED = _Seed()
     help="Images from where the gate will stand, without labels. They count as clean, and the promise holds for them.",
 )
 @click.option(
+    "--also-attacked",
+    metavar="DATA",
+    help="Attacks that people found, without labels: attacks.npz of ce-detect console. The gate learns from them.",
+)
+@click.option(
     "--counterfactual",
     type=options.FILE,
     help="What 'counterfactual train' wrote: showing inputs as another class, and their fakeness, are tried, too.",
@@ -136,6 +141,7 @@ def command(
     harden_split: str | None,
     natural: Path | None,
     also_clean: str | None,
+    also_attacked: str | None,
     resize: Size | None,
     crop: Size | None,
     interpolation: Interpolation | None,
@@ -157,7 +163,10 @@ def command(
     resizing = Resizing.of(resize, crop, interpolation or "bilinear")
     further = None if harden_with is None else load_data(harden_with, split=harden_split, resizing=resizing)
     field = None if also_clean is None else load_data(also_clean, resizing=resizing)
-    asked = CalibrationSettings.of(harden_with=further, natural=natural or (), also_clean=field, **settings)
+    attacks = None if also_attacked is None else load_data(also_attacked, resizing=resizing)
+    asked = CalibrationSettings.of(
+        harden_with=further, natural=natural or (), also_clean=field, also_attacked=attacks, **settings
+    )
     images = load_data(data, split=split, limit=limit, resizing=resizing)
     enough.check(len(images), asked)  # before the model is loaded; calibrate asks again, of the distinct ones
     guard = DetectedModel(

@@ -63,6 +63,15 @@ def test_too_few_images_of_ones_own_are_refused(calibrated: Calibrated, tmp_path
     assert "distinct images in all would do" in done.err
 
 
+def test_attacks_that_people_found_are_learned(calibrated: Calibrated, tmp_path: Path) -> None:
+    """The manifest names them among what was learned from."""
+    np.savez(tmp_path / "attacks.npz", x=1 - load_data("demo").x[500:600], y=np.ones(100, np.int64))
+    guard = tmp_path / "guard.safetensors"
+    done = calibrate(calibrated, "--also-attacked", tmp_path / "attacks.npz", "--output", guard)
+    assert done.code == 0, done.err
+    assert "reviewed" in call("inspect", guard, "--json").data["recipe"]["learned_from"]
+
+
 @pytest.mark.slow
 def test_changes_and_images_of_ones_own_count_as_clean(calibrated: Calibrated, tmp_path: Path) -> None:
     """The manifest lists the changes, and they are printed."""
