@@ -32,7 +32,16 @@ class Source(NamedTuple):
 
 
 _CLAIM = Source(("claim/results/claim-*.json",), ("claim.claim",))
-_NATURAL = Source(("natural/results/natural-*.json",), ("natural.natural",))
+_NATURAL = Source(
+    ("natural/results/natural-*.json",),
+    (
+        "natural.natural --only cifar10-resnet20 --clean 600 --seeds 0 1 2",
+        "natural.natural --only cifar10-resnet32 --clean 600",
+        "natural.natural --only fashion --clean 400",
+        "natural.natural --only pneumonia",
+        "natural.natural --only imagenet-lite0 --clean 100",
+    ),
+)
 _TREATED = Source(("natural/results/treated-*.json",), ("natural.treated",))
 _PEERS = Source(("peers/results/compare/*/*.json",), ("peers.compare",))
 _ADAPTIVE = Source(("adaptive/results/adaptive-cifar10-resnet20.json",), ("adaptive.adaptive --images 32 --steps 40",))
@@ -109,9 +118,8 @@ SOURCES = {
             "explain.explain --only pneumonia crackforest --images 20",
             "explain.explain --only pneumonia --images 0 --sane 8",
             "explain.explain --only imagenet-lite0 --images 8",
-            "explain.explain --only imagenet-lite0 --methods grad-cam grad-cam++ --images 20",
-            "explain.explain --only imagenet-lite0 --methods integrated-gradients --images 36",
-            "explain.explain --only imagenet-lite0 --methods input-x-gradient --images 12",
+            "explain.explain --only imagenet-lite0 --images 100 --methods effect-map grad-cam grad-cam++ "
+            "guided-backpropagation input-x-gradient integrated-gradients",
         ),
     ),
     "explain-windows": Source(("explain/results/windows-*.json",), ("explain.windows",)),
