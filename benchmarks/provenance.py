@@ -63,8 +63,18 @@ _DOUBT = Source(
 
 SOURCES = {
     "readme": Source(
-        (*_PEERS.results, *_ADAPTIVE.results, *_NATURAL.results, "detection/results/detection-cifar10-resnet20.json"),
-        (*_PEERS.commands, *_ADAPTIVE.commands, *_NATURAL.commands, "detection.detection --budgets 2"),
+        (
+            *_PEERS.results,
+            *_ADAPTIVE.results,
+            "natural/results/natural-cifar10-resnet20.json",
+            "detection/results/detection-cifar10-resnet20.json",
+        ),
+        (
+            *_PEERS.commands,
+            *_ADAPTIVE.commands,
+            _NATURAL.commands[0],
+            "detection.detection --only cifar10-resnet20 --budgets 2",
+        ),
     ),
     "detection": _DETECTION,
     "interventions": Source(("detection/results/interventions.json",), ("detection.interventions",)),

@@ -92,7 +92,10 @@ _received: dict[str, Classifier] = {}
 def _call(
     function: Callable[..., Any], packed: NDArray[np.uint8], name: str, number: int, arguments: tuple[Any, ...]
 ) -> tuple[int, Any]:
-    """Make a call in a worker process, one at a time, unpacking the classifier once."""
+    """Make a call in a worker process, one at a time, unpacking the classifier once.
+
+    The bytes come from `pack` in the process that started this one, never from a file or a network of others.
+    """
     with _alone:
         if name not in _received:
             _received.clear()

@@ -7,6 +7,7 @@ at once do not meet half-made tables.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import sqlalchemy as sql
@@ -85,7 +86,22 @@ def _first(connection: sql.Connection) -> None:
     TABLES.create_all(connection)
 
 
-STEPS: tuple[Callable[[sql.Connection], None], ...] = (_first,)
+def _alarms_are_moments(connection: sql.Connection) -> None:
+    """Alarms had a beginning, an end that nobody wrote, and JSON; requests had fewer characters."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sql.text("ALTER TABLE inputs ALTER COLUMN request TYPE VARCHAR(256)"))
+    if "began" not in {column["name"] for column in sql.inspect(connection).get_columns(ALARMS.name)}:
+        return
+    query = "SELECT kind, scope, name, began AS time, detail FROM alarms ORDER BY id"
+    before = [dict(row) for row in connection.execute(sql.text(query)).mappings()]
+    connection.execute(sql.text("DROP TABLE alarms"))
+    ALARMS.create(connection)
+    for row in before:
+        text = str(json.loads(row.pop("detail")).get("text", ""))
+        connection.execute(sql.insert(ALARMS).values(text=text, **row))
+
+
+STEPS: tuple[Callable[[sql.Connection], None], ...] = (_first, _alarms_are_moments)
 """What makes a store of one version a store of the next."""
 
 

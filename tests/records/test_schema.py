@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sql
 from support.reviews import row
 
-from ce_detect.records import schema
+from ce_detect.records import alarms, schema
 from ce_detect.records.filters import Filter
 from ce_detect.records.store import Store
 
@@ -33,6 +33,30 @@ def test_an_older_store_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytes
         assert store.count(Filter(status="all"), "ada") == 1
         store.close()
     assert taken == [2]
+
+
+def test_alarms_that_had_a_beginning_are_moments(tmp_path: Path) -> None:
+    """As a store of the first form has them: they keep their order, words and times."""
+    url = f"sqlite:///{tmp_path / 'reviews.db'}"
+    Store(url).close()
+    engine = sql.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sql.text("DROP TABLE alarms"))
+        connection.execute(
+            sql.text(
+                "CREATE TABLE alarms (id INTEGER PRIMARY KEY, kind TEXT, scope TEXT, name TEXT, began DOUBLE, "
+                "ended DOUBLE, detail TEXT)"
+            )
+        )
+        old = "INSERT INTO alarms VALUES (:id, 'campaign', 'client', 'eve', :id, NULL, :detail)"
+        connection.execute(sql.text(old), [{"id": 5, "detail": '{"text": "many"}'}, {"id": 7, "detail": "{}"}])
+        schema.keep(connection, "steps", 1)
+    engine.dispose()
+    store = Store(url)
+    said = {"kind": "campaign", "scope": "client", "name": "eve", "text": "more"}
+    alarms.add(store, 9.0, said)
+    assert [(one.time, one.text) for one in alarms.alarms(store)] == [(9.0, "more"), (7.0, ""), (5.0, "many")]
+    store.close()
 
 
 def test_a_step_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,8 @@ class Meter:
             return left
         allowed, tight, with_it = budget * share * ONNXRUNTIME_ALLOWANCE, self.tight(budget), self.onnxruntime((PASS,))
         more = {batch: with_it[batch] - free[batch] for batch in with_it if batch not in tight}
-        rooms = [self.another() * (allowed - free[batch]) / over for batch, over in more.items() if over > 0]
+        here = self.another()  # 0 where the clock cannot see it
+        rooms = [here * (allowed - free[batch]) / over for batch, over in more.items() if over > 0 and here > 0]
         return min([left, *rooms])
 
     def another(self) -> float:

@@ -148,6 +148,8 @@ def test_room_is_what_the_dearer_runtime_leaves(
     monkeypatch.setattr(Meter, "items", lambda _, items: {item.name: 0.8 for item in items})
     assert costs.room(2.0, 1.0) == pytest.approx(expected)
     assert costs.room(math.inf, 1.0) == math.inf
+    monkeypatch.setattr(Meter, "items", lambda _, items: {item.name: 0.0 for item in items})
+    assert costs.room(2.0, 1.0) == pytest.approx(0.9 / costs.paying)
 
 
 def test_without_a_budget_nothing_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
