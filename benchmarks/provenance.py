@@ -106,6 +106,7 @@ SOURCES = {
         ("cost/results/calibration.json",),
         (
             "cost.calibration --only cifar10-resnet20",
+            'cost.calibration --only cifar10-resnet20 --architecture "torchvision resnet18" --recipe quick --images 300',
             "cost.calibration --only fashion --recipe clean-only --images 400",
         ),
     ),

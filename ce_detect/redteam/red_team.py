@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
 from torch import Tensor
 
 from ce_detect.core.errors import UsageError
@@ -24,24 +23,14 @@ from ce_detect.redteam.descent import Descent
 from ce_detect.redteam.examples import PastTheGate, past_the_gate
 from ce_detect.redteam.expectation import Expectation, random_interventions
 from ce_detect.redteam.gradient_masking import Check, Trial
+from ce_detect.redteam.interval import Interval, redrawn
 from ce_detect.redteam.radii import WHITE_BOX, Case, judged, radii
 from ce_detect.redteam.settings import Plan, Sizes
 from ce_detect.redteam.target import Alone, Gated, Target
-
-DRAWS = 2000
-"""Redraws of the images for an interval."""
+from ce_detect.redteam.under_attack import UnderAttack, under_attack
 
 FEW = 0.05
 """Share of the images that may fool the classifier at the smallest bound: they are known to be no larger than it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A figure with its 95 % interval, the images redrawn."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +58,7 @@ class RedTeam:
         clean_only: share of what got through, at its smallest perturbation, that the detector beside the gate flags,
             which no attack taught and which this attacker does not attack; None where there is none.
         checks: on the attack itself.
+        under_attack: how well scores tell clean from attacked images within each bound of the plan.
         examples: the first inputs that got through, as many as were asked for.
     """
 
@@ -90,6 +80,7 @@ class RedTeam:
     by_attack: Mapping[str, float] = field(default_factory=dict)
     clean_only: float | None = None
     checks: tuple[Check, ...] = ()
+    under_attack: tuple[UnderAttack, ...] = ()
     examples: tuple[PastTheGate, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,6 +169,7 @@ def redteam(
         by_attack=by_attack,
         clean_only=None if beside is None or not len(through) else _flagged(beside, through),
         checks=checks,
+        under_attack=_under_attack(trial, joint_radii, progress),
         examples=kept,
     )
 
@@ -196,6 +188,14 @@ def _radii(trial: Trial, what: str, near: Sizes | None, progress: Progress | Non
         near=None if near is None else near * width, report=report,
     )  # fmt: skip
     return found / width, through
+
+
+def _under_attack(trial: Trial, joint_radii: Sizes, progress: Progress | None) -> tuple[UnderAttack, ...]:
+    def report(done: float, total: float) -> None:
+        if progress is not None:
+            progress("lowest scores within each bound", done, total)
+
+    return under_attack(trial, joint_radii, report)
 
 
 def _strength(
@@ -235,14 +235,5 @@ def _intervals(alone: Sizes, joint: Sizes, plan: Plan) -> dict[str, Interval]:
         medians = _median(alone), _median(joint)
         return *medians, medians[1] / medians[0]
 
-    value = figures(alone, joint)
-    low, high = value, value  # of one image there is nothing to redraw
-    if len(alone) > 1:
-        low, high = bootstrap(
-            (alone, joint), figures, paired=True, vectorized=False, n_resamples=DRAWS, method="percentile",
-            random_state=np.random.default_rng(plan.seed),
-        ).confidence_interval  # fmt: skip
-    return {
-        name: Interval(float(value[i]), float(low[i]), float(high[i]))
-        for i, name in enumerate(("alone", "joint", "ratio"))
-    }
+    found = redrawn(figures, alone, joint, seed=plan.seed)
+    return dict(zip(("alone", "joint", "ratio"), found, strict=True))

@@ -28,6 +28,7 @@ class Plan:
         restarts: how often all attacks are tried again from random starts.
         queries: queries of the score-based black-box attack an image.
         decisions: images that the decision-based black-box attack tries; each takes about 2,000 queries.
+        within: bounds within which the score is made as low as can be, in parts of the pixel range; may be empty.
         seed: seed of all that is random.
     """
 
@@ -37,6 +38,7 @@ class Plan:
     restarts: int = 0
     queries: int = 500
     decisions: int = 8
+    within: tuple[float, ...] = (2 / 255, 4 / 255, 8 / 255)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -45,6 +47,8 @@ class Plan:
                 f"eps from {self.least:g} to {self.most:g}: expected a smaller and a larger part of the pixel range, "
                 "such as 1/65280 and 16/255"
             )
+        if wrong := [eps for eps in self.within if not 0 < eps <= 1]:
+            raise UsageError(f"a bound of {wrong[0]:g}: expected a part of the pixel range, such as 8/255")
 
     @property
     def levels(self) -> Sizes:

@@ -18,7 +18,7 @@ from ce_detect.reporting.document import Document, Headline, Verdict, rounded
 from ce_detect.reporting.gallery import picture
 from ce_detect.reporting.model_card import model_card
 from ce_detect.reporting.page import rendered
-from ce_detect.reporting.words import interventions, percent
+from ce_detect.reporting.words import interventions, percent, under_attack_rows
 
 _OPEN = (
     "The attacker knows everything: the classifier, the gate, its threshold and the seeds of its random interventions, "
@@ -145,6 +145,7 @@ def _page(found: dict[str, Any], examples: tuple[PastTheGate, ...]) -> str:
             kind="attacked",
             head="attack",
         ),
+        under_attack=under_attack_rows(report),
         gallery=_gallery(examples, (low, high)),
         in255=lambda part: f"{255 * part:.3g}",
         in_pixels=lambda part: f"{(high - low) * part:.3g}",

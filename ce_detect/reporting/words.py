@@ -67,6 +67,17 @@ def mean_detection(report: Mapping[str, Any]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+def under_attack_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Plain `ce_detect.redteam.under_attack.UnderAttack` of a red team: a line a bound, for a table."""
+    rows = []
+    for found in report["under_attack"]:
+        auroc = found["auroc"]
+        area = ABSENT if auroc is None else f"{auroc['value']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f})"
+        shares = (percent(found[name]) for name in ("fooled", "flagged", "implied"))
+        rows.append((f"{255 * found['eps']:.3g}/255", area, *shares))
+    return rows
+
+
 def interventions(manifest: Manifest) -> list[str]:
     """Names of the interventions, see `shown`."""
     return [shown(name, manifest) for name in manifest.signature.names]

@@ -10,9 +10,10 @@ from support.calibrated import guard
 from support.pages import Page, red_teamed, source
 from support.targets import on_the_gate
 
-from ce_detect.redteam.red_team import Interval
+from ce_detect.redteam.interval import Interval
 from ce_detect.reporting import red_team_card
 from ce_detect.reporting.document import Document
+from ce_detect.reporting.words import percent, under_attack_rows
 
 
 def card(bar: float | None = None, **changes: Any) -> Document:
@@ -76,9 +77,20 @@ def test_each_attack_has_an_interval() -> None:
     assert "Each attack on its own" in [one.text for one in Page(source("redteam")).all("h3")]
 
 
+def test_the_lowest_scores_have_a_table() -> None:
+    """A line a bound, with AUROC and its interval; a figure that does not exist is shown as such."""
+    (found,) = on_the_gate().under_attack
+    page = Page(source("redteam"))
+    assert "Lowest scores" in [one.text for one in page.all("h2")]
+    assert found.auroc is not None
+    assert f">{found.auroc.value:.3f} ({found.auroc.low:.3f} to {found.auroc.high:.3f})</td>" in source("redteam")
+    none = card(under_attack=(replace(found, auroc=None, flagged=None, fooled=0.0),))
+    assert under_attack_rows(none.data["report"]) == [("8/255", "-", "0.0 %", "-", percent(found.implied))]
+
+
 def test_what_there_is_not_has_no_section() -> None:
     """Checks, attacks, or inputs that got through; the page has the others."""
-    page = Page(card(checks=(), by_attack={}, examples=()).page())
+    page = Page(card(checks=(), by_attack={}, examples=(), under_attack=()).page())
     assert [one.text for one in page.all("h2")] == ["Perturbations", "Threat model", "Model card", "All numbers"]
 
 

@@ -23,7 +23,7 @@ from support.calibrated import guard
 
 EPS = 6 / 255
 
-PLAN = Plan(least=0.01, most=0.2, steps=8, queries=30, decisions=0)
+PLAN = Plan(least=0.01, most=0.2, steps=8, queries=30, decisions=0, within=(0.1,))
 
 
 class Line:
@@ -103,6 +103,6 @@ def attacked(target: Target, **settings: Any) -> RedTeam:
 def on_the_gate() -> RedTeam:
     """The red team on the calibrated gate, with its checks."""
     gate = guard().gate
-    plan = Plan(least=1 / 255, most=32 / 255, steps=6, queries=20, decisions=0)
+    plan = Plan(least=1 / 255, most=32 / 255, steps=6, queries=20, decisions=0, within=(8 / 255,))
     x = load_data("demo").x[300:310]
     return redteam(Gated(gate), Alone(gate.signature.classifier), x, plan, attacks=(Selective(),), examples=3)

@@ -17,7 +17,7 @@ CHUNKS = (4, 8, 16, 32, 64, 128)
 MOST_VALUES = 1_250_000
 """Pixel values at most in the batches on which items and chunks are timed; whole gates are timed on all batch sizes."""
 
-LONG = 0.5
+LONG = 0.2
 """Seconds that the model may take for the rows that are timed at once: of a slow one, more rows say nothing new."""
 
 SECONDS = 0.7

@@ -81,9 +81,8 @@ class Meter:
         self._cleared = cleared
         self.paying = 1.0 if cleared is None else 1 - cleared
         self._batches = [x[:batch] for batch in BATCHES if batch <= len(x)]
-        most = rows_in_time(bare, x, table)
-        quick = [part for part in self._batches if part.numel() <= MOST_VALUES and len(part) <= most]
-        self._large = [self._batches[0], *quick][-1]
+        most = min(MOST_VALUES // x[0].numel(), rows_in_time(bare, x, table), BATCHES[-1])
+        self._quick = x[: max(1, most)]
         self._onnxruntime = OnnxRuntimeCost(classifier) if can_measure(classifier) else None
         self.chunk = fastest_chunk(classifier, bare, x[: max(1, MOST_VALUES // x[0].numel())], table)
 
@@ -113,7 +112,8 @@ class Meter:
             for start in range(0, len(names), SIGNATURES_A_TURN):
                 signatures = [self.signature([by_name[name]]) for name in names[start : start + SIGNATURES_A_TURN]]
                 compared = [self.signature([]), *signatures]
-                found = np.array(self._ratios(compared, [self._large], rounds=ITEM_ROUNDS, compiled=False))
+                timed = self._ratios(compared, [self._quick], rounds=ITEM_ROUNDS, warm_up=1, compiled=False)
+                found = np.array(timed)
                 over = (found[1:] - found[0]).clip(min=0)
                 costs += [round(float(cost), 3) for cost in over]
                 told(len(costs) / len(names))
@@ -238,7 +238,7 @@ class Meter:
         return [x] if self._cleared is None else self._all.split(len(x))
 
     def _ratios(
-        self, modules: Sequence[nn.Module], parts: Sequence[Tensor], *, rounds: int,
+        self, modules: Sequence[nn.Module], parts: Sequence[Tensor], *, rounds: int, warm_up: int = 2,
         against: Callable[[Tensor], Any] | None = None, compiled: bool = True,
     ) -> list[float]:  # fmt: skip
         """Times of modules over that of the bare model, or of another function; signatures compiled or as they are."""
@@ -246,4 +246,4 @@ class Meter:
         bare, seconds = on_each(against or self._bare, parts), SECONDS * (len(modules) + 1)
         with torch.inference_mode():
             timed = [on_each(run, parts) for run in runs]
-            return ratios(bare, timed, rounds=rounds, seconds=seconds, device=self._all.device)
+            return ratios(bare, timed, rounds=rounds, warm_up=warm_up, seconds=seconds, device=self._all.device)
