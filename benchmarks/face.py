@@ -130,6 +130,10 @@ HOMES = {
     "Joint": "ce_detect.redteam.target:Joint",  # what a target answers, for targets of our own
     "Target": "ce_detect.redteam.target:Target",  # what all of them are
     "Expectation": "ce_detect.redteam.expectation:Expectation",  # an attacker who averages over secret seeds
+    "WHITE_BOX": "ce_detect.redteam.radii:WHITE_BOX",  # every white-box attack
+    "Trial": "ce_detect.redteam.gradient_masking:Trial",  # who attacks what
+    "under_attack": "ce_detect.redteam.under_attack:under_attack",  # AUROC when scores are lowered
+    "RobustCopy": "ce_detect.interventions:RobustCopy",  # the auxiliary of a hardened gate
     # Streams
     "Reference": "ce_detect.monitor.reference:Reference",  # what a calibration says of clean inputs
     "hits_of": "ce_detect.monitor.reference:hits_of",  # hits with levels of a program's own

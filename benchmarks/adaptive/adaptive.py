@@ -43,7 +43,8 @@ def main() -> None:
     quiet()
     bench = Bench(SUBJECTS[options.subject], options.images, options.steps, options.skip)
     path = RESULTS / f"adaptive-{options.subject}{f'-from-{options.skip}' if options.skip else ''}.json"
-    settings = {"images": options.images, "plan": asdict(bench.plan), "fpr": FPR, "subject": options.subject}
+    plan = {name: value for name, value in asdict(bench.plan).items() if name != "within"}  # see `under_attack.py`
+    settings = {"images": options.images, "plan": plan, "fpr": FPR, "subject": options.subject}
     found = json.loads(path.read_text()) if path.is_file() else {}
     if found.get("settings") != settings:
         found = {"what": __doc__.partition("\n")[0], "environment": environment(), "settings": settings, "rows": {}}

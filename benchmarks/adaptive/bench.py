@@ -58,7 +58,7 @@ class Bench:
         self.subject = subject
         self.first, fresh = subject.split()
         self.x = np.asarray(fresh.x[skip : skip + count])
-        self.plan = Plan(least=0.125 / 255, most=16 / 255, steps=steps, decisions=2, queries=300, seed=SEED)
+        self.plan = Plan(least=0.125 / 255, most=16 / 255, steps=steps, decisions=2, queries=300, within=(), seed=SEED)
         self.guard = subject.guard(self.x.shape[1:])
         self.alone = Alone(self.guard.classifier)
         self._radii: np.ndarray | None = None

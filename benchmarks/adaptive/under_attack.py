@@ -1,0 +1,102 @@
+"""AUROC under adaptive attack: an attacker who knows the detector fools the classifier and makes the score low.
+
+    CE_DETECT_DATA=... python -m benchmarks.adaptive.under_attack --images 100 --steps 40
+    CE_DETECT_DATA=... python -m benchmarks.adaptive.under_attack --only "budget 3.0, hardened" energy
+
+Within 2, 4 and 8 of 255; of each image the lowest score counts that any attack found, see
+`ce_detect.redteam.under_attack`. *Disagreement* is PID (arXiv 2506.03765) with the hardened copy of our gate as its
+auxiliary: the probability that the copy gives to the classifier's answer, without anything of ours. Detectors that are
+in the result already, made with the same settings, are not done again. Writes ``results/under-attack-<subject>.json``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.adaptive.attackable import PEERS, Score, Scored
+from benchmarks.adaptive.bench import BUDGET, HARDENED, LARGE, Bench
+from benchmarks.face import WHITE_BOX, Case, Gated, Images, Plan, RobustCopy, Target, Trial, under_attack
+from benchmarks.machine import environment
+from benchmarks.program import parser, progress, quiet, read, write
+from benchmarks.subjects.settings import FPR, SEED
+from benchmarks.subjects.subjects import SUBJECTS
+
+RESULTS = Path(__file__).parent / "results"
+GATES = {
+    f"budget {budget:g}{', hardened' if rounds else ''}": (budget, rounds)
+    for budget, rounds in ((BUDGET, 0), (BUDGET, 1), (HARDENED, 1), (LARGE, 1))
+}
+"""Budget and rounds of hardening of our gates."""
+
+DISAGREEMENT = "disagreement"
+"""The probability of the hardened copy in the gate of `HARDENED`."""
+
+
+def main() -> None:
+    program = parser(__doc__)
+    program.add_argument("--subject", choices=tuple(SUBJECTS), default="cifar10-resnet20")
+    program.add_argument("--only", nargs="+", choices=(*GATES, DISAGREEMENT, *PEERS), default=[*GATES, DISAGREEMENT])
+    program.add_argument("--images", type=int, default=100)
+    program.add_argument("--steps", type=int, default=40)
+    options = program.parse_args()
+    quiet()
+    bench = Bench(SUBJECTS[options.subject], options.images, options.steps)
+    plan = Plan(steps=options.steps, seed=SEED)
+    settings = {"images": options.images, "steps": options.steps, "within": list(plan.within), "fpr": FPR}
+    path = RESULTS / f"under-attack-{options.subject}.json"
+    found = read(path) if path.is_file() else {}
+    if found.get("settings") != settings:
+        found = {"environment": environment(), "settings": settings, "detectors": {}}
+    for name in options.only:
+        if name not in found["detectors"]:
+            found["detectors"][name] = measured(bench, target(bench, name), plan)
+            write(path, found)
+        print(name, [(row["fooled"], row["auroc"]) for row in found["detectors"][name]["within"]], flush=True)
+
+
+def target(bench: Bench, name: str) -> Target:
+    """What is attacked."""
+    if name in GATES:
+        return Gated(bench.calibrated(*GATES[name]).gate)
+    found = bench.data()
+    if name == DISAGREEMENT:
+        score = disagreement(bench)
+    else:
+        images = found.images.subset(found.parts["fit"])
+        score = PEERS[name](bench.guard.classifier, Images(images.x, images.y), found.sets["fit"].attacked)
+    return Scored(bench.guard.classifier, score, found.clean("calibrate"), FPR)
+
+
+def disagreement(bench: Bench) -> Score:
+    """How little the hardened copy believes in the classifier's answer, as log-probability."""
+    signature = bench.calibrated(HARDENED, 1).gate.signature
+    (copy,) = (made for made in signature.interventions if isinstance(made, RobustCopy))
+    reading: Callable[[Tensor], Tensor] = copy
+
+    def score(x: Tensor, logits: Tensor) -> Tensor:
+        robust = signature.classifier.resume(copy.site, reading(x), x)
+        return -robust.log_softmax(1).gather(1, logits.argmax(1, keepdim=True))[:, 0]
+
+    return score
+
+
+def measured(bench: Bench, target: Target, plan: Plan) -> dict[str, Any]:
+    """Figures of one detector."""
+    start = time.perf_counter()
+    x = torch.from_numpy(bench.x)
+    trial = Trial(target, target, Case.of(bench.alone, x), WHITE_BOX, plan)
+    report = lambda done, total: progress("under attack", done, total)  # noqa: E731
+    rows = [asdict(row) for row in under_attack(trial, np.full(len(x), np.inf), report)]
+    return {"images": len(x), "within": rows, "seconds": round(time.perf_counter() - start, 1)}
+
+
+if __name__ == "__main__":
+    main()
