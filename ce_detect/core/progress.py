@@ -19,6 +19,9 @@ FIRST_AFTER = 20.0
 LINE_EVERY = 60.0
 """Seconds between two lines after that."""
 
+LEAST_DONE = 0.02
+"""Share of the work that must be done before a line says how much time is left: of less it would be a guess."""
+
 NOTEBOOK_EVERY = 1.0
 """Seconds between two states of the one line in a notebook."""
 
@@ -150,7 +153,7 @@ class Lines:
 
     def _left(self, now: float, done: float, total: float) -> str:
         began, done_then, _ = self._phase
-        if not done_then < done < total:
+        if done >= total or done - done_then < LEAST_DONE * (total - done_then):
             return ""
         return f", about {in_words((now - began) * (total - done) / (done - done_then))} left"
 

@@ -26,6 +26,16 @@ def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(told.err.splitlines()) == 1 + (90 - FIRST_AFTER) // LINE_EVERY
 
 
+def test_hardly_begun_work_has_no_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """From a thousandth of it nothing follows: a first piece that took long would make days of minutes."""
+    now = [0.0]
+    told = Lines(clock=lambda: now[0])
+    told("fit", 0, 1000)
+    for now[0], done in ((130.0, 1), (200.0, 500)):
+        told("fit", done, 1000)
+    assert capsys.readouterr().err.splitlines() == ["fit: 0% done", "fit: 50% done, about 3 min left"]
+
+
 def test_what_is_done_has_no_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     """The last line of a phase says nothing of what follows."""
     lines = Lines(first=0.0)
