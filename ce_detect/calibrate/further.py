@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 
@@ -51,7 +52,8 @@ def clean(images: Images, known: splits.Identities, settings: CalibrationSetting
 def attacked(images: Images, known: splits.Identities, settings: CalibrationSettings) -> Further:
     """The images of ``also_attacked`` in *fit* and *select*; empty where they are too few to learn from.
 
-    One that is among the clean images is left out, and a warning says so.
+    One that is among the clean images is left out, and a warning says so. What looks alike stays on one side: an
+    attacker sends one image in many variants.
 
     Args:
         images: of the calibration.
@@ -68,12 +70,16 @@ def attacked(images: Images, known: splits.Identities, settings: CalibrationSett
         logger.warning("%d images of also_attacked are among the clean images as well; they are left out", doubtful)
     shares = {split: settings.recipe.splits[split] for split in LEAST}
     shares = {split: share / sum(shares.values()) for split, share in shares.items()}
-    sizes = splits.sizes(len(kept), shares)
-    if any(sizes[split] < least for split, least in LEAST.items()):
-        needed = next(n for n in range(len(kept), 10**9) if all(splits.sizes(n, shares)[s] >= LEAST[s] for s in LEAST))
-        logger.warning("nothing is learned from %d images of also_attacked; %d would do", len(kept), needed)
+    alike = splits.near_copies(rows(pixels, kept), images.bounds or validation.found_bounds(pixels))
+    different = len(np.unique(alike))
+    parts = splits.split(alike, shares, settings.seed) if different else {}
+    if any(len(parts.get(split, ())) < least for split, least in LEAST.items()):
+        needed = next(n for n in count(1) if all(splits.sizes(n, shares)[s] >= LEAST[s] for s in LEAST))
+        logger.warning(
+            "nothing is learned from %d images of also_attacked, %d of which look different; %d of these would do",
+            len(kept), different, needed,
+        )  # fmt: skip
         return {}, known[:0]
-    parts = splits.split(identities[kept], shares, settings.seed)
     return {split: rows(pixels, kept[part]) for split, part in parts.items()}, identities[kept]
 
 

@@ -7,11 +7,19 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+from sklearn.neighbors import radius_neighbors_graph
 
-from ce_detect.core.types import Index
+from ce_detect.core.types import Bounds, Index
 from ce_detect.data.lazy import Pixels, chunks
 
 Identities = NDArray[np.uint64]
+
+CELLS = 8
+"""Parts of height and width by whose means images are told to look alike."""
+
+ALIKE = 0.03
+"""Difference of two images that look alike: two of Square at 8/255 rarely differ by more, and two others by less."""
 
 _IMAGES = 64  # that are read at a time
 
@@ -38,6 +46,30 @@ def first_of_each(known: Identities) -> Index:
 def distinct(x: Pixels) -> Index:
     """Positions of the first of each group of equal images, ascending."""
     return first_of_each(identities(x))
+
+
+def near_copies(x: Pixels, bounds: Bounds) -> Identities:
+    """A number ``(n,)`` for each group of images that look alike: frames of a film, attacks on one image.
+
+    Two images look alike where the means of `CELLS` by `CELLS` parts differ by less than `ALIKE` of the pixel range, as
+    root mean square. Whatever looks like one of a group belongs to it.
+
+    Args:
+        x: ``(n, channels, height, width)``.
+        bounds: smallest and largest valid pixel value.
+    """
+    low, high = bounds
+    small = np.concatenate([_cells(part).reshape(len(part), -1) for part in chunks(x, _IMAGES)]) / (high - low)
+    near = radius_neighbors_graph(small, ALIKE * np.sqrt(small.shape[1]), mode="connectivity")
+    return np.asarray(connected_components(near, directed=False)[1], np.uint64)
+
+
+def _cells(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of the parts of images, as many as there are pixels where these are fewer."""
+    for axis in (2, 3):
+        parts = np.array_split(x, min(CELLS, x.shape[axis]), axis)
+        x = np.concatenate([part.mean(axis, keepdims=True) for part in parts], axis)
+    return x
 
 
 def split(known: Identities, fractions: Mapping[str, float], seed: int) -> dict[str, Index]:

@@ -52,11 +52,30 @@ def test_too_few_teach_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """The warning says how many would do, and so many do."""
     with caplog.at_level(logging.WARNING, "ce_detect"):
         assert divided(others(5)).reviewed == {}
-    needed = int(caplog.text.split("also_attacked; ")[1].split()[0])
+    needed = int(caplog.text.split("look different; ")[1].split()[0])
     assert divided(others(needed - 1)).reviewed == {}
     assert {split: len(part) >= further.LEAST[split] for split, part in divided(others(needed)).reviewed.items()} == {
         "fit": True, "select": True,
     }  # fmt: skip
+
+
+def test_variants_of_one_image_stay_on_one_side() -> None:
+    """An attacker sends each of 30 images in five variants: none of them is in *fit* and *select* at once."""
+    some = others(30)
+    changes = np.random.default_rng(0).uniform(-8 / 255, 8 / 255, (5, *some.shape)).astype(np.float32)
+    found = divided((some + changes).clip(0, 1).reshape(-1, *some.shape[1:])).reviewed
+    fit, select = (np.asarray(found[split][:]) for split in ("fit", "select"))
+    assert len(fit) + len(select) == 150
+    distance = np.abs(fit[:, None] - select[None]).max((2, 3, 4))
+    assert distance.min() > 16 / 255
+
+
+def test_variants_of_few_images_teach_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing could say whether what is learned holds for another image."""
+    one = others(1) * np.linspace(0.99, 1, 70, dtype=np.float32)[:, None, None, None]
+    with caplog.at_level(logging.WARNING, "ce_detect"):
+        assert divided(one).reviewed == {}
+    assert "70 images of also_attacked, 1 of which look different" in caplog.text
 
 
 def test_what_cannot_be_used_is_refused() -> None:

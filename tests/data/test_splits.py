@@ -9,7 +9,7 @@ from support.strategies import images_with_twins
 
 from ce_detect.core.types import Floats
 from ce_detect.data import Mapped
-from ce_detect.data.splits import distinct, fingerprint, identities, sizes, split_by_identity
+from ce_detect.data.splits import distinct, fingerprint, identities, near_copies, sizes, split_by_identity
 
 FLOATS = np.random.default_rng(0).uniform(size=(23, 3, 4, 5)).astype(np.float32)
 
@@ -54,3 +54,17 @@ def test_identity_does_not_depend_on_where_images_are() -> None:
     assert fingerprint(lazy) == fingerprint(x)
     parts, again = (split_by_identity(y, {"a": 0.5, "b": 0.5}, 3) for y in (x, lazy))
     assert all(np.array_equal(parts[name], again[name]) for name in parts)
+
+
+@given(st.integers(3, 40), st.sampled_from([(0.0, 1.0), (-2.0, 3.0), (0.0, 255.0)]))
+def test_near_copies_are_images_with_small_changes(side: int, bounds: tuple[float, float]) -> None:
+    """A change of 8/255 of the range joins an image to its group; other images are groups of their own."""
+    low, high = bounds
+    draw = np.random.default_rng(side)
+    flat = draw.permutation(np.linspace(0.1, 0.9, 12))[:, None, None, None]
+    some = (flat * np.ones((1, 3, side, side))).astype(np.float32)
+    both = np.concatenate([some, some + draw.choice([-8 / 255, 8 / 255], some.shape)]).astype(np.float32)
+    found = near_copies(low + (high - low) * both, bounds)
+    assert len(set(found[:12])) == 12
+    if side >= 24:  # then a part has several pixels, whose changes have a small mean
+        assert (found[:12] == found[12:]).all()
