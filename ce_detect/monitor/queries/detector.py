@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,9 +108,9 @@ class QueryDetector:
         self._rates = np.array([self.settings.near_duplicates, self.settings.flips])
         self._limit = 2e6 / self.settings.false_alarms  # half for all together, half for clients
         self.bets = Bets(self._rates)
-        self.overall, self.clients = Stream.of(self.bets, self._limit), Streams(self.settings.clients)
+        self._last: dict[str, Floats] = {}
+        self.overall, self.clients = Stream.of(self.bets, self._limit), self._no_clients()
         self.client_bets = self.bets
-        self._last: OrderedDict[str, Floats] = OrderedDict()
 
     def learn_habits(self, x: NDArray[Any]) -> None:
         """Learn what differences between consecutive natural inputs are like; before anything is observed.
@@ -129,7 +128,7 @@ class QueryDetector:
         error = _ERROR / len(counts)
         rates = [upper_rate(int(count), len(cosines), error) for count in counts]
         self.client_bets = Bets(np.concatenate([self._rates, rates]))
-        self.clients = Streams(self.settings.clients)
+        self.clients = self._no_clients()
 
     def observe(self, x: NDArray[Any], labels: NDArray[Any], client: str | Sequence[str] = "") -> list[Alarm]:
         """Take inputs in their order.
@@ -182,10 +181,14 @@ class QueryDetector:
             hits[len(near) :] = np.histogram(cosines, BINS)[0] > 0
         if not len(before) or not np.array_equal(before[-1], sketch):  # an exact copy is no step
             self._last[name] = kept[-2:]
-            self._last.move_to_end(name)
-            if len(self._last) > self.settings.clients:
-                self._last.popitem(last=False)
         return hits
+
+    def _no_clients(self) -> Streams:
+        """Streams whose sketches go with them: what speaks against a client is not flushed by a flood of names."""
+        return Streams(self.settings.clients, self._forgotten)
+
+    def _forgotten(self, name: str) -> None:
+        self._last.pop(name, None)
 
     def _fed(self, scope: Any, name: str, stream: Stream, hits: NDArray[np.bool_]) -> list[Alarm]:
         return [
