@@ -23,7 +23,7 @@ from ce_detect.monitor import state as monitor_state
 from ce_detect.monitor.queries import QueryDetector, QuerySettings, connected
 from ce_detect.monitor.queries import state as queries_state
 from ce_detect.monitor.webhook import Webhook
-from ce_detect.records.record import Judged
+from ce_detect.records.record import Job, Judged
 from ce_detect.serve.settings import WatchSettings
 
 logger = logging.getLogger("ce_detect.serve")
@@ -67,13 +67,13 @@ class Watch:
 
     Args:
         settings: see `WatchSettings`.
-        told: called with each alarm and the fingerprint of the artifact.
+        told: called with each alarm, the fingerprint of the artifact, and the request that raised it.
 
     Raises:
         UsageError: a number makes no sense, or the webhook, its secret, Redis or the folder cannot be used.
     """
 
-    def __init__(self, settings: WatchSettings, told: Callable[[Alarm, str], None]) -> None:
+    def __init__(self, settings: WatchSettings, told: Callable[[Alarm, str, Job], None]) -> None:
         self.settings, self._told = settings, told
         self._asked = MonitorSettings(false_alarms=settings.false_alarms, clients=settings.clients)
         self._near = QuerySettings(
@@ -197,11 +197,11 @@ class Watch:
             if queries is not None:
                 alarms += queries.observe(job.x, np.argmax(result.logits, axis=1), client)
             for alarm in alarms:
-                self._tell(alarm, artifact)
+                self._tell(alarm, artifact, job)
 
-    def _tell(self, alarm: Alarm, artifact: str) -> None:
+    def _tell(self, alarm: Alarm, artifact: str, job: Job) -> None:
         logger.warning("alarm: %s", alarm.text, extra={"alarm": alarm.plain()})
-        self._told(alarm, artifact)
+        self._told(alarm, artifact, job)
         if self._webhook is not None:
             self._webhook.send(alarm, artifact=artifact)
 
