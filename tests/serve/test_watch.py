@@ -19,6 +19,7 @@ from ce_detect.core.errors import ArtifactError, UsageError
 from ce_detect.monitor import Alarm
 from ce_detect.records.record import Job
 from ce_detect.records.settings import AuditSettings
+from ce_detect.serve import watch as watch_module
 from ce_detect.serve.settings import WatchSettings
 from ce_detect.serve.watch import Watch, Watched
 
@@ -156,6 +157,41 @@ def test_what_a_client_judged_by_its_own_threshold_is_no_evidence() -> None:
     assert alarms == []
     assert watch.monitor is not None
     assert watch.monitor.overall.seen == 0
+
+
+def test_together_or_one_by_one_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is looked at together: evidence and alarms are those of one after the other."""
+    random = np.random.default_rng(0)
+    batches = [judged(3) for _ in range(40)]
+    for number, ((job, result),) in enumerate(batches):
+        job.client = None if number % 7 == 0 else f"client {number % 3}"
+        job.x = random.random(job.x.shape, np.float32) if number % 3 else job.x + np.float32(1e-4 * number)
+        result.p_value[:] = random.random(3) ** (4 if number % 3 == 1 else 1)
+        result.score[:] = 1 - result.p_value
+    found = []
+    for together in (1, 1000):
+        monkeypatch.setattr(watch_module, "TOGETHER", together)
+        alarms: list[tuple[str, str | None]] = []
+        watch = Watch(WatchSettings(), lambda alarm, _, job, told=alarms: told.append((alarm.text, job.client)))
+        watch.begin(WATCHED)
+        with watch._changed:  # until all wait
+            for batch in batches:
+                watch._jobs.append((batch, "a" * 64))
+                watch._waiting += 3
+            watch._changed.notify()
+        watch.close()
+        assert watch.monitor is not None
+        assert watch.queries is not None
+        found.append((
+            sorted(text for text, _ in alarms), {client for text, client in alarms if "client 0" in text},
+            [watch.monitor.status()[name] for name in ("inputs", "evidence", "drift_evidence")],
+            watch.queries.overall.evidence.value,
+        ))  # fmt: skip
+    assert found[0][0]
+    assert found[0][1] == found[1][1] == {"client 0"}
+    assert found[0][0] == found[1][0]
+    assert found[0][2] == pytest.approx(found[1][2])
+    assert found[0][3] == pytest.approx(found[1][3])
 
 
 def test_it_can_be_asked_while_it_works() -> None:
