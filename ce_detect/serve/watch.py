@@ -34,7 +34,7 @@ SAVE_EVERY = 10.0
 """Seconds between two states on disk: what a kill may cost."""
 
 
-TOGETHER = 64
+TOGETHER = 32
 """Inputs that are looked at together, where so many wait."""
 
 COPIED = 1 << 20
