@@ -50,6 +50,7 @@ HOMES = {
     "log_odds": "ce_detect.classifiers.log_odds:log_odds",  # peers that look at confidence
     "FashionCNN": "ce_detect.demo.model:FashionCNN",  # the demo's classifier is a subject, and is trained here
     "fashion_cnn": "ce_detect.demo.model:fashion_cnn",  # the same with its weights
+    "fashion_cnn_light": "ce_detect.demo.model:fashion_cnn_light",  # the one that the demo guards
     "demonstrate": "ce_detect.guard.demonstration:demonstrate",  # what ships with the demo is what it finds
     "Sizes": "ce_detect.guard.demonstration:Sizes",  # which images it attacks
     "shipped": "ce_detect.guard.shipped",  # the form in which attacked images ship

@@ -101,6 +101,10 @@ SOURCES = {
         ("serving/results/serving.json",),
         ("serving.serving --threads 1 --only cifar10-resnet20 cifar10-resnet32 imagenet-lite0 fashion pneumonia",),
     ),
+    "watched": Source(
+        ("serving/results/watched.json",),
+        ("serving.watched --rounds 2", "serving.watched --graph clean-only --rounds 1"),
+    ),
     "precision": Source(("cost/results/precision.json",), ("cost.precision",)),
     "calibration": Source(
         ("cost/results/calibration.json",),

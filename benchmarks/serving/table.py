@@ -1,4 +1,4 @@
-"""Table of the docs: what a gate costs in ONNX Runtime."""
+"""Tables of the docs: what a gate costs in ONNX Runtime, and what watching costs a server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from benchmarks.program import read
 
 RESULT = Path(__file__).parent / "results" / "serving.json"
+WATCHED = RESULT.with_name("watched.json")
+GUARDS = {"demo": "the demo's", "clean-only": "clean-only, without interventions"}
 MODELS = {
     "cifar10-resnet20": "ResNet-20",
     "imagenet-lite0": "EfficientNet-Lite0",
@@ -26,4 +28,18 @@ def serving() -> list[list[str]]:
     return rows
 
 
-TABLES = {"serving": serving}
+def watched() -> list[list[str]]:
+    """Throughput and processor time of a server with what watches it, over the server alone."""
+    rows = [["guard", "what is on", "turns", "throughput: median (all)", "processor time", "not watched"]]
+    for row in read(WATCHED)["rows"]:
+        first = [GUARDS[row["graph"]], row["part"], str(row["turns"])]
+        if row["part"] == "alone":
+            per = f"{row['server_cpu_us_per_image']:,.0f} µs an image"
+            rows.append([*first, f"{row['images_per_second']:,.0f} images a second", per, "-"])
+            continue
+        ratio = f"{row['ratio']:.2f} ({row['smallest']:.2f} to {row['largest']:.2f})"
+        rows.append([*first, ratio, f"{row['server_cpu_ratio']:.2f}", f"{row['not_watched'] / row['images']:.1%}"])
+    return rows
+
+
+TABLES = {"serving": serving, "watched": watched}

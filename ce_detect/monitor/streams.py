@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Annotated, Self
@@ -128,10 +128,11 @@ class Streams:
 
     Args:
         most: streams at once.
+        forgotten: told of each name that gives up its place.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, forgotten: Callable[[str], object] = lambda name: None) -> None:
+        self._most, self._forgotten = most, forgotten
         self._streams: OrderedDict[str, Stream] = OrderedDict()
 
     def __len__(self) -> int:
@@ -153,9 +154,12 @@ class Streams:
 
     def put(self, name: str, stream: Stream) -> None:
         """Take a stream that was kept elsewhere."""
+        if name not in self._streams and len(self._streams) >= self._most:
+            self._forget()
         self._streams[name] = stream
 
     def _forget(self) -> None:
         silent = islice(self._streams.items(), _LOOKED_AT)
         name, _ = min(silent, key=lambda item: (item[1].active, item[1].evidence.value))
         del self._streams[name]
+        self._forgotten(name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -128,40 +130,50 @@ class Intake:
             return True
 
     def _from_log(self) -> int:
-        rows = [row for line in self._new_lines() if (row := self._of_line(line)) is not None]
+        """Take lines in parts; a part counts as read once the store has it, so that one that is away loses none."""
+        new = 0
+        with contextlib.ExitStack() as held:
+            for file in self._unread(held):
+                stat = os.fstat(file.fileno())
+                if not _is(stat, self._log):
+                    self._log, self._place = stat, 0
+                elif stat.st_size < self._place:
+                    self._place = 0
+                while lines := self._lines(file):
+                    new += self._taken_lines(lines)
+                    self._place += sum(map(len, lines))
+        return new
+
+    def _taken_lines(self, lines: list[bytes]) -> int:
+        rows = [row for line in lines if (row := self._of_line(line)) is not None]
         new = self._store.add(row for row in rows if row.source not in self._known and not self._filled_in(row))
         self._known.update(row.source for row in rows)
         return new
 
-    def _new_lines(self) -> Iterator[bytes]:
-        """Whole lines since the last look: what is left of a log that was rotated meanwhile, then of the present one.
+    def _unread(self, held: contextlib.ExitStack) -> list[IO[bytes]]:
+        """The file that was read last, and those that came after it; all, where that one is gone or none was read.
 
-        A log that was replaced or cut is read from its beginning.
+        All are opened before the first is read: a rotation meanwhile gives them other names and takes none away.
         """
-        assert self._audit is not None
-        with self._audit.open("rb") as file:
-            stat = os.fstat(file.fileno())
-            if not _is(stat, self._log):
-                yield from self._rest_of_the_last()
-                self._log, self._place = stat, 0
-            elif stat.st_size < self._place:
-                self._place = 0
-            yield from self._lines(file)
+        while True:
+            paths = self._files()
+            files: list[IO[bytes]] = [held.enter_context(path.open("rb")) for path in paths]
+            stats = [os.fstat(file.fileno()) for file in files]
+            if all(_is(path.stat(), stat) for path, stat in zip(paths, stats, strict=True)):
+                last = next((place for place, stat in enumerate(stats) if _is(stat, self._log)), 0)
+                return files[last:]
 
-    def _rest_of_the_last(self) -> Iterator[bytes]:
+    def _files(self) -> list[Path]:
+        """The log and what is left of those before it, from old to young."""
         assert self._audit is not None
-        for path in self._audit.parent.iterdir():
-            if path.name.startswith(f"{self._audit.name}.") and _is(path.stat(), self._log):
-                with path.open("rb") as file:
-                    yield from self._lines(file)
+        aged = re.compile(re.escape(self._audit.name) + r"\.(\d{1,9})")
+        ages = {path: int(found[1]) for path in self._audit.parent.iterdir() if (found := aged.fullmatch(path.name))}
+        return [*sorted(ages, key=ages.__getitem__, reverse=True), self._audit]
 
-    def _lines(self, file: IO[bytes]) -> Iterator[bytes]:
+    def _lines(self, file: IO[bytes]) -> list[bytes]:
+        """The next whole lines, not all at once."""
         file.seek(self._place)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            self._place += len(line)
-            yield line
+        return [line for line in islice(file, _READ_AT_ONCE) if line.endswith(b"\n")]
 
     def _of_line(self, line: bytes) -> Row | None:
         try:

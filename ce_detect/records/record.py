@@ -22,6 +22,7 @@ class Job:
         id: of the request, for the records.
         threshold: the client's own, None = the calibrated one.
         client: who asked, None where nobody knows.
+        span: of the request in its trace, None where nothing is traced.
         future: will hold the `GateResult`, or the error; cancelling it before it runs takes the job out of the queue.
         submitted: when it began to wait, as `time.perf_counter` counts.
         started: when its batch began, 0 before.
@@ -33,6 +34,7 @@ class Job:
     id: str | None = None
     threshold: float | None = None
     client: str | None = None
+    span: Any = None
     future: Future[GateResult] = field(default_factory=Future)
     submitted: float = field(default_factory=time.perf_counter)
     started: float = 0.0

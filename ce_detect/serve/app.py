@@ -48,10 +48,12 @@ def make_app(
 
     Args:
         service: the artifact and its records; loaded when the application starts, closed when it stops.
-        tracing: where spans go.
+        tracing: where spans of requests and alarms go.
         loaded: called when loading is over, well or not.
     """
     routes = _Routes(service, tracing)
+    if tracing is not None:
+        service.trace_alarm = tracing.alarm
     model, version = "/v2/models/{name}", "/versions/{version}"
 
     @asynccontextmanager
@@ -157,7 +159,7 @@ class _Routes:
             client = client_of(request, watch.client_header if watch else None)
             # the model is asked for again: a reload during the read closes the queue of the one before
             job = self._service.model(**request.path_params).batcher.submit(
-                Job(x, inference.id, inference.threshold, client)
+                Job(x, inference.id, inference.threshold, client, span)
             )
             del body
             result = await self._verdict(job)

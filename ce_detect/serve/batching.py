@@ -168,7 +168,7 @@ class Batcher:
             result = self._judge(self._together(jobs))
         else:
             x = jobs[0].x if jobs[0].x.flags.aligned else jobs[0].x.copy()
-            result = _joined([self._judge(x[i : i + size]) for i in range(0, len(x), size)])
+            result = joined([self._judge(x[i : i + size]) for i in range(0, len(x), size)])
         stops = np.cumsum([len(job.x) for job in jobs]).tolist()
         return [
             self._policy.apply(_of_threshold(_rows(result, stop - len(job.x), stop), job.threshold), job.x)
@@ -195,7 +195,8 @@ def _rows(result: GateResult, start: int, stop: int) -> GateResult:
     return replace(result, **arrays)
 
 
-def _joined(results: Sequence[GateResult]) -> GateResult:
+def joined(results: Sequence[GateResult]) -> GateResult:
+    """Results of several batches as one."""
     if len(results) == 1:
         return results[0]
     arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in results]) for name in OUTPUTS}

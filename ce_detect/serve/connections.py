@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import Any
 
 import h11
@@ -26,6 +27,12 @@ CLOSE = (b"connection", b"close")
 
 TAKEN = 1 << 16
 """Bytes that a client takes in `Limits.send_seconds`, at least, where more than that wait for it."""
+
+PATIENCE = 1.0
+"""Seconds after which a client that does not take its answers gives way, where others wait for a place."""
+
+UNSENT = 1 << 17
+"""Bytes of answers that the system keeps for a client that does not take them; by itself it would keep megabytes."""
 
 _VERSIONS = frozenset({b"1.0", b"1.1"})
 
@@ -58,6 +65,9 @@ class ClosingApp:
 class Connection(H11Protocol):
     """A connection that is cut off where the head of a request does not come, or the answer is not taken, in time.
 
+    Where there are too many, one that has its place for nothing gives it to the next. So whoever has no token keeps
+    nobody out who has one: without, a connection ends with its first answer, and before that it gives way.
+
     Attributes:
         limits: of the server.
     """
@@ -65,6 +75,8 @@ class Connection(H11Protocol):
     limits: Limits
     _deadline: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
+    _idle_since = math.inf
+    """Time of the event loop since which there was nothing but waiting for this client."""
 
     def __init__(self, config: uvicorn.Config, *arguments: Any, **named: Any) -> None:
         super().__init__(config, *arguments, **named)
@@ -73,8 +85,9 @@ class Connection(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Start the clock, and refuse requests where there are too many connections."""
         super().connection_made(_Joining(transport, self.loop, self.limits.send_seconds))  # type: ignore[arg-type]
-        if len(self.connections) > self.limits.connections:
+        if len(self.connections) > self.limits.connections and not self._is_given_a_place():
             self.app = _Overloaded(self.app)
+        self._idle_since = self.loop.time()
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -87,6 +100,7 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """Start the clock of a client that does not take its answers."""
         super().pause_writing()
+        self._idle_since = self.loop.time()
         self._wait_for_reader()
 
     def resume_writing(self) -> None:
@@ -94,6 +108,14 @@ class Connection(H11Protocol):
         if self._stalled is not None:
             self._stalled.cancel()
         super().resume_writing()
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether it holds its place for nothing: no request came, or for a while nothing was taken of an answer."""
+        if self.transport.is_closing():
+            return False
+        stuck = self.flow.write_paused and self.loop.time() - self._idle_since > PATIENCE
+        return self.cycle is None or stuck
 
     def hurry(self) -> None:
         """Let go of a client that does not take its answers: the server stops."""
@@ -116,6 +138,14 @@ class Connection(H11Protocol):
         except h11.LocalProtocolError:  # an answer was on its way already
             logger.debug("a connection broke in the middle of an answer")
         self.transport.close()
+
+    def _is_given_a_place(self) -> bool:
+        """Let go of the connection that has waited in vain for longest; whether there was one."""
+        others = [other for other in self.connections if other is not self and other.gives_way]  # type: ignore[union-attr]
+        if not others:
+            return False
+        min(others, key=lambda other: other._idle_since).transport.abort()  # type: ignore[union-attr]
+        return True
 
     def _wait_for_reader(self) -> None:
         waiting = self.transport.get_write_buffer_size()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,19 +38,24 @@ class JsonLines(MsgspecFormatter):
 
 
 class Seldom(logging.Filter):
-    """One warning a second from one place in the code, or clients could fill a disk; the metrics count everything."""
+    """One warning a second from one place in the code, or clients could fill a disk; the metrics count everything.
 
-    def __init__(self) -> None:
+    Args:
+        clock: in seconds; not the one on the wall, which may jump back and would keep warnings away until then.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
+        self._clock = clock
         self._last: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is let through."""
-        place = (record.pathname, record.lineno)
+        place, now = (record.pathname, record.lineno), self._clock()
         if record.levelno >= logging.WARNING:
-            if record.created - self._last.get(place, 0.0) < 1:
+            if now - self._last.get(place, -math.inf) < 1:
                 return False
-            self._last[place] = record.created
+            self._last[place] = now
         return True
 
 

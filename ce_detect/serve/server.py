@@ -23,7 +23,7 @@ from ce_detect.core.errors import UsageError
 from ce_detect.core.sockets import BACKLOG, listening
 from ce_detect.serve.access import BearerToken, read_token
 from ce_detect.serve.app import make_app
-from ce_detect.serve.connections import ClosingApp, Connection
+from ce_detect.serve.connections import UNSENT, ClosingApp, Connection
 from ce_detect.serve.origins import Origins
 from ce_detect.serve.service import Service
 from ce_detect.serve.settings import Limits, Settings
@@ -71,6 +71,7 @@ class Server(uvicorn.Server):
         app = Origins(app, (*settings.allowed_hosts, host), everybody=settings.token_file is not None)
         super().__init__(_config(ClosingApp(app, self.service), settings.limits, certificate, key))
         self._socket = listening(host, port)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT)  # which the connections inherit
         self.address = self._socket.getsockname()[:2]
 
     @property

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from ce_detect.core.errors import ArtifactError, CeDetectError
 from ce_detect.monitor import Alarm
 from ce_detect.records.audit import AuditLog
 from ce_detect.records.quarantine import Quarantine
-from ce_detect.records.record import Judged
+from ce_detect.records.record import Job, Judged
 from ce_detect.serve.errors import RequestError
 from ce_detect.serve.metrics import Metrics
 from ce_detect.serve.model import Model
@@ -37,6 +39,7 @@ class Service:
         failure: why there will never be an artifact, None where there is or will be one.
         draining: whether the server is about to stop.
         gave_up: whether a thread was left computing, so that the process cannot end in order.
+        trace_alarm: told of each alarm, see `ce_detect.serve.tracing.Tracing.alarm`; None where nothing is traced.
 
     Args:
         settings: of the server.
@@ -49,6 +52,7 @@ class Service:
         self.settings = settings
         self.failure: CeDetectError | None = None
         self.draining = self.gave_up = False
+        self.trace_alarm: Callable[[Alarm, str, str, Any], None] | None = None
         self._stop_by: float | None = None
         self._model: Model | None = None
         self._reloading, self._recording = asyncio.Lock(), threading.Lock()
@@ -196,8 +200,10 @@ class Service:
             model.batcher.close()
             raise
 
-    def _alarmed(self, alarm: Alarm, artifact: str) -> None:
+    def _alarmed(self, alarm: Alarm, artifact: str, job: Job) -> None:
         self.metrics.alarms.labels(alarm.kind, alarm.scope).inc()
+        if self.trace_alarm is not None:
+            self.trace_alarm(alarm, self.settings.name, artifact, job.span)
         with self._recording:
             if self._audit is not None:
                 self.metrics.audit_lost.inc(self._audit.alarm(alarm.plain(), artifact))

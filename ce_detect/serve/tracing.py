@@ -9,11 +9,12 @@ from typing import Any
 
 from ce_detect.core.extras import needed_for
 from ce_detect.core.version import VERSION
+from ce_detect.monitor import Alarm
 from ce_detect.records.record import Job
 
 
 class Tracing:
-    """Spans of requests: one from request to answer, in it the time in the queue and that of the batch.
+    """Spans of requests: one from request to answer, in it the time in the queue and that of the batch; and of alarms.
 
     Args:
         provider: a tracer provider of the SDK.
@@ -63,6 +64,23 @@ class Tracing:
             if name == "batch":
                 part.set_attribute("ce_detect.batch", job.batch)
             part.end(_nanoseconds(offset + end))
+
+    def alarm(self, alarm: Alarm, model: str, artifact: str, request: Any) -> None:
+        """A span of an alarm, linked to the request that raised it: that one was answered before.
+
+        Args:
+            alarm: of the monitor.
+            model: its name in the protocol.
+            artifact: SHA-256 of its file.
+            request: span of the request, see `ce_detect.records.record.Job.span`.
+        """
+        from opentelemetry.context import Context
+        from opentelemetry.trace import Link
+
+        told = {f"ce_detect.alarm.{name}": value for name, value in alarm.plain().items()}
+        attributes = {**told, "ce_detect.model": model, "ce_detect.artifact": artifact}
+        links = [] if request is None else [Link(request.get_span_context())]
+        self._tracer.start_span("alarm", Context(), links=links, attributes=attributes).end()
 
     def close(self) -> None:
         """Send what is left."""

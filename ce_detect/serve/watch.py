@@ -23,14 +23,22 @@ from ce_detect.monitor import state as monitor_state
 from ce_detect.monitor.queries import QueryDetector, QuerySettings, connected
 from ce_detect.monitor.queries import state as queries_state
 from ce_detect.monitor.webhook import Webhook
-from ce_detect.records.record import Judged
+from ce_detect.records.record import Job, Judged
+from ce_detect.serve.batching import joined
 from ce_detect.serve.settings import WatchSettings
+from ce_detect.verdict.result import GateResult
 
 logger = logging.getLogger("ce_detect.serve")
 
 SAVE_EVERY = 10.0
 """Seconds between two states on disk: what a kill may cost."""
 
+
+TOGETHER = 32
+"""Inputs that are looked at together, where so many wait."""
+
+COPIED = 1 << 20
+"""Bytes of inputs that are copied for that, at most."""
 
 LEARNED = 3000
 """Natural images that habits are learned from, at most."""
@@ -67,13 +75,13 @@ class Watch:
 
     Args:
         settings: see `WatchSettings`.
-        told: called with each alarm and the fingerprint of the artifact.
+        told: called with each alarm, the fingerprint of the artifact, and the request that raised it.
 
     Raises:
         UsageError: a number makes no sense, or the webhook, its secret, Redis or the folder cannot be used.
     """
 
-    def __init__(self, settings: WatchSettings, told: Callable[[Alarm, str], None]) -> None:
+    def __init__(self, settings: WatchSettings, told: Callable[[Alarm, str, Job], None]) -> None:
         self.settings, self._told = settings, told
         self._asked = MonitorSettings(false_alarms=settings.false_alarms, clients=settings.clients)
         self._near = QuerySettings(
@@ -121,7 +129,7 @@ class Watch:
 
     def take(self, judged: Judged, artifact: str) -> None:
         """Queue a batch."""
-        size = sum(len(job.x) for job, _ in judged)
+        size = _inputs(judged)
         with self._changed:
             if self._waiting and self._waiting + size > self.settings.waiting:
                 self.lost += size
@@ -175,35 +183,59 @@ class Watch:
             if time.monotonic() - self._saved > SAVE_EVERY:
                 self.save()
 
-    def _next(self) -> tuple[Judged, str] | None:
+    def _next(self) -> tuple[list[tuple[Job, GateResult]], str] | None:
+        """What waits, of one artifact, up to some inputs: looked at together they cost less each."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._closing)
             if not self._jobs:
                 return None
-            judged, artifact = self._jobs.popleft()
-            self._waiting -= sum(len(job.x) for job, _ in judged)
-            return judged, artifact
+            taken: list[tuple[Job, GateResult]] = []
+            artifact = self._jobs[0][1]
+            while self._jobs and self._jobs[0][1] == artifact and _inputs(taken) < TOGETHER:
+                taken += self._jobs.popleft()[0]
+            self._waiting -= _inputs(taken)
+            return taken, artifact
 
     def _observe(self, judged: Judged, artifact: str) -> None:
         with self._using:
             watched, monitor, queries = self._watched, self.monitor, self.queries
         if monitor is None or watched is None or watched.fingerprint != artifact:  # what came before a reload
             return
-        for job, result in judged:
-            client, alarms = job.client or "", []
-            if job.threshold is None:  # the promise is that of the calibrated one
+        calibrated = [(job, result) for job, result in judged if job.threshold is None]  # the promise is of that one
+        alarms = []
+        for some in [calibrated] if all(job.client for job, _ in calibrated) else [[one] for one in calibrated]:
+            if some:
                 with self._using:
-                    alarms += monitor.observe(result, client or None)
-            if queries is not None:
-                alarms += queries.observe(job.x, np.argmax(result.logits, axis=1), client)
-            for alarm in alarms:
-                self._tell(alarm, artifact)
+                    names = _names(some) if some[0][0].client else None
+                    alarms += monitor.observe(joined([result for _, result in some]), names)
+        if queries is not None:
+            for part in _small_ones_together(judged):
+                x = [job.x for job, _ in part]
+                labels = np.argmax(joined([result for _, result in part]).logits, axis=1)
+                alarms += queries.observe(np.concatenate(x) if len(x) > 1 else x[0], labels, _names(part))
+        for alarm in alarms:
+            jobs = [job for job, _ in judged if alarm.scope != "client" or job.client == alarm.name]
+            self._tell(alarm, artifact, (jobs or [judged[-1][0]])[-1])
 
-    def _tell(self, alarm: Alarm, artifact: str) -> None:
+    def _tell(self, alarm: Alarm, artifact: str, job: Job) -> None:
         logger.warning("alarm: %s", alarm.text, extra={"alarm": alarm.plain()})
-        self._told(alarm, artifact)
+        self._told(alarm, artifact, job)
         if self._webhook is not None:
             self._webhook.send(alarm, artifact=artifact)
+
+
+def _inputs(judged: Judged) -> int:
+    return sum(len(job.x) for job, _ in judged)
+
+
+def _names(judged: Judged) -> list[str]:
+    """Of the client of each input."""
+    return [job.client or "" for job, _ in judged for _ in range(len(job.x))]
+
+
+def _small_ones_together(judged: Judged) -> list[Judged]:
+    """All of them; or each alone, where a copy would cost more than it saves."""
+    return [judged] if sum(job.x.nbytes for job, _ in judged) <= COPIED else [[one] for one in judged]
 
 
 def _natural(folder: Path) -> list[Path]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from ce_detect.serve.metrics import Metrics
+from ce_detect.serve.watch import Watch
 
 ROOT = Path(__file__).parents[2]
 SHIM = "https://unpkg.com/iframe-worker/shim"
@@ -46,7 +49,9 @@ def on_post_template(output_content: str, template_name: str, config: MkDocsConf
 
 def metrics() -> str:
     """Every metric of the server, with its kind and meaning."""
-    described = Metrics(waiting=lambda: 0.0, artifact=dict, threshold=lambda: 0.0).text().decode()
+    empty = Metrics(waiting=lambda: 0.0, artifact=dict, threshold=lambda: 0.0)
+    empty.watch(cast(Watch, SimpleNamespace(status=dict, lost=0)))  # what is there with --monitor alone
+    described = empty.text().decode()
     helped = dict(re.findall(r"^# HELP (\S+) (.+)$", described, re.MULTILINE))
     kinds = dict(re.findall(r"^# TYPE (\S+) (.+)$", described, re.MULTILINE))
     rows = [f"| `{name}` | {kinds[name]} | {text} |" for name, text in helped.items() if not name.endswith("_created")]

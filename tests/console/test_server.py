@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from support import consoles, fused
+from support import consoles, fused, reviews
 from support.reviews import quarantined
+from support.serving import client, column, infer, sample, serving
 
-from ce_detect.console.server import ConsoleServer, taking_in
+from ce_detect.console.server import EVERY, ConsoleServer, taking_in
 from ce_detect.console.settings import ConsoleSettings
 from ce_detect.core.errors import UsageError
 from ce_detect.records.filters import Filter
 from ce_detect.records.importing import Intake
+from ce_detect.records.settings import AuditSettings, QuarantineSettings
 from ce_detect.records.store import Store
 
 ALL = Filter(status="all")
@@ -53,6 +57,40 @@ def test_intake_goes_on_after_an_error(tmp_path: Path, store: Store, caplog: pyt
         assert "trying again" in caplog.text
         (tmp_path / "away").write_text("")
     assert folder.exists()
+
+
+@pytest.mark.skipif(os.environ.get("CE_DETECT_OPT_IN") != "1", reason="starts a PostgreSQL: set CE_DETECT_OPT_IN=1")
+def test_a_database_that_is_away_stops_no_answer_and_loses_nothing(tmp_path: Path) -> None:
+    """The server answers and writes on, the console says so; once the database is back, all of it is there, once."""
+    records: dict[str, Any] = {
+        "audit": AuditSettings(path=tmp_path / "audit", most_bytes=20_000, keep=20),
+        "quarantine": QuarantineSettings(folder=tmp_path / "flagged", most_bytes=100_000),
+    }
+    with reviews.database() as database, serving(tmp_path, **records) as server, client(server) as asking:
+        store = Store(database.url)
+
+        def ask(count: int, seed: int) -> int:
+            answers = [infer(asking, x[None]) for x in fused.images(count, seed=seed)]
+            return sum(column(answer, "is_adversarial")[0] for answer in answers)
+
+        flagged = ask(40, 1)
+        places = {"quarantine": tmp_path / "flagged", "audit": tmp_path / "audit"}
+        with consoles.running(store, **places) as url, httpx.Client(base_url=url, trust_env=False) as http:
+            wait(store, flagged)
+            assert http.get("/").status_code == 200
+            database.stop()
+            flagged += ask(300, 2)
+            assert http.get("/").status_code == 503
+            time.sleep(2 * EVERY)  # the intake tries in vain meanwhile
+            flagged += ask(40, 3)
+            database.start()
+            wait(store, flagged)
+            assert http.get("/").status_code == 200
+        assert sample(asking, "ce_detect_audit_lost_total") == 0
+        kept = sample(asking, 'ce_detect_quarantined_total{outcome="stored"}')
+        assert 0 < kept < flagged == store.count(ALL, "ada")  # the folder was full before, and lines tell of the rest
+        assert sum(item.file is not None for item in store.items(ALL, "ada", most=1000)) == kept
+        store.close()
 
 
 def test_an_address_that_somebody_has(store: Store) -> None:

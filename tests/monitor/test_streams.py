@@ -49,3 +49,16 @@ def test_a_name_that_is_silent_is_forgotten() -> None:
     for name in ("a", "b", "a", "c"):
         list(streams.of(name, BETS, 1e6).feed(MISS))
     assert sorted(name for name, _ in streams) == ["a", "c"]
+
+
+def test_a_kept_state_of_more_names_is_cut_to_the_bound() -> None:
+    """A restart with a smaller bound keeps to it; who has evidence against him stays, and others are told of."""
+    gone: list[str] = []
+    streams = Streams(10, gone.append)
+    for number in range(30):
+        stream = Stream.of(BETS, 1e6)
+        list(stream.feed(HIT if number == 3 else MISS))
+        streams.put(f"name {number}", stream)
+    assert len(streams) == 10
+    assert "name 3" in {name for name, _ in streams}
+    assert len(gone) == 20

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sql
 from support.verdicts import judged
 
 from ce_detect.core.errors import UsageError
@@ -165,6 +166,49 @@ def test_a_log_that_is_rotated_between_two_looks(tmp_path: Path, store: Store) -
     log.close()
     assert path.with_name("audit.jsonl.1").exists()
     assert (intake.run(), intake.run()) == (2, 0)
+
+
+def test_a_log_that_was_rotated_many_times(tmp_path: Path, store: Store) -> None:
+    """While no console ran, and between two looks: every file that is left is read, each line once."""
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(AuditSettings(path=path, most_bytes=1, keep=12))
+    for number in range(6):
+        log.write(judged(1), f"{number:064}")
+    intake = Intake(store, audit=path)
+    assert intake.run() == 6
+    for number in range(6, 11):
+        log.write(judged(1), f"{number:064}")
+    log.close()
+    assert (intake.run(), intake.run()) == (5, 0)
+    assert Intake(store, audit=path).run() == 0
+
+
+def test_a_store_that_is_away_loses_no_line(tmp_path: Path, store: Store) -> None:
+    """What was read while it could not be written is read again: inputs and alarms, each once."""
+    path = tmp_path / "audit.jsonl"
+    log = AuditLog(AuditSettings(path=path, most_bytes=100_000))
+    intake = Intake(store, audit=path)
+
+    def more(first: int) -> None:
+        for number in range(first, first + 600):
+            log.write(judged(1), f"{number:064}")
+        log.alarm(Alarm("campaign", "client", f"eve {first}", first, "many").plain(), "a" * 64)
+
+    more(0)
+    assert intake.run() == 600
+    more(600)
+    with store.engine.begin() as connection:
+        connection.execute(sql.text("ALTER TABLE inputs RENAME TO away"))
+    for _ in range(3):
+        with pytest.raises(sql.exc.SQLAlchemyError):
+            intake.run()
+    more(1200)
+    with store.engine.begin() as connection:
+        connection.execute(sql.text("ALTER TABLE away RENAME TO inputs"))
+    assert (intake.run(), intake.run()) == (1200, 0)
+    assert store.count(ALL, "ada") == 1800
+    assert {alarm.name for alarm in alarms.alarms(store)} == {"eve 0", "eve 600", "eve 1200"}
+    log.close()
 
 
 def test_one_odd_input_holds_up_no_other(tmp_path: Path, store: Store) -> None:

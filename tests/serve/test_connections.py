@@ -89,6 +89,40 @@ def test_clients_that_never_read_do_not_keep_others_out(folder: Path, path: str)
             assert answered == 200
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET /v2 HTTP/1.1\r\nHo", b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 600])
+def test_clients_without_a_token_never_keep_out_those_with_one(folder: Path, sent: bytes) -> None:
+    """Sixty come again and again, and ask for nothing, by half, or on and on; all limits are as by default but one."""
+    (folder / "token").write_text("s3cret")
+    with (
+        serving(folder, limits=limits(connections=60), token_file=folder / "token") as server,
+        contextlib.ExitStack() as held,
+    ):
+        began = time.monotonic()
+        for _ in range(3):
+            for _ in range(60):
+                connection = held.enter_context(connected(server))
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(sent)
+            with client(server, headers={"authorization": "Bearer s3cret"}) as http:
+                assert [infer(http, fused.images(1)).status_code for _ in range(3)] == [200, 200, 200]
+        assert time.monotonic() - began < 5  # nobody waited for a timeout
+
+
+def test_who_reads_nothing_gives_way(folder: Path) -> None:
+    """Without a token, too, a place is not kept for an answer that nobody takes, long before the timeout."""
+    with serving(folder, limits=limits(connections=4, send_seconds=60.0)) as server, contextlib.ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(unread(server, "/v2/openapi.json"))
+        until, answers = time.monotonic() + PATIENCE, list[int]()
+        stuck = server.server_state.connections
+        while sum(connection.flow.write_paused for connection in list(stuck)) < 4:  # type: ignore[union-attr]
+            assert time.monotonic() < until
+        while 200 not in answers and time.monotonic() < until:
+            with client(server) as http:
+                answers.append(infer(http, fused.images(1)).status_code)
+        assert (answers[0], answers[-1]) == (503, 200)
+
+
 def test_a_slow_reader_is_waited_for(folder: Path) -> None:
     """Who takes some of a large answer in time gets all of it, however long that takes."""
     with serving(folder, limits=limits(send_seconds=0.3)) as server, connected(server) as connection:

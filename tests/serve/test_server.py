@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import httpx
 import numpy as np
 import pytest
 from support import fused
-from support.serving import INFER, PATIENCE, Watched, binary, client, column, infer, limits, serving
+from support.serving import INFER, PATIENCE, Watched, binary, client, column, infer, limits, process, serving
 
 from ce_detect.core.errors import ArtifactError, UsageError
 from ce_detect.serve.server import Server
@@ -35,39 +34,6 @@ def test_bad_artifact_ends_the_server(tmp_path: Path) -> None:
     assert isinstance(server.service.failure, ArtifactError)
     with pytest.raises(httpx.ConnectError), client(server) as http:
         http.get("/v2")
-
-
-@contextlib.contextmanager
-def process(folder: Path, *flags: object, message: str = "ready") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """``ce-detect serve`` in a process of its own, once it has said something."""
-    guard = folder / "guard.onnx"
-    if not guard.exists():
-        fused.write_graph(folder)
-    run = [
-        sys.executable,
-        "-c",
-        "from ce_detect.cli import main; main()",
-        "serve",
-        guard,
-        "--port",
-        "0",
-        "--json",
-        *flags,
-    ]
-    with subprocess.Popen(
-        [str(part) for part in run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as started:
-        try:
-            assert started.stdout is not None
-            said = json.loads(started.stdout.readline())
-            assert started.stderr is not None
-            for line in started.stderr:
-                if json.loads(line)["message"] == message:
-                    break
-            yield started, f"http://{said['host']}:{said['port']}"
-        finally:
-            if started.poll() is None:
-                started.kill()
 
 
 def test_termination_under_load(tmp_path: Path) -> None:

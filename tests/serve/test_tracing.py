@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -17,17 +18,19 @@ from support.serving import INFER, PATIENCE, binary, client, infer, limits, serv
 
 from ce_detect.serve.app import make_app
 from ce_detect.serve.service import Service
-from ce_detect.serve.settings import Settings
+from ce_detect.serve.settings import Settings, WatchSettings
 from ce_detect.serve.tracing import Tracing
 
 
-def traced(folder: Path, requests: list[tuple[bytes, dict[str, str]]]) -> list[Any]:
+def traced(folder: Path, requests: list[tuple[bytes, dict[str, str]]], **settings: Any) -> list[Any]:
     """The spans of some requests."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
+    graph = folder / "guard.onnx"
+    graph.write_bytes(fused.graph(said=fused.metadata({**fused.MANIFEST, "data": {"splits": {"calibrate": 600}}})))
 
     async def run() -> None:
-        service = Service(Settings(artifact=fused.write_graph(folder), limits=limits()))
+        service = Service(Settings(artifact=graph, limits=limits(), **settings))
         await service.load()
         transport = httpx.ASGITransport(make_app(service, tracing=Tracing(provider)))
         async with httpx.AsyncClient(transport=transport, base_url="http://guard") as http:
@@ -53,6 +56,28 @@ def test_traces(tmp_path: Path) -> None:
     assert request.start_time <= queue.start_time <= queue.end_time == batch.start_time <= batch.end_time
     assert refused.parent is None
     assert not refused.status.is_ok
+
+
+def test_an_alarm_is_a_span_that_names_the_request_that_raised_it(tmp_path: Path) -> None:
+    """Somebody sends images that no clean one is: what the alarm says, and a link into the trace of its client."""
+    body, headers = binary(np.full((1, *fused.SHAPE), 0.999, np.float32))
+    asked = [(body, {**headers, "traceparent": f"00-{number:032x}-{'b' * 16}-01"}) for number in range(1, 13)]
+    spans = traced(tmp_path, asked, watch=WatchSettings(queries=False))
+    requests = {span.context.trace_id: span for span in spans if span.name == "infer"}
+    of_clients = [
+        span for span in spans
+        if span.name == "alarm" and span.attributes["ce_detect.alarm.scope"] == "client"
+    ]  # fmt: skip
+    assert len(of_clients) == 1
+    (alarm,) = of_clients
+    (link,) = alarm.links
+    assert alarm.parent is None
+    assert requests[link.context.trace_id].context.span_id == link.context.span_id
+    assert 1 < link.context.trace_id <= 12
+    assert alarm.attributes["ce_detect.alarm.kind"] == "campaign"
+    assert "Suspicious inputs of client" in alarm.attributes["ce_detect.alarm.text"]
+    assert alarm.attributes["ce_detect.alarm.techniques"][0].startswith("AML.T0015")
+    assert (alarm.attributes["ce_detect.model"], len(alarm.attributes["ce_detect.artifact"])) == ("guard", 64)
 
 
 def test_traces_are_sent(tmp_path: Path) -> None:

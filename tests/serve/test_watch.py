@@ -17,7 +17,9 @@ from support.verdicts import judged
 
 from ce_detect.core.errors import ArtifactError, UsageError
 from ce_detect.monitor import Alarm
+from ce_detect.records.record import Job
 from ce_detect.records.settings import AuditSettings
+from ce_detect.serve import watch as watch_module
 from ce_detect.serve.settings import WatchSettings
 from ce_detect.serve.watch import Watch, Watched
 
@@ -124,7 +126,7 @@ def test_what_it_cannot_take_is_counted(tmp_path: Path) -> None:
     """A monitor that is stuck holds up nobody; its queue is bounded."""
     stuck, go_on = threading.Event(), threading.Event()
 
-    def told(alarm: Alarm, artifact: str) -> None:
+    def told(alarm: Alarm, artifact: str, job: Job) -> None:
         stuck.set()
         assert go_on.wait(PATIENCE)
 
@@ -144,7 +146,7 @@ def test_what_it_cannot_take_is_counted(tmp_path: Path) -> None:
 def test_what_a_client_judged_by_its_own_threshold_is_no_evidence() -> None:
     """The promise is that of the calibrated one; and what came before a reload is of another gate."""
     alarms: list[Alarm] = []
-    watch = Watch(WatchSettings(queries=False), lambda alarm, artifact: alarms.append(alarm))
+    watch = Watch(WatchSettings(queries=False), lambda alarm, *_: alarms.append(alarm))
     watch.begin(WATCHED)
     for artifact, threshold in (("a" * 64, 0.1), ("b" * 64, None)):
         bright = judged(200)
@@ -157,9 +159,44 @@ def test_what_a_client_judged_by_its_own_threshold_is_no_evidence() -> None:
     assert watch.monitor.overall.seen == 0
 
 
+def test_together_or_one_by_one_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is looked at together: evidence and alarms are those of one after the other."""
+    random = np.random.default_rng(0)
+    batches = [judged(3) for _ in range(40)]
+    for number, ((job, result),) in enumerate(batches):
+        job.client = None if number % 7 == 0 else f"client {number % 3}"
+        job.x = random.random(job.x.shape, np.float32) if number % 3 else job.x + np.float32(1e-4 * number)
+        result.p_value[:] = random.random(3) ** (4 if number % 3 == 1 else 1)
+        result.score[:] = 1 - result.p_value
+    found = []
+    for together in (1, 1000):
+        monkeypatch.setattr(watch_module, "TOGETHER", together)
+        alarms: list[tuple[str, str | None]] = []
+        watch = Watch(WatchSettings(), lambda alarm, _, job, told=alarms: told.append((alarm.text, job.client)))
+        watch.begin(WATCHED)
+        with watch._changed:  # until all wait
+            for batch in batches:
+                watch._jobs.append((batch, "a" * 64))
+                watch._waiting += 3
+            watch._changed.notify()
+        watch.close()
+        assert watch.monitor is not None
+        assert watch.queries is not None
+        found.append((
+            sorted(text for text, _ in alarms), {client for text, client in alarms if "client 0" in text},
+            [watch.monitor.status()[name] for name in ("inputs", "evidence", "drift_evidence")],
+            watch.queries.overall.evidence.value,
+        ))  # fmt: skip
+    assert found[0][0]
+    assert found[0][1] == found[1][1] == {"client 0"}
+    assert found[0][0] == found[1][0]
+    assert found[0][2] == pytest.approx(found[1][2])
+    assert found[0][3] == pytest.approx(found[1][3])
+
+
 def test_it_can_be_asked_while_it_works() -> None:
     """Metrics are read in another thread, while new clients come and old ones move."""
-    watch = Watch(WatchSettings(queries=False, waiting=10**6), lambda alarm, artifact: None)
+    watch = Watch(WatchSettings(queries=False, waiting=10**6), lambda *told: None)
     watch.begin(WATCHED)
     for number in range(3000):
         batch = judged(1)
@@ -174,7 +211,7 @@ def test_it_can_be_asked_while_it_works() -> None:
 
 def test_a_reload_of_another_gate_begins_anew() -> None:
     """The same manifest goes on, another one does not; one that says too little changes nothing."""
-    watch = Watch(WatchSettings(), lambda alarm, artifact: None)
+    watch = Watch(WatchSettings(), lambda *told: None)
     watch.begin(WATCHED)
     before = watch.monitor
     watch.begin(Watched("b" * 64, dict(MANIFEST), 60, (0.0, 1.0), READ))
@@ -213,14 +250,14 @@ def test_habits_are_learned_from_a_folder(folder: Path) -> None:
 def test_settings_that_cannot_be_used_are_refused(settings: dict[str, Any], message: str) -> None:
     """Before the server listens."""
     with pytest.raises(UsageError, match=message):
-        Watch(WatchSettings(**settings), lambda alarm, artifact: None)
+        Watch(WatchSettings(**settings), lambda *told: None)
 
 
 def test_a_state_that_cannot_be_kept_stops_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The folder is gone: answers go on, and the log says it."""
     state = folder / "state"
     state.mkdir()
-    watch = Watch(WatchSettings(state=state), lambda alarm, artifact: None)
+    watch = Watch(WatchSettings(state=state), lambda *told: None)
     watch.begin(WATCHED)
     state.rmdir()
     watch.save()

@@ -68,32 +68,60 @@ def reviewed(url: str, guard: Path, *, open_: tuple[int, ...] = ()) -> None:
     store.close()
 
 
+class Database:
+    """A PostgreSQL server in a folder of its own, run as a user who is nobody.
+
+    Attributes:
+        url: of a database in it.
+    """
+
+    def __init__(self, programs: Path, data: Path) -> None:
+        self._programs, self._data, self._user = programs, data, NOBODY if os.getuid() == 0 else None
+        if self._user is not None:
+            os.chown(data, self._user, self._user)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.url = f"postgresql+psycopg://reviewer@127.0.0.1:{self._port}/postgres"
+        self._run("initdb", "-D", str(data / "base"), "-U", "reviewer", "--auth=trust", "-E", "UTF8", "--no-sync")
+
+    def start(self) -> None:
+        """Let it answer."""
+        settings = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        self._run(
+            "pg_ctl", "-D", str(self._data / "base"), "-w", "-l", str(self._data / "log"), "-o", settings, "start"
+        )
+
+    def stop(self) -> None:
+        """Take it away, as a crash does."""
+        self._run("pg_ctl", "-D", str(self._data / "base"), "-m", "immediate", "stop")
+
+    def _run(self, *command: str) -> None:
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(self._data)}
+        subprocess.run(
+            [str(self._programs / command[0]), *command[1:]], check=True, user=self._user, group=self._user,
+            cwd=self._data, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=60,
+        )  # fmt: skip
+
+
 @contextmanager
-def postgres() -> Iterator[str]:
-    """A PostgreSQL server in a folder of its own, run as a user who is nobody; gives the address of a database."""
+def database() -> Iterator[Database]:
+    """A PostgreSQL server that may be stopped and started."""
     pytest.importorskip("psycopg", reason="pip install psycopg[binary]")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "").parent]
     if not (found[-1] / "initdb").exists():
         pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    user = NOBODY if os.getuid() == 0 else None
     data = Path(mkdtemp(prefix="ce-detect-postgres-"))
-    if user is not None:
-        os.chown(data, user, user)
-
-    def run(*command: str) -> None:
-        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(data)}
-        subprocess.run(
-            [str(found[-1] / command[0]), *command[1:]], check=True, user=user, group=user, cwd=data, env=environment,
-            stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=60,
-        )  # fmt: skip
-
-    run("initdb", "-D", str(data / "base"), "-U", "reviewer", "--auth=trust", "-E", "UTF8", "--no-sync")
-    settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-    run("pg_ctl", "-D", str(data / "base"), "-w", "-l", str(data / "log"), "-o", settings, "start")
+    made = Database(found[-1], data)
+    made.start()
     try:
-        yield f"postgresql+psycopg://reviewer@127.0.0.1:{port}/postgres"
+        yield made
     finally:
-        run("pg_ctl", "-D", str(data / "base"), "-m", "immediate", "stop")
+        made.stop()
         shutil.rmtree(data)
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server; gives the address of a database."""
+    with database() as made:
+        yield made.url

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,3 +139,26 @@ def sample(http: httpx.Client, name: str) -> float:
         if line.startswith(f"{name} "):
             return float(line.split()[-1])
     return 0.0
+
+
+@contextmanager
+def process(folder: Path, *flags: object, message: str = "ready") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``ce-detect serve`` in a process of its own, once it has said something; and its address."""
+    guard = folder / "guard.onnx"
+    if not guard.exists():
+        fused.write_graph(folder)
+    run = [sys.executable, "-c", "from ce_detect.cli import main; main()", "serve", guard, "--port", "0", "--json"]
+    with subprocess.Popen(
+        [str(part) for part in (*run, *flags)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        try:
+            assert started.stdout is not None
+            said = json.loads(started.stdout.readline())
+            assert started.stderr is not None
+            for line in started.stderr:
+                if json.loads(line)["message"] == message:
+                    break
+            yield started, f"http://{said['host']}:{said['port']}"
+        finally:
+            if started.poll() is None:
+                started.kill()

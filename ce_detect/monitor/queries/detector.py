@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,9 +108,9 @@ class QueryDetector:
         self._rates = np.array([self.settings.near_duplicates, self.settings.flips])
         self._limit = 2e6 / self.settings.false_alarms  # half for all together, half for clients
         self.bets = Bets(self._rates)
-        self.overall, self.clients = Stream.of(self.bets, self._limit), Streams(self.settings.clients)
+        self._last: dict[str, Floats] = {}
+        self.overall, self.clients = Stream.of(self.bets, self._limit), self._no_clients()
         self.client_bets = self.bets
-        self._last: OrderedDict[str, Floats] = OrderedDict()
 
     def learn_habits(self, x: NDArray[Any]) -> None:
         """Learn what differences between consecutive natural inputs are like; before anything is observed.
@@ -129,7 +128,7 @@ class QueryDetector:
         error = _ERROR / len(counts)
         rates = [upper_rate(int(count), len(cosines), error) for count in counts]
         self.client_bets = Bets(np.concatenate([self._rates, rates]))
-        self.clients = Streams(self.settings.clients)
+        self.clients = self._no_clients()
 
     def observe(self, x: NDArray[Any], labels: NDArray[Any], client: str | Sequence[str] = "") -> list[Alarm]:
         """Take inputs in their order.
@@ -146,12 +145,19 @@ class QueryDetector:
             InputError: inputs of another size.
         """
         names = [client] * len(x) if isinstance(client, str) else client
+        sketches = self.sketcher.sketches(x)
+        prints, answered = self.sketcher.fingerprints(sketches), np.asarray(labels).tolist()
         alarms = []
-        for sketch, label, name in zip(self.sketcher.sketches(x), np.asarray(labels).tolist(), names, strict=True):
-            near = self.near(sketch, int(label))
-            alarms += self._fed("overall", "", self.overall, near)
+        for sketch, keys, label, name in zip(sketches, prints, answered, names, strict=True):
+            near = self._near(keys, int(label))
             stream = self.clients.of(name, self.client_bets, self._limit)
-            alarms += self._fed("client", name, stream, self._with_habits(near, sketch, name))
+            if len(self.client_bets.rates) == len(near) and not any(near):  # as nearly all are
+                self.overall.evidence.pass_over(1)
+                stream.evidence.pass_over(1)
+                continue
+            hits = np.array(near)
+            alarms += self._fed("overall", "", self.overall, hits)
+            alarms += self._fed("client", name, stream, self._with_habits(hits, sketch, name))
         return alarms
 
     def near(self, sketch: Floats, label: int) -> NDArray[np.bool_]:
@@ -164,11 +170,15 @@ class QueryDetector:
         Returns:
             Whether there was a near-copy that is no exact one, and whether its label was another: ``(2,)``.
         """
-        *keys, whole = self.sketcher.fingerprint(sketch)
+        (keys,) = self.sketcher.fingerprints(sketch[None])
+        return np.array(self._near(keys, label))
+
+    def _near(self, hashes: list[bytes], label: int) -> tuple[bool, bool]:
+        *keys, whole = hashes
         found = self.index.nearest(keys)
         self.index.add(keys, (whole, label))
         near = found is not None and found[0] != whole
-        return np.array([near, near and found is not None and found[1] != label])
+        return near, near and found is not None and found[1] != label
 
     def _with_habits(self, near: NDArray[np.bool_], sketch: Floats, name: str) -> NDArray[np.bool_]:
         """The same, and in which bin the cosine similarity of the last two differences lies."""
@@ -182,10 +192,14 @@ class QueryDetector:
             hits[len(near) :] = np.histogram(cosines, BINS)[0] > 0
         if not len(before) or not np.array_equal(before[-1], sketch):  # an exact copy is no step
             self._last[name] = kept[-2:]
-            self._last.move_to_end(name)
-            if len(self._last) > self.settings.clients:
-                self._last.popitem(last=False)
         return hits
+
+    def _no_clients(self) -> Streams:
+        """Streams whose sketches go with them: what speaks against a client is not flushed by a flood of names."""
+        return Streams(self.settings.clients, self._forgotten)
+
+    def _forgotten(self, name: str) -> None:
+        self._last.pop(name, None)
 
     def _fed(self, scope: Any, name: str, stream: Stream, hits: NDArray[np.bool_]) -> list[Alarm]:
         return [

@@ -56,7 +56,8 @@ class MemoryIndex:
 
     def nearest(self, keys: Sequence[bytes]) -> Entry | None:
         """See `Index`."""
-        found = most_alike([self._entries.get(key) for key in keys])
+        entries = list(map(self._entries.get, keys))
+        found = most_alike(entries) if len(entries) - entries.count(None) >= NEEDED else None
         if found is not None and found in self._new:
             self._matched[found] = self._new.pop(found)
             self._trim(self._matched, self._most // 2)

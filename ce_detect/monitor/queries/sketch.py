@@ -10,6 +10,7 @@ them, cost a hash a pixel; a projection costs one of 4,096 pixels, whatever the 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -61,34 +62,52 @@ class Sketcher:
         flat = x.reshape(len(x), -1)
         if flat.shape[1] != self.values:
             raise InputError(f"inputs of {flat.shape[1]} values, expected {self.values} as in the first")
-        places, signs = self._drawn
-        low, high = self.bounds
-        taken = flat[:, places].astype(np.float32)
-        taken -= low
-        taken *= signs / np.float32(high - low)
-        return np.asarray(taken.reshape(len(x), _PIXELS // NUMBERS, NUMBERS).sum(1))
+        places, weights, shift = self._drawn
+        taken = flat[:, places].astype(np.float32, copy=False)
+        taken *= weights
+        return np.asarray(taken.reshape(len(x), _PIXELS // NUMBERS, NUMBERS).sum(1) - shift)
 
-    def fingerprint(self, sketch: Floats) -> list[bytes]:
-        """Hashes of one sketch, `KEYS` of them, and one of the whole sketch, which exact copies alone share."""
-        shifts, width = self._shifts, self.radius * 16.0
-        cells = np.floor((sketch[: KEYS * _TOGETHER] + shifts) / width).astype(np.int16).reshape(KEYS, _TOGETHER)
-        keyed = [self._hash(bytes([part]) + row.tobytes()) for part, row in enumerate(cells)]
-        return [*keyed, self._hash(np.round(sketch * 64).astype(np.int32).tobytes())]
+    def fingerprints(self, sketches: Floats) -> Iterator[list[bytes]]:
+        """Hashes of each sketch, `KEYS` of them, and one of the whole sketch, which exact copies alone share.
 
-    def _hash(self, content: bytes) -> bytes:
-        return hashlib.blake2b(content, digest_size=8, key=self.salt).digest()
+        Args:
+            sketches: ``(batch, NUMBERS)``.
+        """
+        cells = np.floor((sketches[:, : KEYS * _TOGETHER] + self._shifts) / self._width).astype(np.int16).tobytes()
+        wholes = np.round(sketches * 64).astype(np.int32).tobytes()
+        keyed = hashlib.blake2b(digest_size=8, key=self.salt)  # one has taken the salt, which is half of the work
+        begun = [_with(keyed, bytes([part])) for part in range(KEYS)]
+        part, whole = 2 * _TOGETHER, 4 * NUMBERS
+        for row in range(len(sketches)):
+            places = range(row * KEYS * part, (row + 1) * KEYS * part, part)
+            keys = [_with(one, cells[at : at + part]).digest() for one, at in zip(begun, places, strict=True)]
+            yield [*keys, _with(keyed, wholes[row * whole : (row + 1) * whole]).digest()]
+
+    @property
+    def _width(self) -> float:
+        return self.radius * 16.0
 
     @cached_property
-    def _drawn(self) -> tuple[NDArray[np.int64], Floats]:
+    def _drawn(self) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Places of pixels, what each is multiplied by, and what the lowest value of all would sum up to."""
         random = self._random(b"places")
         most = -(-_PIXELS // self.values)
         places = np.concatenate([random.permutation(self.values) for _ in range(most)])[:_PIXELS]
-        return places, random.choice(np.array([-1, 1], np.float32), _PIXELS)
+        low, high = self.bounds
+        weights = np.asarray(random.choice([-1, 1], _PIXELS) / (high - low), np.float32)
+        return places, weights, np.asarray((weights * low).reshape(-1, NUMBERS).sum(0), np.float32)
 
     @cached_property
     def _shifts(self) -> Floats:
-        shifts = self._random(b"shifts").random(KEYS * _TOGETHER) * self.radius * 16.0
+        shifts = self._random(b"shifts").random(KEYS * _TOGETHER) * self._width
         return shifts.astype(np.float32)
 
     def _random(self, purpose: bytes) -> np.random.Generator:
         return np.random.default_rng(int.from_bytes(hashlib.blake2b(purpose, key=self.salt).digest(), "big"))
+
+
+def _with(begun: Any, content: bytes) -> Any:
+    """A hash that goes on from another one."""
+    hashed = begun.copy()
+    hashed.update(content)
+    return hashed

@@ -90,6 +90,22 @@ def test_the_memory_for_clients_is_bounded(demo_images: Images) -> None:
     assert len(found._last) == 20
 
 
+def test_a_flood_of_names_does_not_flush_the_last_steps() -> None:
+    """A search with large steps whose client hides behind fresh names, more than there are places: found all the same.
+
+    They come once he has evidence against him, and then after each of his steps.
+    """
+    x = load_data("demo", limit=1200).x
+    found = detector(clients=20)
+    found.learn_habits(x[:1000])
+    alarms = []
+    for number, step in enumerate(walk(x[0], 120, step=0.3)):
+        alarms += found.observe(step[None], zeros(1), "attacker")
+        if number > 15:
+            alarms += found.observe(x[1000:1030], zeros(30), [f"{number}, {other}" for other in range(30)])
+    assert {alarm.name for alarm in alarms} == {"attacker"}
+
+
 @pytest.mark.parametrize(
     "wrong", [{"near_duplicates": 0.0}, {"flips": 1.0}, {"radius": -1}, {"inputs": 1}, {"false_alarms": 0}]
 )

@@ -15,7 +15,7 @@ SKETCHER = Sketcher(SALT, 784, (0.0, 1.0), 0.04)
 
 def shared(a: np.ndarray, b: np.ndarray, sketcher: Sketcher = SKETCHER) -> int:
     """How many hashes two inputs share."""
-    first, second = (sketcher.fingerprint(sketch)[:KEYS] for sketch in sketcher.sketches(np.stack([a, b])))
+    first, second = (found[:KEYS] for found in sketcher.fingerprints(sketcher.sketches(np.stack([a, b]))))
     return len(set(first) & set(second))
 
 
@@ -23,7 +23,7 @@ def test_near_copies_share_hashes_and_other_images_none(demo_images: Images) -> 
     """A step of two grey levels keeps most hashes; no two of a hundred images of clothes share three."""
     x = demo_images.x[:100]
     assert all(shared(image, walk(image, 1, step=2 / 255)[0]) > KEYS // 2 for image in x[:20])
-    prints = [set(SKETCHER.fingerprint(sketch)[:KEYS]) for sketch in SKETCHER.sketches(x)]
+    prints = [set(found[:KEYS]) for found in SKETCHER.fingerprints(SKETCHER.sketches(x))]
     assert max(len(a & b) for i, a in enumerate(prints) for b in prints[:i]) < 3
 
 
@@ -31,7 +31,7 @@ def test_the_last_hash_tells_exact_copies(demo_images: Images) -> None:
     """An exact copy shares it, a near-copy does not."""
     image = demo_images.x[:1]
     sketches = SKETCHER.sketches(np.concatenate([image, image, walk(image[0], 1)]))
-    first, copy, near = (SKETCHER.fingerprint(sketch)[-1] for sketch in sketches)
+    first, copy, near = (found[-1] for found in SKETCHER.fingerprints(sketches))
     assert first == copy != near
 
 
@@ -39,8 +39,8 @@ def test_another_salt_is_another_hash(demo_images: Images) -> None:
     """Without the salt nobody can tell what an input's hashes are, or look an image up by them."""
     image = demo_images.x[0]
     other = Sketcher(b"another", 784, (0.0, 1.0), 0.04)
-    first = SKETCHER.fingerprint(SKETCHER.sketches(image[None])[0])
-    second = other.fingerprint(other.sketches(image[None])[0])
+    (first,) = SKETCHER.fingerprints(SKETCHER.sketches(image[None]))
+    (second,) = other.fingerprints(other.sketches(image[None]))
     assert not set(first) & set(second)
 
 
