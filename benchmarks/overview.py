@@ -37,13 +37,13 @@ def overview() -> list[list[str]]:
     found = {path.stem: read(path) for path in (FOLDER / SUBJECT).glob("*.json")}
     ranked = sorted((name for name in found if is_peer(name)), key=lambda name: -_area(found[name], "all"))
     radii = read(ADAPTIVE)["rows"]
-    columns = [ROWS, _today(found[OURS]), *(_beside(found[name], radii.get(name)) for name in ranked[:BEST])]
-    columns.insert(2, _beside(found[OURS], radii["unhardened"]))
+    ours = _today(found[OURS], radii["unhardened"]), _beside(found[OURS], radii["before"])
+    columns = [ROWS, *ours, *(_beside(found[name], radii.get(name)) for name in ranked[:BEST])]
     titles = ["", "**ce-detect**", "the same before", *(_title(found[name]) for name in ranked[:BEST])]
     return [titles, *(list(row) for row in zip(*columns, strict=True))]
 
 
-def _today(before: Mapping[str, Any]) -> list[str]:
+def _today(before: Mapping[str, Any], radius: Mapping[str, Any]) -> list[str]:
     """The present recipe, which no peer was measured beside: on the attacks and natural changes that they met."""
     (budget,) = (one for one in read(DETECTION / f"detection-{SUBJECT}.json")["budgets"] if one["budget"] == 2)
     found, kinds = budget["report"]["attacks"], read(NATURAL / f"natural-{SUBJECT}.json")["rows"][0]["kinds"]
@@ -52,14 +52,18 @@ def _today(before: Mapping[str, Any]) -> list[str]:
     seen, unseen = ([area for name, area in areas.items() if (name in known) == asked] for asked in (True, False))
     flagged = fmean(kinds[name]["flagged"] for name in before["corruptions"])
     cost = budget["summary"]["cost"]
-    return [*_areas([fmean(seen), fmean(unseen), min(areas.values())]), f"{flagged:.0%}", f"{cost:.2f}", "not measured"]
+    return [*_areas([fmean(seen), fmean(unseen), min(areas.values())]), f"{flagged:.0%}", f"{cost:.2f}", _times(radius)]
 
 
 def _beside(found: Mapping[str, Any], radius: Mapping[str, Any] | None) -> list[str]:
     changed = found["summary"]["false_positive_rate_under_corruption"]
-    ratio = f"{radius['ratio']['value']:.2f} times" if radius else "not measured"
+    ratio = _times(radius) if radius else "not measured"
     areas = (_area(found, key) for key in ("seen", "unseen", "worst"))
     return [*_areas(areas), f"{changed:.0%}", f"{found['cost']:.2f}", ratio]
+
+
+def _times(radius: Mapping[str, Any]) -> str:
+    return f"{radius['ratio']['value']:.2f} times"
 
 
 def _areas(areas: Any) -> list[str]:

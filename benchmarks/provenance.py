@@ -42,7 +42,13 @@ _NATURAL = Source(
         "natural.natural --only imagenet-lite0 --clean 100",
     ),
 )
-_TREATED = Source(("natural/results/treated-*.json",), ("natural.treated",))
+_TREATED = Source(
+    ("natural/results/treated-*.json",),
+    (
+        "natural.treated --only cifar10-resnet20 --seeds 0 1 2 --attacked 100",
+        "natural.treated --only cifar10-resnet32 fashion pneumonia imagenet-lite0",
+    ),
+)
 _PEERS = Source(("peers/results/compare/*/*.json",), ("peers.compare",))
 _ADAPTIVE = Source(("adaptive/results/adaptive-cifar10-resnet20.json",), ("adaptive.adaptive --images 32 --steps 40",))
 _ZOO = Source(("zoo/results/zoo.json",), ("zoo.zoo --code CLONES",))
@@ -110,13 +116,18 @@ SOURCES = {
         ("cost/results/calibration.json",),
         (
             "cost.calibration --only cifar10-resnet20",
-            'cost.calibration --only cifar10-resnet20 --architecture "torchvision resnet18" --recipe quick --images 300',
+            'cost.calibration --only cifar10-resnet20 --architecture "torchvision resnet18" '
+            "--recipe quick --images 300",
             "cost.calibration --only fashion --recipe clean-only --images 400",
         ),
     ),
     "peers": _PEERS,
     "peers-natural": Source(("peers/results/natural.json",), ("peers.natural",)),
     "adaptive": _ADAPTIVE,
+    "under-attack": Source(
+        ("adaptive/results/under-attack-cifar10-resnet20.json",),
+        ("adaptive.under_attack --images 100 --steps 40",),
+    ),
     "zoo": _ZOO,
     "zoo-families": _ZOO,
     "pretrained": _PRETRAINED,

@@ -39,11 +39,14 @@ GATES = {
 DISAGREEMENT = "disagreement"
 """The probability of the hardened copy in the gate of `HARDENED`."""
 
+DEFAULT = (f"budget {BUDGET:g}", "energy", "max-softmax", "rlt", "feature-squeezing", "mahalanobis")
+"""What needs no training of a copy, and of the peers those that are quick; the others take `--only`."""
+
 
 def main() -> None:
     program = parser(__doc__)
     program.add_argument("--subject", choices=tuple(SUBJECTS), default="cifar10-resnet20")
-    program.add_argument("--only", nargs="+", choices=(*GATES, DISAGREEMENT, *PEERS), default=[*GATES, DISAGREEMENT])
+    program.add_argument("--only", nargs="+", choices=(*GATES, DISAGREEMENT, *PEERS), default=DEFAULT)
     program.add_argument("--images", type=int, default=100)
     program.add_argument("--steps", type=int, default=40)
     options = program.parse_args()
