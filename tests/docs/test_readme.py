@@ -100,7 +100,7 @@ def test_the_readme_is_short() -> None:
 def test_figures_in_the_readme_are_those_of_the_results() -> None:
     """What its sentences say beside the table."""
     head, *rows = overview.overview()
-    (ratio,) = (row[head.index("the same before")] for row in rows if row[0].startswith("Larger change"))
+    (ratio,) = (row[head.index("**ce-detect**")] for row in rows if row[0].startswith("Larger change"))
     assert f"{ratio} as large" in README
     peers = [path for path in (overview.FOLDER / overview.SUBJECT).glob("*.json") if overview.is_peer(path.stem)]
     assert len(peers) == 16
