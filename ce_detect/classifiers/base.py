@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,6 @@ Do = Callable[[Tensor], Tensor]
 """What makes intervened rows from a latent."""
 
 
-@runtime_checkable
 class Classifier(Protocol):
     """A classifier as ce-detect sees it: logits, hidden tensors at named sites, and a way to go on from one of them.
 
@@ -124,6 +123,14 @@ class Classifier(Protocol):
     def fingerprint(self) -> str:
         """Return a digest of parameters and buffers: equal digests mean the same weights, not the same code."""
         ...
+
+
+def is_classifier(model: Any) -> TypeGuard[Classifier]:
+    """Whether a model is wrapped already.
+
+    ``isinstance`` cannot tell: from Python 3.12 on it does not see what a module keeps as parameters and buffers.
+    """
+    return all(hasattr(model, name) for name in ("sites", "logits", "trace", "resume"))
 
 
 def positions(h: Tensor) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ce_detect.artifacts.counterfactual import CounterfactualArtifact, CounterfactualManifest
 from ce_detect.classifiers import wrapping
-from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.base import Classifier, is_classifier
 from ce_detect.core.errors import ArtifactError, ModelMismatchError, UsageError
 from ce_detect.core.types import Bounds, Floats, Index
 from ce_detect.counterfactual.networks import ClassLogits, Generator, KPlusOne, fakeness, kplusone, runner_up
@@ -205,9 +205,9 @@ def wrapped(model: nn.Module | Classifier, input_shape: tuple[int, int, int], bo
     Raises:
         ModelError: a model that cannot be wrapped.
     """
-    if isinstance(model, Classifier):
+    if is_classifier(model):
         return model
-    return wrapping.wrap(model, input_shape=input_shape, bounds=bounds)
+    return wrapping.wrap(cast(nn.Module, model), input_shape=input_shape, bounds=bounds)
 
 
 def _own(path: str | Path, manifest: CounterfactualManifest, model: nn.Module | Classifier | None) -> Classifier:

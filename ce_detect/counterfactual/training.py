@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ce_detect.artifacts.counterfactual import CounterfactualManifest
 from ce_detect.artifacts.manifest import DataPart
-from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.base import Classifier, is_classifier
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.progress import reported
 from ce_detect.core.types import Bounds, Floats, Index, Progress
@@ -98,7 +98,7 @@ def fit(
 def _read(x: Any, y: Any, bounds: Bounds | None, model: nn.Module | Classifier | None) -> Images:
     """Images within bounds, which are theirs."""
     images = as_images(x, y)
-    if bounds is None and isinstance(model, Classifier):
+    if bounds is None and is_classifier(model):
         bounds = model.bounds
     bounds = bounds or images.bounds or validation.found_bounds(images.pixels)
     images = replace(images.within(bounds), bounds=bounds)
@@ -186,7 +186,7 @@ class _Training:
     def _step(self, state: State) -> None:
         """One step of each network; all that is random follows from the seed and the number of the step."""
         seeds = np.random.SeedSequence([self.settings.seed, state.step]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(seeds[0] >> 1))
+        generator = torch.Generator().manual_seed(int(seeds[0]) >> 1)
         x, y, target = self._batch(state.step, generator)
         noise, noise_made = (self._noise(x.shape, generator).to(self.device) for _ in range(2))
         made = state.generator(x, target)

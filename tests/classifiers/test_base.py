@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from support.models import Subject, two_logits
 
-from ce_detect.classifiers.base import INPUT, PENULTIMATE, movable
+from ce_detect.classifiers.base import INPUT, PENULTIMATE, is_classifier, movable
+
+
+def test_a_wrapped_model_is_told_from_a_bare_one(any_model: Subject) -> None:
+    """Also where what is asked for is a buffer of a module, which ``isinstance`` of a protocol does not see."""
+    assert is_classifier(any_model.classifier)
+    assert not is_classifier(any_model.model)
 
 
 @torch.inference_mode()
