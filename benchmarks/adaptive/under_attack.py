@@ -39,7 +39,7 @@ GATES = {
 DISAGREEMENT = "disagreement"
 """The probability of the hardened copy in the gate of `HARDENED`."""
 
-DEFAULT = (f"budget {BUDGET:g}", "energy", "max-softmax", "rlt", "feature-squeezing", "mahalanobis")
+DEFAULT = (f"budget {BUDGET:g}", "energy", "max-softmax", "mahalanobis")
 """What needs no training of a copy, and of the peers those that are quick; the others take `--only`."""
 
 
