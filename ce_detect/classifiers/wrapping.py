@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import weakref
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,6 @@ logger = logging.getLogger("ce_detect")
 _announced: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
-@torch.inference_mode(False)
 def wrap(
     model: nn.Module,
     *,
@@ -59,8 +57,6 @@ def wrap(
         ModelError: not a module, in training mode, does not return logits, or has no such site or label.
     """
     model = unwrapped(model)
-    if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
-        model = deepcopy(model)  # made within torch.inference_mode(): of a copy there are gradients
     asked = Interface(input_shape, bounds, multi_label, label, output=output)
     if not isinstance(model, BlackBoxModule):
         model = adapted(model, asked.probe(2).to(device_of(model), dtype_of(model)), output)
