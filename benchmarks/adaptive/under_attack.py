@@ -12,8 +12,8 @@ in the result already, made with the same settings, are not done again. Writes `
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,9 @@ def disagreement(bench: Bench) -> Score:
     """How little the hardened copy believes in the classifier's answer, as log-probability."""
     signature = bench.calibrated(HARDENED, 1).gate.signature
     (copy,) = (made for made in signature.interventions if isinstance(made, RobustCopy))
-    reading: Callable[[Tensor], Tensor] = copy
 
     def score(x: Tensor, logits: Tensor) -> Tensor:
-        robust = signature.classifier.resume(copy.site, reading(x), x)
+        robust = signature.classifier.resume(copy.site, copy(x), x)
         return -robust.log_softmax(1).gather(1, logits.argmax(1, keepdim=True))[:, 0]
 
     return score
@@ -96,8 +95,7 @@ def measured(bench: Bench, target: Target, plan: Plan) -> dict[str, Any]:
     start = time.perf_counter()
     x = torch.from_numpy(bench.x)
     trial = Trial(target, target, Case.of(bench.alone, x), WHITE_BOX, plan)
-    report = lambda done, total: progress("under attack", done, total)  # noqa: E731
-    rows = [asdict(row) for row in under_attack(trial, np.full(len(x), np.inf), report)]
+    rows = [asdict(row) for row in under_attack(trial, np.full(len(x), np.inf), partial(progress, "under attack"))]
     return {"images": len(x), "within": rows, "seconds": round(time.perf_counter() - start, 1)}
 
 

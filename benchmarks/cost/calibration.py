@@ -57,8 +57,9 @@ def measured(name: str, recipe: str, images: int, architecture: str | None = Non
     subject, load, machine = SUBJECTS[name], os.getloadavg()[0], environment()
     clean, others = subject.split()
     clean = clean.subset(slice(images))
-    guard = subject.guard(clean.x.shape[1:])
-    if architecture is not None:
+    if architecture is None:
+        guard = subject.guard(clean.x.shape[1:])
+    else:
         model = briefly_trained(architectures(None)[architecture].build(), others)
         guard = DetectedModel(model, input_shape=clean.x.shape[1:], bounds=(0.0, 1.0))
     with tempfile.TemporaryDirectory() as cache:

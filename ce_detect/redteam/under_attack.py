@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
 
 from ce_detect.redteam.descent import Best, descend
 from ce_detect.redteam.gradient_masking import Trial
 from ce_detect.redteam.interval import Interval, redrawn
 from ce_detect.redteam.radii import judged
 from ce_detect.redteam.settings import Sizes
-from ce_detect.redteam.target import Target, margin
+from ce_detect.redteam.target import Joint, Target, margin
 
 DRAWS = 500
 """Redraws of the images for an interval."""
@@ -63,23 +62,25 @@ def under_attack(
         report: called with the number of attacks done and their number in all.
     """
     case, plan = trial.case, trial.plan
-    clean = judged(trial.truth, case.x).score
-    target, truth = (_lowered(one, float(clean.min())) for one in (trial.target, trial.truth))
+    lowest = float(judged(trial.truth, case.x).score.min())
+    target, truth = (_lowered(one, lowest) for one in (trial.target, trial.truth))
+    before = judged(truth, case.x).score.numpy()
     generator = torch.Generator().manual_seed(plan.seed)
     turns, found = len(trial.attacks) * (plan.restarts + 1), []
     for place, eps in enumerate(plan.within):
         reach, best = torch.full((len(case),), eps * trial.width), Best.none(case.x)
         for turn, attack in enumerate(trial.attacks * (plan.restarts + 1)):
-            noise = reach.view(-1, 1, 1, 1) * (2 * torch.rand(case.x.shape, generator=generator) - 1)
-            first = case.x if turn < len(trial.attacks) else case.x + noise
+            start = best.x.clone() if turn % 2 else case.x
+            if turn >= len(trial.attacks) and not turn % 2:
+                start = start + reach.view(-1, 1, 1, 1) * (2 * torch.rand(start.shape, generator=generator) - 1)
             seen = descend(
-                attack, target, case.x, case.labels, reach, steps=plan.steps, anchors=case.anchors,
-                start=best.x.clone() if turn % 2 else first, goal=np.inf,
+                attack, target, case.x, case.labels, reach, steps=plan.steps, anchors=case.anchors, start=start,
+                goal=np.inf,
             )  # fmt: skip
             best.offer(torch.arange(len(case)), seen.x, seen.margin, seen.excess)
             if report is not None:
                 report(place * turns + turn + 1, len(plan.within) * turns)
-        found.append(_figures(trial, truth, best.x, eps, radii_joint))
+        found.append(_figures(trial, before, judged(truth, best.x), eps, radii_joint))
     return tuple(found)
 
 
@@ -90,8 +91,7 @@ def _lowered(target: Target, threshold: float) -> Target:
     return lowered
 
 
-def _figures(trial: Trial, truth: Target, x: Tensor, eps: float, radii_joint: Sizes) -> UnderAttack:
-    before, after = judged(truth, trial.case.x).score.numpy(), judged(truth, x)
+def _figures(trial: Trial, before: Sizes, after: Joint, eps: float, radii_joint: Sizes) -> UnderAttack:
     fooled = (margin(after.logits, trial.case.labels) < 0).numpy()
     scores, threshold = after.score.numpy(), trial.truth.threshold
     through = (fooled & (scores <= threshold)) | (radii_joint <= eps * (1 + 1e-9))
