@@ -33,7 +33,7 @@ def wrap(
     label: int | None = None,
     output: Output | None = None,
 ) -> Classifier:
-    """Wrap a PyTorch model as a classifier.
+    """Wrap a PyTorch model as a classifier; also within ``torch.inference_mode()``, where it still gets gradients.
 
     The model is cut into segments so that resuming from a site skips everything before it. A model that
     ``torch.export`` cannot capture is hooked instead: correct, but every resume costs a whole forward. What ONNX
@@ -58,8 +58,21 @@ def wrap(
     """
     model = unwrapped(model)
     asked = Interface(input_shape, bounds, multi_label, label, output=output)
+    with torch.inference_mode(_stays_in_inference_mode(model)):
+        return _wrapped(model, asked, sites)
+
+
+def _stays_in_inference_mode(model: nn.Module) -> bool:
+    """Whether that mode is on, and a model was made within it: it has no gradients, and runs there alone."""
+    if not torch.is_inference_mode_enabled():
+        return False
+    hidden = isinstance(model, torch.jit.ScriptModule)  # a frozen one does not show its tensors
+    return hidden or any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers()))
+
+
+def _wrapped(model: nn.Module, asked: Interface, sites: tuple[str, ...] | None) -> Classifier:
     if not isinstance(model, BlackBoxModule):
-        model = adapted(model, asked.probe(2).to(device_of(model), dtype_of(model)), output)
+        model = adapted(model, asked.probe(2).to(device_of(model), dtype_of(model)), asked.output)
     interface = reading(model, asked)
     if isinstance(model, BlackBoxModule):
         return _black_box(model, interface, sites)

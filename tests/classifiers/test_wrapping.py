@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from support.models import GREY, PLAIN, Subject, around, subject, tiny_images, tiny_model, two_logits
+from support.models import GREY, PLAIN, TINY, Subject, around, subject, tiny_images, tiny_model, two_logits
 from torch import Tensor, nn
 
 from ce_detect.classifiers.base import is_classifier
@@ -141,3 +141,20 @@ def test_compiled_and_parallel_parts_are_cut_as_written() -> None:
     with torch.inference_mode():
         expected = as_written.model(as_written.x)
         torch.testing.assert_close(wrapped.logits(as_written.x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_that_is_wrapped_within_inference_mode_has_gradients() -> None:
+    """What the wrapper makes is not of that mode, where the model is not."""
+    model = tiny_model("plain")
+    with torch.inference_mode():
+        classifier = wrap(model, input_shape=TINY["plain"].shape, bounds=TINY["plain"].bounds)
+    x = classifier.probe(2).clone().requires_grad_()
+    (slope,) = torch.autograd.grad(classifier.logits(x).sum(), x)
+    assert slope.abs().sum() > 0
+
+
+def test_a_model_that_was_made_within_inference_mode_can_be_wrapped_there() -> None:
+    """It has no gradients, but it judges."""
+    with torch.inference_mode():
+        classifier = wrap(tiny_model("plain"), input_shape=TINY["plain"].shape, bounds=TINY["plain"].bounds)
+        assert classifier.logits(classifier.probe(2)).isfinite().all()

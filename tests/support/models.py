@@ -228,6 +228,7 @@ def tiny_images(name: str, count: int, seed: int = 0) -> Tensor:
 
 
 @functools.lru_cache
+@torch.inference_mode(False)
 def tiny_classifier(name: str) -> TorchClassifier | HookClassifier:
     """A tiny model, wrapped once a session; leave it as it is."""
     return wrap(tiny_model(name), input_shape=TINY[name].shape, bounds=TINY[name].bounds)
