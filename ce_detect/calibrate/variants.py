@@ -22,10 +22,10 @@ from ce_detect.data import Concatenated, Mapped, Pixels, rows
 from ce_detect.data.corruptions import generator_for, mixture
 from ce_detect.fitting.feature_tables import Sets
 
-NATURAL = 2
+NATURAL = 6
 """Times that each clean image appears after natural change, each time another one."""
 
-TREATED = 2
+TREATED = 6
 """Times that each attacked image appears after natural change, where it still fools the classifier."""
 
 PERTURBATIONS = 16

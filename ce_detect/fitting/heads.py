@@ -43,8 +43,8 @@ UNUSUAL = 2.0
 """Times less that the distance from clean signatures counts than a network does: attacks that were saved or scaled are
 unusual no more than natural change is, but attacks that were never seen are."""
 
-BATCH = 128
-"""Signatures in a step of their training, or all where there are fewer."""
+BATCH, STEPS = (128, 512), 64
+"""Signatures in a step of their training: a 64th of all between these, so that many teach in no more steps than few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +201,9 @@ def _network(
     x, target, weights = stacked(*tables)
     squashed = _squashed(Head(center, scale), x)
     linear = LogisticRegression(C=0.1, max_iter=1000).fit(squashed, target, sample_weight=weights)
+    batch = min(len(x), int(np.clip(len(x) // STEPS, *BATCH)))
     networks = [
-        MLPClassifier((WIDTH,), alpha=decay, max_iter=40, batch_size=min(BATCH, len(x)), random_state=seed + member)
+        MLPClassifier((WIDTH,), alpha=decay, max_iter=40, batch_size=batch, random_state=seed + member)
         for member in range(members)
     ]
     with warnings.catch_warnings():  # the networks train for a fixed number of epochs on purpose

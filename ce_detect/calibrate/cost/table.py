@@ -13,7 +13,7 @@ from ce_detect.classifiers.base import Classifier
 from ce_detect.core.version import VERSION
 from ce_detect.storage.cache import Cache, digest
 
-_FORMAT = 10
+_FORMAT = 11
 
 _SHAPES: dict[str, tuple[int | None, ...]] = {"cost": ()}
 

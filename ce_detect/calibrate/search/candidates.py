@@ -79,7 +79,7 @@ def _at_input(classifier: Classifier, seed: int) -> list[Intervention]:
         RandomMask(draws=2, reverse=True, seed=seed),
     ]  # fmt: skip
     if classifier.elastic:
-        found.append(Downscale(scale=0.875))
+        found += [Downscale(scale=0.875), Downscale(scale=0.625), Flip(scale=0.625)]
     return found
 
 

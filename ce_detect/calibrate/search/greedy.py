@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from ce_detect.calibrate.items import Item
@@ -25,10 +26,45 @@ LEAST_TRIED = 12
 """Candidates that are always tried again in the next step, those with the largest gains."""
 
 
-def best_of_two(compared: Comparison, required: Sequence[Item], room: float) -> Chosen:
-    """The better of two greedy choices, by gain for cost and by gain."""
+PAIRED = 12
+"""Interventions of which each two are looked at together, those that are worth most alone."""
+
+FINALISTS = 6
+"""Items that are compared once more, of those that are worth most alone, and as many of those that add most."""
+
+
+def best_found(compared: Comparison, required: Sequence[Item], room: float) -> Chosen:
+    """The best of three greedy choices: by gain for cost, by gain, and by gain from the best pair on.
+
+    One large intervention may be worth more than each of two smaller ones, and less than both together.
+    """
+    pair = _best_pair(compared, required, room)
     runs = [greedy(compared, required, room, per_cost=per_cost) for per_cost in (True, False)]
+    if pair:
+        runs.append(greedy(compared, [*required, *pair], room, per_cost=False))
     return max(runs, key=lambda run: run.ledger["objective"])
+
+
+def finalists(compared: Comparison, required: Sequence[Item], room: float) -> list[Item]:
+    """What deserves to be compared on more images: what would be chosen, what is worth most alone, what adds most."""
+    chosen = best_found(compared, required, room).items
+    able = [item for item in compared.items if item.exportable]
+    kept = {item.name for item in (*required, *chosen)}
+    for others in ((), chosen):
+        left = [item for item in able if item.name not in {other.name for other in others}]
+        left.sort(key=lambda item: -compared.value([*others, item]))
+        kept |= {item.name for item in left[:FINALISTS]}
+    return [item for item in compared.items if item.name in kept]
+
+
+def _best_pair(compared: Comparison, required: Sequence[Item], room: float) -> tuple[Item, ...]:
+    """The two interventions that are worth most together, beside what is required; none where no two have room."""
+    costs = compared.costs
+    left = room - sum(costs[item.name] for item in required)
+    able = [item for item in compared.items if item.exportable and item.intervention and item not in required]
+    able.sort(key=lambda item: -compared.value([*required, item]))
+    pairs = [pair for pair in combinations(able[:PAIRED], 2) if sum(costs[item.name] for item in pair) <= left]
+    return max(pairs, key=lambda pair: compared.value([*required, *pair]), default=())
 
 
 def greedy(compared: Comparison, required: Sequence[Item], room: float, *, per_cost: bool) -> Chosen:

@@ -18,7 +18,7 @@ from ce_detect.calibrate.items import Item, columns_of
 from ce_detect.calibrate.search import budget, counterfactual
 from ce_detect.calibrate.search.candidates import candidates, completed, learnable
 from ce_detect.calibrate.search.comparison import Comparison
-from ce_detect.calibrate.search.greedy import MOST_IN_ORDER, best_of_two, in_order
+from ce_detect.calibrate.search.greedy import MOST_IN_ORDER, best_found, finalists, in_order
 from ce_detect.calibrate.search.ledger import Chosen, by_family, considered
 from ce_detect.calibrate.search.objective import Objective
 from ce_detect.calibrate.settings import CalibrationSettings
@@ -36,11 +36,19 @@ logger = logging.getLogger("ce_detect")
 COMPARED_IMAGES = {"fit": (360, 110), "select": (240, 100)}
 """Clean inputs, variants included, and attacked ones of each attack, on which candidates are compared."""
 
+FINAL_IMAGES = {"fit": (900, 260), "select": (450, 180)}
+"""The same for those that do best: with few images a signature with many features looks worse than it is."""
+
+COMPARED_VARIANTS = 3
+"""Variants of each clean input among these: the first after natural change, and the control."""
+
 STAGES = {
     "learning interventions": 0.05,
     "timing interventions": 0.2,
-    "trying them on fit": 0.3,
-    "trying them on select": 0.15,
+    "trying them on fit": 0.2,
+    "trying them on select": 0.1,
+    "trying the best on fit": 0.1,
+    "trying the best on select": 0.05,
     "choosing": 0.3,
 }
 """What is done one after the other, and about which share of the time it takes."""
@@ -57,9 +65,10 @@ def search(
 ) -> Chosen:
     """Choose interventions and statistics with which the gate keeps a budget.
 
-    Interventions that are learned are learned first, from the clean images of *fit*. Two greedy choices, by gain and by
-    gain for cost, then add one item at a time while the budget lasts; the better wins. Costs do not simply add up, so
-    the gate is then measured whole, and the choice is repeated with more or less room. What is dearer than the budget
+    Interventions that are learned are learned first, from the clean images of *fit*. All are compared on some images,
+    and those that do best on more. Greedy choices then add one item at a time while the budget lasts; the best of them
+    wins. Costs do not simply add up, so the gate is then measured whole, and the choice is repeated with more or less
+    room. What is dearer than the budget
     leaves is not tried, as trying takes longer than all else. What cannot be exported is
     measured and reported, but never chosen: only a recipe can ask for it. A recipe that names its interventions is
     taken at its word, as far as the budget goes. Without attacks there is nothing to compare by, and the candidates
@@ -96,15 +105,19 @@ def search(
     timed = [item for item in proposed if affordable(item)]
     costs = meter.items(timed, told["timing interventions"])
     tried = [item for item in timed if item in required or costs[item.name] <= most]
-    signature = meter.signature(tried)
-    tables = {}
-    for split, sets in data.sets.items():
-        some = _some(sets, *COMPARED_IMAGES[split])
-        tables[split] = feature_tables.table(signature, some, cache, told[f"trying them on {split}"])
+
+    def compared_on(items: list[Item], images: dict[str, tuple[int, int]], which: str) -> Comparison:
+        signature, tables = meter.signature(items), {}
+        for split, sets in data.sets.items():
+            some = _some(sets, *images[split])
+            tables[split] = feature_tables.table(signature, some, cache, told[f"trying {which} on {split}"])
+        objective = Objective(tables["fit"], tables["select"])
+        return Comparison(items, costs, columns_of(items, signature.names), objective)
+
+    compared = compared_on(tried, COMPARED_IMAGES, "them")
+    final = compared_on(finalists(compared, required, most), FINAL_IMAGES, "the best")
     told["choosing"](0.0)
-    objective = Objective(tables["fit"], tables["select"])
-    compared = Comparison(tried, costs, columns_of(tried, signature.names), objective)
-    chosen = budget.within(partial(best_of_two, compared, required), meter, settings.budget)
+    chosen = budget.within(partial(best_found, final, required), meter, settings.budget)
     entries = considered(compared, chosen, room=most)
     for family, best in by_family(entries).items():
         logger.info("best of %s: %s", family, best)
@@ -204,8 +217,9 @@ def _some(sets: feature_tables.Sets, clean: int, attacked: int) -> feature_table
     some = {name: twins.subset(_every_so_many(len(twins), attacked)) for name, twins in sets.attacked.items()}
     if sets.corrupted is None or not sets.variants:
         return feature_tables.Sets(sets.clean[:clean], some)
-    images = np.arange(min(len(sets.clean), clean // (1 + sets.variants)))
-    variants = np.concatenate([turn * len(sets.clean) + images for turn in range(sets.variants)])
+    turns = sorted({*range(min(sets.variants, COMPARED_VARIANTS) - 1), sets.variants - 1})  # the last is the control
+    images = np.arange(min(len(sets.clean), clean // (1 + len(turns))))
+    variants = np.concatenate([turn * len(sets.clean) + images for turn in turns])
     return feature_tables.Sets(sets.clean[: len(images)], some, rows(sets.corrupted, variants))
 
 
