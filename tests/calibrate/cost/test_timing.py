@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ce_detect.calibrate.cost.timing import LEAST_ROUNDS, ratios
+from ce_detect.calibrate.cost.timing import LEAST_ROUNDS, ratios, seconds_of
 
 
 class Clock:
-    """A clock that moves only when something is done."""
+    """A clock that moves only when something is done.
+
+    Attributes:
+        now: what the process has done, in seconds.
+        others: what other programs did meanwhile, while the process waited.
+    """
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.others = 0.0
 
     def taking(self, *seconds: float) -> Callable[[], None]:
         """A function that takes so long; of several durations the last is kept for good."""
@@ -31,7 +38,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock in place of the real one."""
     fake = Clock()
-    monkeypatch.setattr(time, "perf_counter", lambda: fake.now)
+    monkeypatch.setattr(time, "perf_counter", lambda: fake.now + fake.others)
+    monkeypatch.setattr(time, "process_time", lambda: fake.now)
     return fake
 
 
@@ -51,6 +59,31 @@ def test_outliers_do_not_count(clock: Clock) -> None:
     """One slow call moves no median."""
     bare, one_hiccup = clock.taking(1.0, 80.0, 1.0), clock.taking(3.0, 3.0, 50.0, 3.0)
     assert ratios(bare, [one_hiccup], rounds=5, warm_up=0) == pytest.approx([3.0])
+
+
+def test_time_of_other_programs_does_not_count(clock: Clock) -> None:
+    """They take the processor for longer than a short call lasts, and always in the middle of a longer one."""
+    gate = clock.taking(2e-3)
+
+    def interrupted() -> None:
+        gate()
+        clock.others += 4e-3
+
+    assert ratios(clock.taking(1e-3), [interrupted], device=torch.device("cpu")) == pytest.approx([2.0])
+
+
+def test_threads_of_one_process_are_not_added_up(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On two cores processor time runs twice as fast as the clock on the wall, which then counts."""
+    monkeypatch.setattr(time, "process_time", lambda: 2 * clock.now)
+    assert seconds_of(clock.taking(3.0), torch.device("cpu")) == pytest.approx(3.0)
+
+
+def test_a_coarse_clock_of_processor_time_is_not_asked(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it moves in steps of sixteen milliseconds, short calls would take nothing."""
+    coarse = SimpleNamespace(resolution=0.0156)
+    monkeypatch.setattr(time, "get_clock_info", lambda name: coarse)
+    monkeypatch.setattr(time, "process_time", lambda: clock.now // 0.0156 * 0.0156)
+    assert seconds_of(clock.taking(0.02), torch.device("cpu")) == pytest.approx(0.02)
 
 
 def test_drift_hits_all_alike(clock: Clock) -> None:

@@ -98,13 +98,13 @@ def test_the_graph_judges_as_the_gate_does(path: Path) -> None:
 @pytest.mark.slow
 def test_a_gate_with_both_is_saved_and_exported(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The search tries them, the artifact holds them, and the graph judges as the gate does."""
-    best_of_two = search.best_of_two
+    best_found = search.best_found
 
     def with_both(compared: Comparison, required: Sequence[Item], room: float) -> Chosen:
         wanted = [item for item in compared.items if item.family in ("counterfactual", "fakeness")]
-        return best_of_two(compared, [*required, *wanted], room)
+        return best_found(compared, [*required, *wanted], room)
 
-    monkeypatch.setattr(search, "best_of_two", with_both)
+    monkeypatch.setattr(search, "best_found", with_both)
     monkeypatch.setattr(search, "candidates", lambda classifier, seed: [Item.of(Flip())])
     monkeypatch.setattr(search, "learnable", lambda classifier: [])
     model, x = classifier_of_digits(DigitCNN), digits()[0]

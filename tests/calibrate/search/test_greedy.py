@@ -10,10 +10,12 @@ from support.comparisons import black_sheep, compared, items
 from ce_detect.calibrate.items import Item
 from ce_detect.calibrate.search.comparison import Comparison
 from ce_detect.calibrate.search.greedy import (
+    FINALISTS,
     MOST_IN_ORDER,
     MOST_INTERVENTIONS,
     WORTH,
-    best_of_two,
+    best_found,
+    finalists,
     greedy,
     in_order,
 )
@@ -47,9 +49,37 @@ def test_what_there_is_no_room_for_is_left_out() -> None:
     found = adding_up(gains, costs, items(3))
     assert names(greedy(found, (), 1.0, per_cost=False)) == ["1"]
     assert names(greedy(found, (), 0.5, per_cost=False)) == ["2"]
-    assert names(best_of_two(found, (), 1.0)) == ["1"]
+    assert names(best_found(found, (), 1.0)) == ["1"]
     cheaper = adding_up({**gains, "1": 0.2}, costs, items(3))
-    assert set(names(best_of_two(cheaper, (), 1.0))) == {"0", "2"}
+    assert set(names(best_found(cheaper, (), 1.0))) == {"0", "2"}
+
+
+def test_two_small_ones_may_be_worth_more_than_a_large_one() -> None:
+    """Each alone is worth less, also for its cost, and there is no room for the large one beside either."""
+    costs = {"0": 0.5, "1": 0.4, "2": 0.4}
+    worth = {("1",): 0.6, ("2",): 0.6, ("0",): 0.9, ("1", "2"): 1.0}
+    found = compared(items(3), costs, lambda taken: worth.get(tuple(sorted(taken)), 0.5))
+    assert names(best_found(found, (), 0.8)) == ["1", "2"]
+    assert names(best_found(found, (), 0.7)) == ["0"]
+    required = items(3)[:1]
+    assert names(best_found(found, required, 0.8))[0] == "0"
+
+
+def test_finalists_are_the_best_alone_and_beside_what_would_be_chosen() -> None:
+    """Also what is required, and what adds most beside others; what cannot be exported is none of them."""
+    many = [*items(20), black_sheep()]
+    gains = {item.name: 0.001 * (20 - position) for position, item in enumerate(many)}
+    alike = {"1", "2", "3", "4", "5", "6"}
+
+    def worth(taken: frozenset[str]) -> float:
+        return 0.5 + sum(gains[name] for name in taken if name not in alike or not alike & taken - {name})
+
+    found = compared(many, {item.name: 0.5 for item in many}, worth)
+    kept = {item.name for item in finalists(found, many[19:20], 1.7)}
+    assert {"19", "0", *map(str, range(FINALISTS))} <= kept
+    assert {"7", "8"} <= kept
+    assert "torch" not in kept
+    assert len(kept) <= 2 * FINALISTS + 3
 
 
 def test_what_says_the_same_twice_is_taken_once() -> None:

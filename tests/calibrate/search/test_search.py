@@ -49,6 +49,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it does not matter how well something is learned."""
     monkeypatch.setattr(interventions, "STEPS", interventions.LEAST_STEPS)
     monkeypatch.setattr(search, "COMPARED_IMAGES", {"fit": (100, 40), "select": (60, 30)})
+    monkeypatch.setattr(search, "FINAL_IMAGES", {"fit": (120, 50), "select": (70, 35)})
 
 
 @pytest.fixture
@@ -136,7 +137,8 @@ def test_the_search_weighs_every_family(images: Images, cache: Path, few_steps: 
     assert all(e["exportable"] != e["name"].startswith("GradientStep") for e in ledger["considered"])
     assert list(dict.fromkeys(what for what, *_ in seen if what.startswith("search"))) == [
         "search: learning interventions", "search: timing interventions", "search: trying them on fit",
-        "search: trying them on select", "search: choosing",
+        "search: trying them on select", "search: trying the best on fit", "search: trying the best on select",
+        "search: choosing",
     ]  # fmt: skip
     assert ledger["learned"][0]["accuracy_inserted"] <= 1
 
@@ -151,8 +153,8 @@ def sets(count: int, twins: int, *, variants: int, own: int = 0) -> Sets:
     return Sets(clean, {"fgsm": attacked}, corrupted, variants)
 
 
-def test_candidates_are_compared_on_images_in_all_their_variants() -> None:
-    """As many as are asked for in all, the same images in each variant; attacks from the first to the last."""
+def test_candidates_are_compared_on_images_in_their_variants() -> None:
+    """As many as are asked for, the same images in each variant and the control; attacks from the first to the last."""
     found = search._some(sets(50, 90, variants=3), 40, 30)
     kept = np.asarray(found.clean).ravel()
     np.testing.assert_array_equal(kept, np.arange(10))
@@ -161,6 +163,10 @@ def test_candidates_are_compared_on_images_in_all_their_variants() -> None:
     np.testing.assert_array_equal(found.attacked["fgsm"].index, np.arange(0, 90, 3))
     few = search._some(sets(5, 7, variants=3), 40, 30)
     assert (len(few.clean), len(few.corrupted or ()), len(few.attacked["fgsm"])) == (5, 15, 7)
+    many = search._some(sets(50, 90, variants=7), 40, 30)
+    np.testing.assert_array_equal(np.asarray(many.corrupted).reshape(3, 10)[:, 0] // 1000, [1, 2, 7])
+    one = search._some(sets(50, 90, variants=1), 40, 30)
+    np.testing.assert_array_equal(np.asarray(one.corrupted).ravel(), 1000 + np.arange(20))
     alone = search._some(sets(50, 90, variants=0), 40, 30)
     assert (len(alone.clean), alone.corrupted) == (40, None)
 
