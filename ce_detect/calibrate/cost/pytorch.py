@@ -47,7 +47,7 @@ SIGNATURES_A_TURN = 8
 GATE_ROUNDS = 41
 """How often a whole gate is timed, where it is not slow."""
 
-ITEM_ROUNDS = 3
+ITEM_ROUNDS = 5
 """How often an item is timed, where it is not slow."""
 
 
