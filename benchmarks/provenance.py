@@ -143,9 +143,7 @@ SOURCES = {
         (
             "explain.explain --only pneumonia crackforest --images 20",
             "explain.explain --only pneumonia --images 0 --sane 8",
-            "explain.explain --only imagenet-lite0 --images 60",
-            "explain.explain --only imagenet-lite0 --images 100 --methods effect-map grad-cam grad-cam++ "
-            "guided-backpropagation input-x-gradient integrated-gradients",
+            "explain.explain --only imagenet-lite0 --images 100",
         ),
     ),
     "explain-windows": Source(("explain/results/windows-*.json",), ("explain.windows",)),
