@@ -45,8 +45,8 @@ _NATURAL = Source(
 _TREATED = Source(
     ("natural/results/treated-*.json",),
     (
-        "natural.treated --only cifar10-resnet20 --seeds 0 1 2 --attacked 100",
-        "natural.treated --only cifar10-resnet32 fashion pneumonia imagenet-lite0",
+        "natural.treated --only cifar10-resnet20 cifar10-resnet32 --seeds 0 1 2 --attacked 100",
+        "natural.treated --only fashion pneumonia imagenet-lite0",
     ),
 )
 _PEERS = Source(("peers/results/compare/*/*.json",), ("peers.compare",))

@@ -118,13 +118,13 @@ def test_figures_in_the_readme_are_those_of_the_results() -> None:
     assert "five more\nmodels" in README
 
 
-def test_about_half_of_the_false_alarms_are_wrong_answers() -> None:
+def test_many_of_the_false_alarms_are_wrong_answers() -> None:
     """As the README says, on the CIFAR-10 models."""
     for subject in ("cifar10-resnet20", "cifar10-resnet32"):
         clean: dict[str, Any] = read(overview.DETECTION / f"detection-{subject}.json")["budgets"][0]["report"]["clean"]
         wrong = clean["false_positive_rate_misclassified"] * (1 - clean["accuracy"])
-        assert 0.4 < wrong / clean["false_positive_rate"] < 0.6
-    assert "About half of the false alarms" in README
+        assert 0.395 < wrong / clean["false_positive_rate"] < 0.505
+    assert "Some 40 to 50 % of the false alarms" in README
 
 
 @pytest.mark.parametrize("recipe", ["default", "large"])
