@@ -68,11 +68,10 @@ def search(
     Interventions that are learned are learned first, from the clean images of *fit*. All are compared on some images,
     and those that do best on more. Greedy choices then add one item at a time while the budget lasts; the best of them
     wins. Costs do not simply add up, so the gate is then measured whole, and the choice is repeated with more or less
-    room. What is dearer than the budget
-    leaves is not tried, as trying takes longer than all else. What cannot be exported is
-    measured and reported, but never chosen: only a recipe can ask for it. A recipe that names its interventions is
-    taken at its word, as far as the budget goes. Without attacks there is nothing to compare by, and the candidates
-    are taken in the order of `candidates`.
+    room. What is dearer than the budget leaves is not tried, as trying takes longer than all else. What cannot be
+    exported is measured and reported, but never chosen: only a recipe can ask for it. A recipe that names its
+    interventions is taken at its word, as far as the budget goes. Without attacks there is nothing to compare by, and
+    the candidates are taken in the order of `candidates`.
 
     Args:
         classifier: what is wrapped.
