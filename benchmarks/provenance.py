@@ -36,7 +36,7 @@ _NATURAL = Source(
     ("natural/results/natural-*.json",),
     (
         "natural.natural --only cifar10-resnet20 --clean 600 --seeds 0 1 2",
-        "natural.natural --only cifar10-resnet32 --clean 600",
+        "natural.natural --only cifar10-resnet32 --clean 600 --seeds 0 1 2 --attacked 100",
         "natural.natural --only fashion --clean 400",
         "natural.natural --only pneumonia",
         "natural.natural --only imagenet-lite0 --clean 100",
