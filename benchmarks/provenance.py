@@ -46,7 +46,9 @@ _TREATED = Source(
     ("natural/results/treated-*.json",),
     (
         "natural.treated --only cifar10-resnet20 cifar10-resnet32 --seeds 0 1 2 --attacked 100",
-        "natural.treated --only fashion pneumonia imagenet-lite0",
+        "natural.treated --only fashion",
+        "natural.treated --only pneumonia --attacked 100",
+        "natural.treated --only imagenet-lite0 --attacked 16",
     ),
 )
 _PEERS = Source(("peers/results/compare/*/*.json",), ("peers.compare",))

@@ -43,8 +43,11 @@ UNUSUAL = 2.0
 """Times less that the distance from clean signatures counts than a network does: attacks that were saved or scaled are
 unusual no more than natural change is, but attacks that were never seen are."""
 
-BATCH, STEPS = (128, 512), 64
-"""Signatures in a step of their training: a 64th of all between these, so that many teach in no more steps than few."""
+BATCH = (128, 512)
+"""Signatures in a step of their training, at least and at most."""
+
+STEPS = 64
+"""Steps in which all of them are seen once, as far as `BATCH` allows."""
 
 
 @dataclass(frozen=True, slots=True)

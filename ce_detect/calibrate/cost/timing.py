@@ -69,7 +69,7 @@ def seconds_of(function: Callable[[], Any], device: torch.device) -> float:
 
     On a CPU it is the processor time of this process where that is less: it does not run while other programs have the
     processor. They take it in turns of some milliseconds, which hardly ever fall into a call that is short, and nearly
-    always into one that is twice as long. So the wall clock may have a gate cost three times what it does.
+    always into one that is twice as long. By the wall clock a gate would then cost far more than it does.
     """
     start, busy = time.perf_counter(), time.process_time()
     function()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -82,9 +82,8 @@ def search(
         required: what comes first, as far as the budget goes, whatever it is worth.
 
     Returns:
-        What was chosen, by what the whole signature is worth also where a cascade will show it to some inputs only. The
-        ledger holds everything that was tried, see `ce_detect.calibrate.search.ledger.considered`, and names what was
-        too dear.
+        What was chosen, by what the whole signature is worth also where a cascade will show it to some inputs only. Its
+        ledger holds all that was tried, see `ce_detect.calibrate.search.ledger.considered`, and what was too dear.
 
     Raises:
         CalibrationError: a recipe names an intervention that cannot be made or learned for this classifier.
@@ -104,28 +103,41 @@ def search(
     timed = [item for item in proposed if affordable(item)]
     costs = meter.items(timed, told["timing interventions"])
     tried = [item for item in timed if item in required or costs[item.name] <= most]
-
-    def compared_on(items: list[Item], images: dict[str, tuple[int, int]], which: str) -> Comparison:
-        signature, tables = meter.signature(items), {}
-        for split, sets in data.sets.items():
-            some = _some(sets, *images[split])
-            tables[split] = feature_tables.table(signature, some, cache, told[f"trying {which} on {split}"])
-        objective = Objective(tables["fit"], tables["select"])
-        return Comparison(items, costs, columns_of(items, signature.names), objective)
-
-    compared = compared_on(tried, COMPARED_IMAGES, "them")
-    final = compared_on(finalists(compared, required, most), FINAL_IMAGES, "the best")
+    compared_on = partial(_compared, costs=costs, data=data, meter=meter, cache=cache, told=told)
+    compared = compared_on(COMPARED_IMAGES, tried, which="them")
+    final = compared_on(FINAL_IMAGES, finalists(compared, required, most), which="the best")
     told["choosing"](0.0)
     chosen = budget.within(partial(best_found, final, required), meter, settings.budget)
     entries = considered(compared, chosen, room=most)
     for family, best in by_family(entries).items():
         logger.info("best of %s: %s", family, best)
-    dear = [
-        {"name": item.name, "family": item.family, "cost": costs.get(item.name, item.passes * a_pass)}
-        for item in proposed
-        if item not in tried
-    ]
+    left = [(item, costs.get(item.name, item.passes * a_pass)) for item in proposed if item not in tried]
+    dear = [{"name": item.name, "family": item.family, "cost": cost} for item, cost in left]
     return Chosen(chosen.items, {**chosen.ledger, "considered": entries, "too_dear": dear, "learned": autoencoders})
+
+
+def _compared(
+    images: Mapping[str, tuple[int, int]], items: Sequence[Item], costs: Mapping[str, float], data: CalibrationData,
+    meter: Meter, cache: Path, told: Mapping[str, Callable[[float], None]], which: str,
+) -> Comparison:  # fmt: skip
+    """Items side by side on some of the images.
+
+    Args:
+        images: how many of each split, see `COMPARED_IMAGES`.
+        items: what is compared.
+        costs: of each by name.
+        data: where the images are from.
+        meter: what makes their signatures.
+        cache: folder where these are kept.
+        told: what tells progress, by stage.
+        which: items these are, as `STAGES` calls them.
+    """
+    signature, tables = meter.signature(items), {}
+    for split, sets in data.sets.items():
+        some = _some(sets, *images[split])
+        tables[split] = feature_tables.table(signature, some, cache, told[f"trying {which} on {split}"])
+    objective = Objective(tables["fit"], tables["select"])
+    return Comparison(items, costs, columns_of(items, signature.names), objective)
 
 
 def _stages(progress: Progress) -> dict[str, Callable[[float], None]]:
