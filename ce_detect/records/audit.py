@@ -26,7 +26,7 @@ class Line(msgspec.Struct, frozen=True):
     """One verdict; NaN is null.
 
     Attributes:
-        time: seconds since 1970.
+        time: when the request came, in seconds since 1970.
         id: of the request, as the client gave it.
         index: of the input in the request.
         label: that was answered.
@@ -186,12 +186,11 @@ def _whole(path: Path) -> int:
 
 
 def _lines(job: Job, result: GateResult, artifact: str, model: str | None, policy: str | None) -> list[Line]:
-    now = time.time()
     names = ("label", "score", "p_value", "probability", "is_adversarial")
     rows = zip(*(getattr(result, name).tolist() for name in names), strict=True)
     return [
         Line(
-            now,
+            job.received,
             job.id,
             index,
             label,

@@ -24,7 +24,8 @@ from ce_detect.records.store import Store
 logger = logging.getLogger("ce_detect.console")
 
 NEAR = 60.0
-"""Seconds between a line of the audit log and the file of the same input, at most."""
+"""Seconds between a line of the audit log and the file of the same input, at most. Both say when the request came; in
+older versions each said when it was written."""
 
 _WRITTEN = re.compile(r"(\d{15,19})-\d+")
 _READ_AT_ONCE = 500
@@ -115,7 +116,9 @@ class Intake:
             self.unreadable += 1
             return None
         matched = _WRITTEN.fullmatch(path.stem)
-        row = Row(source=name, file=name, time=int(matched[1]) / 1e9 if matched else moment, **asdict(found))
+        named = int(matched[1]) / 1e9 if matched else moment  # of older versions: when the file was written
+        told = asdict(found) | {"time": named if found.time is None else found.time}
+        row = Row(source=name, file=name, **told)
         return replace(row, client=_text(row.client), request=_text(row.request))
 
     def _completed(self, row: Row) -> bool:

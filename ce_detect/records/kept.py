@@ -21,6 +21,9 @@ MOST = 256 * MEBIBYTE
 """Bytes that one array of a file may unpack to."""
 
 
+_FAR = 1e11
+"""Seconds since 1970, some thousand years ahead."""
+
 _BROKEN = (
     OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, NotImplementedError, RuntimeError,
     zipfile.BadZipFile, zlib.error,
@@ -41,6 +44,7 @@ class Kept:
         drawn: whether the input was drawn at random from all traffic.
         request: id of the request; None where it had none.
         client: who asked; None where nobody knows.
+        time: when the request came, in seconds since 1970; None in files of older versions.
     """
 
     score: float
@@ -51,6 +55,7 @@ class Kept:
     drawn: bool
     request: str | None
     client: str | None
+    time: float | None
 
 
 def verdict(path: Path) -> Kept:
@@ -73,6 +78,7 @@ def verdict(path: Path) -> Kept:
             drawn=bool(stored["drawn"]) if "drawn" in has else False,
             request=str(stored["id"]) or None,
             client=(str(stored["client"]) or None) if "client" in has else None,
+            time=_moment(stored["time"]) if "time" in has else None,
         )
 
 
@@ -87,6 +93,13 @@ def pixels(path: Path) -> NDArray[Any]:
     if x.ndim != 3 or not (x.dtype == np.uint8 or np.issubdtype(x.dtype, np.floating)) or not x.size:
         raise InputError(f"{path} holds {x.dtype} of shape {x.shape}, expected one picture of the quarantine")
     return x
+
+
+def _moment(stored: NDArray[Any]) -> float:
+    moment = float(stored)
+    if not 0 <= moment < _FAR:
+        raise ValueError(f"time {moment} is none")
+    return moment
 
 
 @contextmanager

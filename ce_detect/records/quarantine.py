@@ -43,6 +43,7 @@ class _Input:
     drawn: bool
     id: str | None
     client: str | None
+    time: float
 
 
 class Quarantine:
@@ -51,7 +52,7 @@ class Quarantine:
     Flagged inputs are kept, and beside them a share of all inputs, drawn at random before anybody looks at a verdict:
     what people find clean among these is an unbiased sample of clean traffic, which flagged inputs never are. A file
     holds ``x`` (one input, as it came), ``logits``, ``label``, ``score``, ``p_value``, ``threshold``, ``flagged``,
-    ``drawn``, ``id`` and ``client``; no file name comes from a client. `ce_detect.records.kept` reads them.
+    ``drawn``, ``id``, ``client`` and ``time``; no file name comes from a client. `ce_detect.records.kept` reads them.
 
     Args:
         settings: folder and size.
@@ -92,6 +93,7 @@ class Quarantine:
                         bool(drawn[i]),
                         job.id,
                         job.client,
+                        job.received,
                     )
                 )
 
@@ -146,5 +148,6 @@ def _file(one: _Input) -> bytes:
         drawn=np.bool_(one.drawn),
         id=np.array(one.id or ""),
         client=np.array(one.client or ""),
+        time=np.float64(one.time),
     )
     return file.getvalue()

@@ -25,6 +25,7 @@ class Job:
         span: of the request in its trace, None where nothing is traced.
         future: will hold the `GateResult`, or the error; cancelling it before it runs takes the job out of the queue.
         submitted: when it began to wait, as `time.perf_counter` counts.
+        received: the same moment, in seconds since 1970: all records of an input say it, and are known by it.
         started: when its batch began, 0 before.
         finished: when its batch was judged, 0 before.
         batch: inputs in its batch, 0 before.
@@ -37,6 +38,7 @@ class Job:
     span: Any = None
     future: Future[GateResult] = field(default_factory=Future)
     submitted: float = field(default_factory=time.perf_counter)
+    received: float = field(default_factory=time.time)
     started: float = 0.0
     finished: float = 0.0
     batch: int = 0

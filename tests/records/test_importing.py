@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,41 @@ def test_new_files_as_they_come(tmp_path: Path, store: Store) -> None:
         (2.0, "mine", 1.0, True, False)
     }
     assert abs(found[0].time - (folder / str(found[0].file)).stat().st_mtime) < 5
+
+
+def test_a_clock_that_jumps_while_a_request_is_judged(tmp_path: Path, store: Store, monkeypatch: Any) -> None:
+    """Line and file say when the request came, so that both are known to be of one input."""
+    folder, log = tmp_path / "flagged", tmp_path / "audit.jsonl"
+    batch = judged(2)
+    for hours in (5, -5):
+        moment = time.time() + hours * 3600
+        with monkeypatch.context() as jumped:
+            jumped.setattr(time, "time", lambda moment=moment: moment)
+            jumped.setattr(time, "time_ns", lambda moment=moment: int(moment * 1e9))
+            if hours > 0:
+                audit = AuditLog(AuditSettings(path=log))
+                audit.write(batch, "a" * 64)
+                audit.close()
+            else:
+                quarantine = Quarantine(QuarantineSettings(folder=folder))
+                quarantine.keep(batch)
+                quarantine.close()
+    assert Intake(store, quarantine=folder, audit=log).run() == 2
+    assert [item.time for item in items(store)] == [batch[0][0].received] * 2
+
+
+def test_file_without_a_moment(tmp_path: Path, store: Store) -> None:
+    """Older versions said it in the name only; a moment that is none makes the file unreadable."""
+    folder = tmp_path / "flagged"
+    fill(folder, 2)
+    files = sorted(folder.glob("*.npz"))
+    for path, moment in zip(files, (None, np.nan), strict=True):
+        with np.load(path) as stored:
+            arrays: dict[str, Any] = {name: stored[name] for name in stored.files if name != "time"}
+        np.savez(path, **arrays if moment is None else arrays | {"time": moment})
+    intake = Intake(store, quarantine=folder)
+    assert (intake.run(), intake.unreadable) == (1, 1)
+    assert items(store)[0].time == int(files[0].stem.split("-")[0]) / 1e9
 
 
 def test_what_was_drawn_at_random(tmp_path: Path, store: Store) -> None:

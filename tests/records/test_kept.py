@@ -24,14 +24,14 @@ def test_what_a_server_wrote(tmp_path: Path) -> None:
     quarantine.keep([(job, result)])
     quarantine.close()
     first, second = sorted(tmp_path.iterdir(), key=lambda path: int(path.stem.rpartition("-")[2]))
-    assert kept.verdict(second) == kept.Kept(2.0, pytest.approx(0.2), 1, 1.0, True, False, "mine", None)  # type: ignore[arg-type]
+    assert kept.verdict(second) == kept.Kept(2.0, np.float32(0.2), 1, 1.0, True, False, "mine", None, job.received)
     np.testing.assert_array_equal(kept.pixels(first), job.x[0])
 
 
 def test_files_of_older_versions(tmp_path: Path) -> None:
     """They hold flagged inputs, none of them drawn at random; the label is the largest logit's."""
     np.savez(tmp_path / "old.npz", **OLD)
-    assert kept.verdict(tmp_path / "old.npz") == kept.Kept(2.0, 0.1, 1, None, True, False, None, None)
+    assert kept.verdict(tmp_path / "old.npz") == kept.Kept(2.0, 0.1, 1, None, True, False, None, None, None)
 
 
 def test_what_is_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
