@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.neighbors import radius_neighbors_graph
+from sklearn.neighbors import NearestNeighbors
 
 from ce_detect.core.types import Bounds, Index
 from ce_detect.data.lazy import Pixels, chunks
@@ -22,6 +23,7 @@ ALIKE = 0.03
 """Difference of two images that look alike: two of Square at 8/255 rarely differ by more, and two others by less."""
 
 _IMAGES = 64  # that are read at a time
+_ROWS = 200  # images that are compared with all others at a time
 
 
 def identities(x: Pixels) -> Identities:
@@ -60,8 +62,15 @@ def near_copies(x: Pixels, bounds: Bounds) -> Identities:
     """
     low, high = bounds
     small = np.concatenate([_cells(part).reshape(len(part), -1) for part in chunks(x, _IMAGES)]) / (high - low)
-    near = radius_neighbors_graph(small, ALIKE * np.sqrt(small.shape[1]), mode="connectivity")
-    return np.asarray(connected_components(near, directed=False)[1], np.uint64)
+    index = NearestNeighbors(radius=ALIKE * np.sqrt(small.shape[1])).fit(small)
+    groups = np.arange(len(small))
+    for start in range(0, len(small), _ROWS):  # of a long film all pairs look alike, which are too many to keep
+        near = index.radius_neighbors_graph(small[start : start + _ROWS]).tocoo()
+        first = np.unique(groups, return_index=True)[1]  # so far, of each group
+        pairs = np.append(near.row + start, np.arange(len(small))), np.append(near.col, first[groups])
+        alike = coo_array((np.ones(len(pairs[0]), bool), pairs), (len(small), len(small)))
+        _, groups = connected_components(alike, directed=False)
+    return groups.astype(np.uint64)
 
 
 def _cells(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import images_with_twins
 
 from ce_detect.core.types import Floats
-from ce_detect.data import Mapped
+from ce_detect.data import Mapped, splits
 from ce_detect.data.splits import distinct, fingerprint, identities, near_copies, sizes, split_by_identity
 
 FLOATS = np.random.default_rng(0).uniform(size=(23, 3, 4, 5)).astype(np.float32)
@@ -68,3 +69,14 @@ def test_near_copies_are_images_with_small_changes(side: int, bounds: tuple[floa
     assert len(set(found[:12])) == 12
     if side >= 24:  # then a part has several pixels, whose changes have a small mean
         assert (found[:12] == found[12:]).all()
+
+
+def test_near_copies_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain of images, each like the next one only, is one group, however many are compared at a time."""
+    steps = np.random.default_rng(0).permutation(40)
+    chain = (0.02 * steps[:, None, None, None] * np.ones((1, 1, 8, 8))).astype(np.float32)
+    both = np.concatenate([chain, chain + 5])
+    for at_a_time in (1, 7, 200):
+        monkeypatch.setattr(splits, "_ROWS", at_a_time)
+        found = near_copies(both, (0.0, 1.0))
+        assert set(found[:40]) == {found[0]} != set(found[40:]) == {found[40]}
