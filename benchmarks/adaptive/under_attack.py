@@ -1,7 +1,7 @@
 """AUROC under adaptive attack: an attacker who knows the detector fools the classifier and makes the score low.
 
     CE_DETECT_DATA=... python -m benchmarks.adaptive.under_attack --images 100 --steps 40
-    CE_DETECT_DATA=... python -m benchmarks.adaptive.under_attack --only "budget 3.0, hardened" energy
+    CE_DETECT_DATA=... python -m benchmarks.adaptive.under_attack --only "budget 3, hardened" energy
 
 Within 2, 4 and 8 of 255; of each image the lowest score counts that any attack found, see
 `ce_detect.redteam.under_attack`. *Disagreement* is PID (arXiv 2506.03765) with the hardened copy of our gate as its
