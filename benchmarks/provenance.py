@@ -103,6 +103,7 @@ SOURCES = {
     "controls": _NATURAL,
     "treated": _TREATED,
     "treated-cells": _TREATED,
+    "asked": Source((*_NATURAL.results, *_TREATED.results), (*_NATURAL.commands, *_TREATED.commands)),
     "on-purpose": Source(("natural/results/on-purpose-*.json",), ("natural.on_purpose",)),
     "ablation": Source(("natural/results/ablation-*.json",), ("natural.ablation",)),
     "serving": Source(

@@ -10,9 +10,25 @@ import numpy as np
 from benchmarks.natural.gates import RESULTS
 from benchmarks.program import read
 from benchmarks.subjects.settings import NAMES
+from ce_detect import Recipe
 
 MATRIX = "cifar10-resnet20"
 """The subject whose treated attacks are shown cell by cell."""
+
+KNOWN = frozenset(attack.name for recipe in ("default", "large") for attack in Recipe.load(recipe).attacks)
+"""Attacks that calibration uses, on small images or on large ones."""
+
+LARGE = "imagenet-lite0"
+"""The subject for which an attack and its shuffled control may be as near as `APART_LARGE`."""
+
+APART, APART_LARGE = 0.99, 0.97
+"""AUROC of an attack against its shuffled control that was asked for."""
+
+FLOOR, GOAL = 0.80, 0.92
+"""AUROC of the worst cell of treated attacks: what was asked for at least, and what was hoped for."""
+
+LEAST = 10
+"""Attacked images that still fool, below which a cell does not count; as in `benchmarks.natural.treated`."""
 
 
 def natural() -> list[list[str]]:
@@ -81,14 +97,70 @@ def controls() -> list[list[str]]:
 
 def treated() -> list[list[str]]:
     """Each subject: treated attacks that still fool."""
-    rows = [["subject", "seeds", "mean AUROC", "treatments that calibrate", "others", "worst cell", "flagged"]]
+    rows = [
+        ["subject", "seeds", "mean AUROC", "treatments that calibrate", "others", "worst cell", "flagged",
+         "those that no longer fool: flagged"]
+    ]  # fmt: skip
     for name, found in _results("treated"):
         some = [row["summary"] for row in found]
         worst = min(some, key=lambda one: one["worst"])
         means = (_area(one[key] for one in some) for key in ("auroc", "auroc_served", "auroc_held_out"))
         flagged = _percent(one["flagged"] for one in some)
-        rows.append([name, str(len(found)), *means, f"{worst['worst']:.3f} ({worst['worst_cell']})", flagged])
+        cell = f"{worst['worst']:.3f} ({worst['worst_cell']})"
+        rows.append([name, str(len(found)), *means, cell, flagged, _percent(map(_harmless, found))])
     return rows
+
+
+def asked() -> list[list[str]]:
+    """Each subject: what was asked for of all attacks together, and counts of what stays below."""
+    treated = dict(_results("treated"))
+    rows = [
+        ["subject", "AUROC against clean and natural change: seen / unseen / worst",
+         "attacks told from their shuffled control", f"treated cells below {FLOOR:.2f} / {GOAL:.2f}"]
+    ]  # fmt: skip
+    for name, found in _results("natural"):
+        areas = _mean_over(found, "auroc_against_clean_and_natural")
+        parts = [[area for attack, area in areas.items() if (attack in KNOWN) == seen] for seen in (True, False)]
+        told = list(_mean_over(found, "auroc_against_shuffled").values())
+        least = APART_LARGE if name == LARGE else APART
+        rows.append(
+            [
+                name,
+                " / ".join(f"{area:.3f}" for area in (*map(np.mean, parts), min(areas.values()))),
+                f"{sum(round(area, 3) >= least for area in told)} of {len(told)} ({least:.2f})",
+                _below(treated[name]) if name in treated else "-",
+            ]
+        )
+    return rows
+
+
+def _mean_over(rows: list[dict[str, Any]], key: str) -> dict[str, float]:
+    """A figure of each attack, mean over the seeds."""
+    return {attack: float(np.mean([row["attacks"][attack][key] for row in rows])) for attack in rows[0]["attacks"]}
+
+
+def _below(rows: list[dict[str, Any]]) -> str:
+    """How many cells, mean over the seeds, lie below the floor and below the goal; and how many there are."""
+    areas = []
+    for attack, cells in rows[0]["attacks"].items():
+        for treatment in cells:
+            some = [row["attacks"][attack][treatment] for row in rows]
+            if all(one["n"] >= LEAST for one in some):
+                areas.append(np.mean([one["auroc"] for one in some]))
+    below = (sum(round(area, 3) < least for area in areas) for least in (FLOOR, GOAL))
+    return " / ".join(map(str, below)) + f" of {len(areas)}"
+
+
+def _harmless(row: dict[str, Any]) -> float | None:
+    """Share flagged of all treated attacks that no longer fool; None where each still does."""
+    flagged = count = 0.0
+    for cells in row["attacks"].values():
+        attacked = max(round(one["n"] / one["still_fools"]) for one in cells.values() if one["n"])
+        for one in cells.values():
+            if one["harmless_flagged"] is not None:
+                flagged += one["harmless_flagged"] * (attacked - one["n"])
+                count += attacked - one["n"]
+    return flagged / count if count else None
 
 
 def treated_cells() -> list[list[str]]:
@@ -153,10 +225,6 @@ def _results(program: str) -> Iterable[tuple[str, list[dict[str, Any]]]]:
             yield name, read(path)["rows"]
 
 
-def _flagged(rows: list[dict[str, Any]], kind: str) -> str:
-    return _percent(row["kinds"][kind]["flagged"] for row in rows)
-
-
 def _percent(values: Iterable[float | None], of: Callable[[list[float]], Any] = np.mean) -> str:
     known = [value for value in values if value is not None]
     return f"{100 * float(of(known)):.1f}%" if known else "-"
@@ -175,6 +243,7 @@ TABLES = {
     "controls": controls,
     "treated": treated,
     "treated-cells": treated_cells,
+    "asked": asked,
     "on-purpose": on_purpose,
     "ablation": ablation,
 }
