@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -79,10 +79,7 @@ class Explanation:
             {
                 **{name: values[place] for name, values in verdicts.items()},
                 "threshold": self.result.threshold,
-                "carried": [
-                    {"name": part.name, "share": part.share, "effect": part.effect, "words": part.words}
-                    for part in parts
-                ],
+                "carried": [asdict(part) for part in parts],
                 "maps": _maps(self._every_map(), place),
                 "rank_correlation": _rounded(self.likeness, place),
                 "explained_label": int(self.maps.label[place]),

@@ -92,6 +92,10 @@ def test_the_data_have_whole_maps_and_names() -> None:
     first, second = explained().data["inputs"]
     assert (first["name"], second["name"]) == ("clean & plain", "attacked")
     assert len(first["maps"]["target"]) == 28
+    (moved, *_) = (part for part in first["carried"] if part["effect"] is not None)
+    middle, width = moved["usual"]
+    assert f"the median of clean inputs {'fell' if middle >= 0 else 'rose'} by {abs(middle):.1f}" in moved["words"]
+    assert f"an interquartile range of {width:.1f}" in moved["words"]
     assert (
         explained().data["verdict"]["headline"]
         == f"{first['is_adversarial'] + second['is_adversarial']} of 2 inputs flagged."
