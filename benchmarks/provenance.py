@@ -144,6 +144,7 @@ SOURCES = {
     "explain-methods": Source(
         ("explain/results/explain-*.json",),
         (
+            "explain.explain --only cifar10-resnet20 --methods effect-map grad-cam integrated-gradients --images 20",
             "explain.explain --only pneumonia crackforest --images 20",
             "explain.explain --only pneumonia --images 0 --sane 8",
             "explain.explain --only imagenet-lite0 --images 100",

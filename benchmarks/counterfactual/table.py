@@ -18,6 +18,9 @@ RADII = (1, 2, 4, 8, 16)
 FEW = (4, 8)
 """Of the other attacks."""
 
+COVERED = ("0.5", "0.7", "0.8", "0.9", "1.0")
+"""Shares of the images that are least doubtful, of which the risk is shown: the risk-coverage curve."""
+
 SLACK = 0.02
 """Share of the images by which a check may fail."""
 
@@ -54,13 +57,15 @@ def resilience() -> list[list[str]]:
 
 def doubt() -> list[list[str]]:
     """A line a score: how well it tells mistakes."""
-    rows = [["images", "classifier", "score", "mistakes", "AURC (low)", "AUROC of mistakes (high)", "risk at 80 %"]]
+    head = ["images", "classifier", "score", "mistakes", "AURC (low)", "AUROC of mistakes (high)"]
+    rows = [[*head, f"risk at {' / '.join(f'{100 * float(share):g}' for share in COVERED)} %"]]
     for subject, title in SUBJECTS.items():
         found = _read(f"uncertainty-{subject}")
         for of in found["rows"] if found else []:
             rows.append(
                 [title, of["classifier"], of["score"], f"{of['mistakes']} of {found['images']}",
-                 _interval(of["aurc"], 3), _interval(of["auroc"]), f"{of['risk']['0.8']:.3f}"]
+                 _interval(of["aurc"], 3), _interval(of["auroc"]),
+                 " / ".join(f"{of['risk'][share]:.3f}" for share in COVERED)]
             )  # fmt: skip
     return rows
 

@@ -60,6 +60,11 @@ def _pneumonia() -> tuple[NDArray[np.float32], None]:
     return SUBJECTS["pneumonia"].split()[1].x, None
 
 
+def _cifar10() -> tuple[NDArray[np.float32], None]:
+    """Images that the classifier was not trained on."""
+    return SUBJECTS["cifar10-resnet20"].split()[1].x, None
+
+
 def _cracks() -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Test patches that have a crack."""
     found = patches(test=True)
@@ -74,6 +79,7 @@ _LARGE = {
 
 EXPLAINED = {
     "imagenet-lite0": Explained(SUBJECTS["imagenet-lite0"].model, _imagenet, _LARGE, 1),
+    "cifar10-resnet20": Explained(SUBJECTS["cifar10-resnet20"].model, _cifar10, _SMALL, 5),
     "pneumonia": Explained(SUBJECTS["pneumonia"].model, _pneumonia, _SMALL, 20),
     "crackforest": Explained(crack_cnn, _cracks, _SMALL, 20, label=1),
 }

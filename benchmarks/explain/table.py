@@ -20,6 +20,7 @@ TITLES = {
 
 SUBJECTS = {
     "imagenet-lite0": "ImageNet sample, EfficientNet-Lite0",
+    "cifar10-resnet20": "CIFAR-10, ResNet-20",
     "pneumonia": "PneumoniaMNIST, plain CNN",
     "crackforest": "CrackForest patches, plain CNN",
 }
