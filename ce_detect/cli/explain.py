@@ -34,6 +34,7 @@ from ce_detect.core.types import BASELINES
     help="Show the map of another method beside ours, such as grad-cam or robust-perturbation; also several times.",
 )
 @click.option("--label", type=int, help="The class whose evidence the maps show; by default what was decided.")
+@click.option("--clean", help="Clean images, as DATA: hold effects against those of the same class, and show one.")
 @click.option("--concepts", help="Clean images, as DATA: rank learned concepts by their effect on these.")
 @click.option(
     "--attack",
@@ -60,6 +61,7 @@ def command(
     site: str,
     methods: tuple[str, ...],
     label: int | None,
+    clean: str | None,
     concepts: str | None,
     attack: str | None,
     counterfactual: Path | None,
@@ -82,10 +84,12 @@ def command(
     loaded = DetectedModel.load(guard, load_model(model, weights), sha256=sha256, trusted_key=trusted_key)
     images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
     x = loaded.wrapped.images(images).x
-    clean = None if concepts is None else load_data(concepts, resizing=loaded.wrapped.resizing)
-    ranked = None if clean is None else loaded.wrapped.images(clean).pixels
+    beside, ranked = (
+        None if spec is None else loaded.wrapped.images(load_data(spec, resizing=loaded.wrapped.resizing)).pixels
+        for spec in (clean, concepts)
+    )
     found = loaded.explain(
-        x, baseline=baseline, site=site, seed=seed, label=label, method=methods, concepts=ranked,
+        x, baseline=baseline, site=site, seed=seed, label=label, method=methods, concepts=ranked, clean=beside,
         attack=None if attack is None else fraction(attack),
     )  # fmt: skip
     other = None if counterfactual is None else Counterfactual.load(counterfactual, loaded.classifier).generate(x)

@@ -7,6 +7,7 @@ linear head they are exact, up to the steps of the integral: each feature counts
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,9 @@ class Carried:
         usual: median and interquartile range of that change on clean inputs; None of a statistic, and where the head
             leaves the change out, see `ce_detect.heads.base.squashing`.
         words: all of this as a sentence.
+        less: share of clean inputs of the same class that move less in that direction; None of a statistic, and where
+            too few of them were given.
+        of_class: number of these inputs; None where `less` is.
     """
 
     name: str
@@ -50,14 +54,17 @@ class Carried:
     effect: float | None
     usual: tuple[float, float] | None
     words: str
+    less: float | None = None
+    of_class: int | None = None
 
 
-def carried(gate: GateModule, features: Tensor) -> list[list[Carried]]:
+def carried(gate: GateModule, features: Tensor, alike: Sequence[Tensor] | None = None) -> list[list[Carried]]:
     """Attribute scores to the parts of a signature, for each input the largest first.
 
     Args:
         gate: a calibrated gate.
         features: signatures ``(batch, features)`` of inputs.
+        alike: for each input signatures ``(n, features)`` of clean inputs of the same class; none where they are few.
 
     Raises:
         MissingExtraError: Captum is not installed.
@@ -69,11 +76,13 @@ def carried(gate: GateModule, features: Tensor) -> list[list[Carried]]:
     with torch.enable_grad():
         shares = IntegratedGradients(head).attribute(features.detach().clone(), middle, n_steps=STEPS).detach()
     parts = parts_of(gate.signature)
+    beside = [features[:0]] * len(features) if alike is None else alike
     return [
         sorted(
-            (_carried(gate, name, columns, one, row) for name, columns in parts.items()), key=lambda part: -part.share
+            (_carried(gate, name, columns, one, row, clean) for name, columns in parts.items()),
+            key=lambda part: -part.share,
         )
-        for one, row in zip(shares, features, strict=True)
+        for one, row, clean in zip(shares, features, beside, strict=True)
     ]
 
 
@@ -91,7 +100,9 @@ def parts_of(signature: Signature) -> dict[str, list[int]]:
     return parts
 
 
-def _carried(gate: GateModule, name: str, columns: list[int], shares: Tensor, features: Tensor) -> Carried:
+def _carried(
+    gate: GateModule, name: str, columns: list[int], shares: Tensor, features: Tensor, clean: Tensor
+) -> Carried:
     share = float(shares[columns].sum())
     intervention = next((one for one in gate.signature.interventions if one.name == name), None)
     if intervention is None:
@@ -103,6 +114,11 @@ def _carried(gate: GateModule, name: str, columns: list[int], shares: Tensor, fe
     words = f"after do({in_words(intervention)}) the top label {_moved(effect)}"
     if usual[1] >= LEFT_OUT:
         return Carried(name, share, effect, None, f"{words}: {_added(share)}")
+    if len(clean):
+        others, way = clean[:, column], "fall" if effect >= 0 else "rise"
+        less = float((others < effect if effect >= 0 else others > effect).float().mean())
+        words += f"; {100 * less:.1f} % of {len(clean)} clean inputs of this class {way} less"
+        return Carried(name, share, effect, usual, f"{words}: {_added(share)}", less, len(clean))
     words += f"; the median of clean inputs {_moved(usual[0])}, with an interquartile range of {usual[1]:.1f}"
     return Carried(name, share, effect, usual, f"{words}: {_added(share)}")
 

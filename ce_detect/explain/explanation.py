@@ -19,6 +19,7 @@ from ce_detect.data.lazy import Pixels
 from ce_detect.detector.detector import Verdict
 from ce_detect.detector.gate import GateModule
 from ce_detect.explain.attribution import Carried, carried
+from ce_detect.explain.clean_inputs import CleanInputs, clean_inputs
 from ce_detect.explain.concepts import ConceptEffects, concept_effects
 from ce_detect.explain.effect_maps import MAPS, EffectMaps, effect_maps
 from ce_detect.explain.methods import method as method_named
@@ -41,6 +42,7 @@ class ExplanationOptions(TypedDict, total=False):
     method: str | Sequence[str]
     concepts: Pixels | None
     attack: float | None
+    clean: Pixels | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,10 @@ class Explanation:
         other_maps: maps ``(batch, height, width)`` of the same labels by other methods, by name of the method.
         likeness: Spearman's rank correlation of each of them with our target map, for each input.
         concepts: what decisions owe to learned concepts; None where that was not asked for.
-        clean: the images by which these are ranked; None where there are none.
+        ranked_by: the images by which these are ranked; None where there are none.
         after: the same maps after an attack that keeps the labels; None where that was not asked for.
         left_out: what was asked for and needs gradients that the classifier has not.
+        clean: clean inputs that these are held against; None where there are none.
     """
 
     result: GateResult
@@ -67,9 +70,10 @@ class Explanation:
     other_maps: Mapping[str, Floats] = field(default_factory=dict)
     likeness: Mapping[str, list[float]] = field(default_factory=dict)
     concepts: ConceptEffects | None = None
-    clean: Pixels | None = None
+    ranked_by: Pixels | None = None
     after: AfterAttack | None = None
     left_out: tuple[str, ...] = ()
+    clean: CleanInputs | None = None
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain data for JSON, an entry an input; maps are nested lists."""
@@ -85,6 +89,7 @@ class Explanation:
                 "explained_label": int(self.maps.label[place]),
                 "site": self.maps.site,
                 "baseline": self.maps.baseline,
+                **({} if self.clean is None else {"typical_clean_input": self.clean.typical(verdicts["label"][place])}),
                 **({} if self.after is None else {"after_attack": _plain(self.after, place)}),
             }
             for place, parts in enumerate(self.carried)
@@ -120,6 +125,7 @@ def explain(
     method: str | Sequence[str] = (),
     concepts: Pixels | None = None,
     attack: float | None = None,
+    clean: Pixels | None = None,
 ) -> Explanation:
     """Explain verdicts on a few inputs: a map takes some hundred forward passes an input.
 
@@ -137,6 +143,7 @@ def explain(
             same labels.
         concepts: clean images by which learned concepts are ranked, see `ce_detect.explain.concepts.concept_effects`.
         attack: make the maps again after an attack of this size that keeps the decision, in parts of the pixel range.
+        clean: clean images to hold effects against by class; without them, what is usual is that of all classes.
 
     Raises:
         InputError: inputs that cannot be judged, or one that is constant.
@@ -160,17 +167,19 @@ def explain(
     if asked.attack is not None and moved is not None:
         after = _after(asked.attack, moved, {"target": maps.target, **others}, made(moved, maps.label))
     result, features = _judged(gate, checked)
+    beside = None if clean is None else clean_inputs(gate, clean)
     return Explanation(
         result,
         maps,
-        carried(gate, features),
+        carried(gate, features, None if beside is None else [beside.of_class(int(one)) for one in result.label]),
         pixels=checked.cpu().numpy(),
         other_maps={name: other.numpy() for name, other in others.items()},
         likeness={name: rank_correlation(maps.target, other).tolist() for name, other in others.items()},
         concepts=None if asked.concepts is None else concept_effects(gate, asked.concepts, seed=seed),
-        clean=asked.concepts,
+        ranked_by=asked.concepts,
         after=after,
         left_out=asked.left_out,
+        clean=beside,
     )
 
 

@@ -120,8 +120,8 @@ def _concepts(explanation: Explanation, bounds: Bounds) -> list[dict[str, Any]]:
     for one in () if explanation.concepts is None else explanation.concepts.concepts:
         images = []
         for image, excitation, places in zip(one.images, one.excitation, one.places, strict=True):
-            assert explanation.clean is not None
-            pixels = (np.asarray(explanation.clean[image], np.float32) - low) / (high - low)
+            assert explanation.ranked_by is not None
+            pixels = (np.asarray(explanation.ranked_by[image], np.float32) - low) / (high - low)
             images.append(
                 picture(
                     f"clean image {image + 1}: excitation {excitation:.2f}",

@@ -76,6 +76,7 @@ def _entry(found: Explanation, place: int, name: str, bounds: Bounds, origin: Fl
         before = pictures.plain((origin.before - low) / (high - low))
         shown.append(picture(f"before: the model said class {origin.label}", f"{name}, before the change", before))
     shown.append(picture("the input", f"The input {name}", pictures.plain(pixels)))
+    shown += _clean(found, decided, bounds)
     for kind, values in maps.items():
         what = CAPTIONS[kind].format(label="the decision" if label == decided else f"class {label}")
         caption = f"{what}: {ranges[kind][0]:.1f} to {ranges[kind][1]:.1f}"
@@ -92,6 +93,17 @@ def _entry(found: Explanation, place: int, name: str, bounds: Bounds, origin: Fl
         "maps": ranges,
     }
     return Entry(name, verdict, shown, None if label == decided else label, list(_after(found, place, name, bounds)))
+
+
+def _clean(found: Explanation, label: int, bounds: Bounds) -> Iterator[dict[str, str]]:
+    """A clean input of the same class, where some were given."""
+    place = None if found.clean is None else found.clean.typical(label)
+    if found.clean is None or place is None:
+        return
+    low, high = bounds
+    pixels = (np.asarray(found.clean.pixels[place], np.float32) - low) / (high - low)
+    caption = f"a clean input of class {label}, of median score {float(found.clean.score[place]):.2f}"
+    yield picture(caption, f"Clean input {place + 1}, of class {label}", pictures.plain(pixels))
 
 
 def _others(found: Explanation, place: int, name: str, pixels: Floats) -> Iterator[dict[str, str]]:

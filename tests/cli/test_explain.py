@@ -66,6 +66,20 @@ def test_what_is_missing_or_unknown_is_said(asked: tuple[object, ...], tmp_path:
     assert not (tmp_path / "why.html").exists()
 
 
+def test_clean_images_of_the_same_class_stand_beside(asked: tuple[object, ...], tmp_path: Path) -> None:
+    """Effects are held against theirs, and one of them is shown; none of another size is taken."""
+    np.savez(tmp_path / "clean.npz", x=fresh()[0])
+    done = call(*asked, "--json", "--out", tmp_path / "why.html", "--clean", tmp_path / "clean.npz")
+    assert done.code == 0
+    (found,) = json.loads(done.out)["inputs"]
+    place = found["typical_clean_input"]
+    assert guard()(fresh()[0][place : place + 1]).label[0] == found["label"]
+    page = (tmp_path / "why.html").read_text()
+    assert f'alt="Clean input {place + 1}, of class {found["label"]}"' in page
+    np.savez(tmp_path / "clean.npz", x=fresh()[0][:, :, 1:])
+    assert call(*asked, "--json", "--clean", tmp_path / "clean.npz").code == 2
+
+
 def test_concepts_are_ranked_beside_the_inputs(asked: tuple[object, ...], tmp_path: Path) -> None:
     """By clean images of their own, as data and on the page."""
     np.savez(tmp_path / "clean.npz", x=fresh()[0][:64])
