@@ -3,15 +3,15 @@
 do(hide a window) for windows of some sizes all over a picture. A pixel gets the mean effect of the windows of one size
 that cover it, and then a mean over the sizes. The smaller a window, the better it tells where an effect sits: the
 effect of a larger one is shared among its pixels by what the smaller ones found there. A small picture is hidden by
-smaller windows, too, down to a pixel. Each size counts there by one over the area of its windows: what matters is the
-effect for each hidden pixel. After Yang et al. 2019, arXiv 1902.03380, who mask the input and hidden layers; effects
-are those of `ce_detect.features.effects`, on logits.
+smaller windows, too: down to a pixel, where the classifier is small enough for so many passes. Each size counts there
+by one over the area of its windows: what matters is the effect for each hidden pixel. After Yang et al. 2019,
+arXiv 1902.03380, who mask the input and hidden layers; effects are those of `ce_detect.features.effects`, on logits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ce_detect.classifiers.base import INPUT, Classifier, site_shapes
+from ce_detect.classifiers.flops import flops
 from ce_detect.core.errors import UsageError
 from ce_detect.core.types import BASELINES
 from ce_detect.data.lazy import batch_size
@@ -28,8 +29,14 @@ from ce_detect.interventions.masking import baseline_of, noise_pattern
 SHARES = (0.125, 0.25, 0.5)
 """Sides of the windows, as shares of the sides of the picture, the smallest first."""
 
-SMALL, FINER = 32, 0.0625
-"""A picture with no longer side, in pixels, is hidden by windows of this share and pixel by pixel, too."""
+SMALL = 32
+"""A picture with no longer side, in pixels, is hidden by smaller windows, too."""
+
+FINER = ((0.0, 0.0625), (0.0625,), (0.09375,))
+"""Shares that come first there, a pixel at least: the first of these that `WORK` allows, or none."""
+
+WORK = 2.4e10
+"""Floating-point operations that all windows may take there: some 300 forward passes of a ResNet-20 at 32 by 32."""
 
 EVEN = 0.05
 """Part of a larger window's effect that is shared evenly, relative to what smaller ones found on average."""
@@ -99,15 +106,17 @@ def effect_maps(
     with torch.inference_mode():
         wanted = [None] * len(x) if labels is None else labels.split(1)
         rows = zip(x.split(1), wanted, strict=True)
-        found = [_of_one(classifier, *row, baseline=baseline, site=site, seed=seed) for row in rows]
+        shares = _shares(classifier, shapes[site][1], shapes[site][2])
+        found = [_of_one(classifier, *row, baseline=baseline, site=site, seed=seed, shares=shares) for row in rows]
     maps, classes = (torch.cat(part) for part in zip(*found, strict=True))
     parts = [maps[:, EFFECTS.index(effect)] for effect in MAPS.values()]
     return EffectMaps(parts[0], parts[1], parts[2], classes, site, baseline)
 
 
 def _of_one(
-    classifier: Classifier, x: Tensor, label: Tensor | None, *, baseline: str, site: str, seed: int
-) -> tuple[Tensor, Tensor]:
+    classifier: Classifier, x: Tensor, label: Tensor | None, *, baseline: str, site: str, seed: int,
+    shares: Sequence[float],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Maps ``(1, effects, height, width)`` of one input, and the class that they are for: by default its decision."""
     if site == INPUT:
         z, h = classifier.logits(x), x
@@ -120,7 +129,7 @@ def _of_one(
     height, width = h.shape[-2:]
     found: list[Tensor] = []
     weights: list[float] = []
-    for masks in _windows(height, width, h.device):
+    for masks in _windows(height, width, shares, h.device):
         smaller = (
             torch.stack(found).mean(0).abs() if found else torch.ones(len(EFFECTS), height, width, device=h.device)
         )
@@ -136,20 +145,35 @@ def _of_one(
             inside = torch.einsum("nhw,ehw->ne", hidden[:, 0], there) / hidden.sum((1, 2, 3))[:, None]
             summed += torch.einsum("ne,nhw->ehw", moved / inside, hidden[:, 0]) * there
         found.append(summed / covered)
-    shares = torch.tensor(weights, device=h.device) / sum(weights)
-    mean = torch.einsum("s,sehw->ehw", shares, torch.stack(found))[None]
+    counted = torch.tensor(weights, device=h.device) / sum(weights)
+    mean = torch.einsum("s,sehw->ehw", counted, torch.stack(found))[None]
     return F.interpolate(mean, x.shape[-2:], mode="bilinear", align_corners=False), label
 
 
-def _windows(height: int, width: int, device: torch.device) -> Iterator[Tensor]:
-    """Masks ``(windows, 1, height, width)`` of each size: true where a window hides the picture."""
-    small = max(height, width) <= SMALL
-    sizes = {(1, 1): 0.0} if small else {}
-    shares = (FINER, *SHARES) if small else SHARES
-    sizes |= {(math.ceil(share * height), math.ceil(share * width)): share for share in shares}
+def _shares(classifier: Classifier, height: int, width: int) -> Sequence[float]:
+    """Sides of the windows, as shares of the sides of this picture, the smallest first."""
+    if max(height, width) > SMALL:
+        return SHARES
+    most = WORK / flops(classifier)
+    for shares in ((*finer, *SHARES) for finer in FINER):
+        if sum(len(tops) * len(lefts) for _, (tops, lefts) in _places(height, width, shares)) <= most:
+            return shares
+    return SHARES
+
+
+def _places(
+    height: int, width: int, shares: Sequence[float]
+) -> Iterator[tuple[tuple[int, int], tuple[list[int], list[int]]]]:
+    """Height and width of the windows of each size, and where they begin."""
+    sizes = {(max(1, math.ceil(share * height)), max(1, math.ceil(share * width))): share for share in shares}
     for (tall, wide), share in sizes.items():
         part = 2 if share >= OVERLAPPING else 1
-        tops, lefts = (_starts(side, size, part) for side, size in ((height, tall), (width, wide)))
+        yield (tall, wide), (_starts(height, tall, part), _starts(width, wide, part))
+
+
+def _windows(height: int, width: int, shares: Sequence[float], device: torch.device) -> Iterator[Tensor]:
+    """Masks ``(windows, 1, height, width)`` of each size: true where a window hides the picture."""
+    for (tall, wide), (tops, lefts) in _places(height, width, shares):
         masks = torch.zeros(len(tops) * len(lefts), 1, height, width, dtype=torch.bool, device=device)
         for mask, (top, left) in zip(masks, ((top, left) for top in tops for left in lefts), strict=True):
             mask[:, top : top + tall, left : left + wide] = True

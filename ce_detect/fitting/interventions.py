@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.flops import flops
 from ce_detect.data import tensors
 from ce_detect.data.lazy import Pixels
 from ce_detect.interventions import AblateConcept, LearnedIntervention
@@ -107,14 +107,6 @@ def _step(
     with torch.no_grad():
         intervention.project()
     return ""
-
-
-def flops(classifier: Classifier) -> int:
-    """Floating-point operations of one forward pass of one image, at least 1."""
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        classifier.logits(classifier.probe())
-    return max(1, counter.get_total_flops())
 
 
 def _steps(classifier: Classifier) -> int:

@@ -21,12 +21,12 @@ from torch import Tensor
 from ce_detect.artifacts import int8
 from ce_detect.classifiers import batchnorm
 from ce_detect.classifiers.base import INPUT, Classifier
+from ce_detect.classifiers.flops import flops
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Progress
 from ce_detect.core.version import VERSION
 from ce_detect.data.lazy import Pixels
 from ce_detect.data.splits import fingerprint
-from ce_detect.fitting.interventions import flops
 from ce_detect.interventions import RobustCopy
 from ce_detect.storage.cache import Arrays, Cache, digest
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from ce_detect import CalibrationError, DetectedModel
 from ce_detect.calibrate import hardening
 from ce_detect.calibrate.items import Item
+from ce_detect.classifiers.flops import flops
 from ce_detect.data.splits import identities
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.fitting import robust_copy
-from ce_detect.fitting.interventions import flops
 from ce_detect.interventions import RobustCopy
 
 

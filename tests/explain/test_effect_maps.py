@@ -9,8 +9,10 @@ from support.models import TINY, tiny_classifier, tiny_images, tiny_model
 from torch import Tensor, nn
 
 from ce_detect.classifiers.base import Classifier
+from ce_detect.classifiers.flops import flops
 from ce_detect.classifiers.wrapping import wrap
 from ce_detect.core.errors import UsageError
+from ce_detect.explain import effect_maps as maps_module
 from ce_detect.explain.effect_maps import FINER, SHARES, SMALL, effect_maps
 
 
@@ -51,7 +53,7 @@ def test_hiding_everything_that_counts_has_the_effect_of_the_formula() -> None:
     x = bright_quadrant()
     mean = float(x.mean())
     expected, weights = [], []
-    for share in (FINER, *SHARES):
+    for share in (*FINER[1], *SHARES):  # of 16 pixels that is one
         size = int(16 * share)  # the one window over the first pixel begins at the corner
         covered = min(size, 8) ** 2 / 64
         after = 0.9 * (1 - covered) + mean * covered
@@ -119,6 +121,30 @@ def test_small_pictures_alone_are_hidden_pixel_by_pixel(side: int) -> None:
     assert (sum(seen) > side * side) == (side <= SMALL)
     assert target.argmax() == 5 * side + 7 or side > SMALL
     assert target[5, 7] == target.max() > 0
+
+
+@pytest.mark.parametrize(("most", "smallest"), [(1500, 1), (500, 2), (300, 3), (130, 4), (1, 4)])
+def test_windows_are_as_small_as_the_work_allows(monkeypatch: pytest.MonkeyPatch, most: int, smallest: int) -> None:
+    """A picture is hidden by fewer and larger windows where a pass takes more work, at least by those of large ones."""
+    seen: list[int] = []
+
+    class Convolution(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(1, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return self.layer(x).mean((2, 3))
+
+    classifier = wrap(Convolution().eval(), input_shape=(1, 32, 32), bounds=(0.0, 1.0))
+    monkeypatch.setattr(maps_module, "WORK", most * flops(classifier))
+    seen.clear()
+    effect_maps(classifier, torch.rand(1, 1, 32, 32))
+    changed = sum(seen) - 3  # the picture as it is, what counts the work, and what shapes of sites are found by
+    assert changed <= max(most, 122)
+    side = 32 // smallest + bool(32 % smallest)
+    assert changed >= side * side
 
 
 @pytest.mark.parametrize(
