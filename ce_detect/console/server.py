@@ -12,6 +12,7 @@ import sqlalchemy
 import uvicorn
 
 from ce_detect.console.app import make_app
+from ce_detect.console.connections import Connection, Limits
 from ce_detect.console.console import Console
 from ce_detect.console.settings import ConsoleSettings
 from ce_detect.core.errors import UsageError
@@ -23,9 +24,6 @@ logger = logging.getLogger("ce_detect.console")
 
 EVERY = 2.0
 """Seconds between two looks at the quarantine."""
-
-CONNECTIONS = 128
-"""Requests at once."""
 
 
 class ConsoleServer:
@@ -41,6 +39,7 @@ class ConsoleServer:
         port: 0 = any free one.
         certificate: PEM file of the TLS certificate chain; None = no TLS.
         key: PEM file of its private key.
+        limits: of its connections.
 
     Raises:
         UsageError: the address, the certificate or a folder cannot be used.
@@ -55,14 +54,15 @@ class ConsoleServer:
         port: int = 8100,
         certificate: Path | None = None,
         key: Path | None = None,
+        limits: Limits = Limits(),  # noqa: B008  frozen
     ) -> None:
         self._intake = Intake(store, quarantine=settings.quarantine, audit=settings.audit)
         self._socket = listening(host, port)
         self.address = self._socket.getsockname()[:2]
         config = uvicorn.Config(
             make_app(Console(settings, store)), log_level="warning", access_log=False, proxy_headers=False,
-            server_header=False, ws="none", lifespan="off", limit_concurrency=CONNECTIONS, timeout_keep_alive=30,
-            timeout_graceful_shutdown=5, ssl_certfile=certificate, ssl_keyfile=key,
+            server_header=False, http=_limited(limits), ws="none", loop="asyncio", lifespan="off",
+            timeout_keep_alive=30, timeout_graceful_shutdown=5, ssl_certfile=certificate, ssl_keyfile=key,
         )  # fmt: skip
         try:
             config.load()
@@ -79,6 +79,14 @@ class ConsoleServer:
     def stop(self) -> None:
         """End `run` from another thread."""
         self._server.should_exit = True
+
+
+def _limited(limits: Limits) -> type[Connection]:
+    class Limited(Connection):
+        """With the limits of this console."""
+
+    Limited.limits = limits
+    return Limited
 
 
 @contextmanager
