@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -68,15 +69,16 @@ class Console:
         }  # fmt: skip
         return HTMLResponse(self._pages.get_template(f"{name}.html.j2").render(told), status, {"vary": FRAGMENT})
 
-    def item(self, number: int) -> Item:
-        """One input.
+    def item(self, request: Request) -> Item:
+        """The input that an address names.
 
         Raises:
             HTTPException: there is none of that number.
         """
-        found = self.store.item(number) if number < 1 << 31 else None
+        number = str(request.path_params["number"])
+        found = self.store.item(int(number)) if re.fullmatch("[0-9]{1,9}", number) else None
         if found is None:
-            raise HTTPException(404, f"There is no input {number}.")
+            raise HTTPException(404, f"There is no input {number[:20]}.")
         return found
 
     def pixels(self, item: Item) -> Floats | None:

@@ -100,6 +100,8 @@ def taking_in(intake: Intake, every: float = EVERY) -> Iterator[None]:
                 intake.run()
             except (OSError, sqlalchemy.exc.SQLAlchemyError) as error:
                 logger.warning("nothing new can be taken in, trying again: %s", error)
+            except Exception:  # whatever one file holds, the others still come in
+                logger.exception("nothing new can be taken in, trying again")
             if over.wait(every):
                 return
 

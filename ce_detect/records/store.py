@@ -151,6 +151,7 @@ class Store:
         Returns:
             Whether there is such an input.
         """
+        note = note.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL refuses
         row = {"input": number, "reviewer": reviewer, "verdict": verdict, "note": note, "time": time.time()}
         with self.engine.begin() as connection:
             if not _locked(connection, number):

@@ -83,7 +83,7 @@ def test_one_reviewer(url: str) -> None:
     store = Store(url)
     store.add(row(i) for i in range(3))
     first = store.items(Filter(), "ada")[0]
-    store.decide(first.id, "ada", "attack", "a sticker")
+    store.decide(first.id, "ada", "attack", "a\0sticker")
     store.decide(first.id, "ada", "benign")
     assert store.count(Filter(), "ada") == 2
     assert store.count(Filter(status="benign"), "ada") == 1
@@ -93,9 +93,10 @@ def test_one_reviewer(url: str) -> None:
     assert store.undo("ada") == first.id
     assert store.undo("ada") is None
     assert store.count(Filter(), "ada") == 3
+    assert store.count(Filter.of({"client": "a\0b"}), "ada") == 0
     told = store.decisions(first.id)
     assert [(one.verdict, one.note, one.undone is None) for one in told] == [
-        ("attack", "a sticker", False), ("benign", "", False),
+        ("attack", "a\N{REPLACEMENT CHARACTER}sticker", False), ("benign", "", False),
     ]  # fmt: skip
     assert abs(told[0].time - time.time()) < 60
     store.close()

@@ -120,3 +120,9 @@ def test_inputs_without_a_picture(tmp_path: Path, store: Store, file: str | None
         assert "<script>alert" not in text
         assert http.get("/items/1/image.png").status_code == 404
         assert decide(http, 1, "benign").url.path == "/"
+
+
+@pytest.mark.parametrize("path", [f"/items/{'9' * 5000}", f"/items/1/map-{'9' * 5000}.png", "/items/\u0661"])
+def test_numbers_that_are_none(http: TestClient, path: str) -> None:
+    """Python refuses to read so many digits; the page is just not there."""
+    assert http.get(path).status_code == 404
