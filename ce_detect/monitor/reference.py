@@ -27,6 +27,9 @@ ERROR = 0.01
 TAIL = 0.1
 """Share of clean inputs among which a campaign is looked for; the others tell of drift."""
 
+MOST = 10_000_000
+"""Clean images of a calibration that are believed."""
+
 BULK = 0.4
 """Share of the others, the more suspicious ones, that drift is told from."""
 
@@ -66,12 +69,14 @@ class Reference:
             error: probability, over calibrations, that a bound does not hold.
 
         Raises:
-            ArtifactError: the manifest does not say what was promised, or from how many clean images.
+            ArtifactError: the manifest does not say what was promised, or from how many clean images; or nothing that
+                can be.
         """
         try:
             fpr, confidence = float(manifest["fpr"]), float(manifest["confidence"])
             marginal, n = manifest["guarantee"] == "marginal", int(manifest["data"]["splits"]["calibrate"])
-        except (KeyError, TypeError, ValueError) as error_:
+            _check(fpr, confidence, n)
+        except (KeyError, TypeError, ValueError, OverflowError) as error_:
             raise ArtifactError(
                 f"the manifest does not say what is promised about clean inputs ({error_!r}); calibrate anew, or use "
                 "Reference.measured"
@@ -139,6 +144,11 @@ class Reference:
     def hits(self, result: GateResult) -> NDArray[np.bool_]:
         """Whether each input is flagged, and a hit at each level: ``(batch, 1 + levels)``."""
         return hits_of(np.asarray(result.is_adversarial), np.asarray(result.p_value, np.float64), self.levels)
+
+
+def _check(fpr: float, confidence: float, n: int) -> None:
+    if not (0 < fpr < 1 and 0 < confidence < 1 and 0 < n <= MOST):
+        raise ValueError(f"fpr = {fpr}, confidence = {confidence}, {n} clean images")
 
 
 def hits_of(flagged: NDArray[Any], p_values: NDArray[Any], levels: NDArray[np.float64]) -> NDArray[np.bool_]:
