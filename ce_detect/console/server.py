@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy
@@ -16,7 +17,7 @@ from ce_detect.console.connections import Connection, Limits
 from ce_detect.console.console import Console
 from ce_detect.console.settings import ConsoleSettings
 from ce_detect.core.errors import UsageError
-from ce_detect.core.sockets import listening
+from ce_detect.core.sockets import listening, room
 from ce_detect.records.importing import Intake
 from ce_detect.records.store import Store
 
@@ -59,10 +60,12 @@ class ConsoleServer:
         self._intake = Intake(store, quarantine=settings.quarantine, audit=settings.audit)
         self._socket = listening(host, port)
         self.address = self._socket.getsockname()[:2]
+        places, backlog = room(limits.connections)
         config = uvicorn.Config(
-            make_app(Console(settings, store)), log_level="warning", access_log=False, proxy_headers=False,
-            server_header=False, http=_limited(limits), ws="none", loop="asyncio", lifespan="off",
-            timeout_keep_alive=30, timeout_graceful_shutdown=5, ssl_certfile=certificate, ssl_keyfile=key,
+            make_app(Console(settings, store)), http=_limited(replace(limits, connections=places)), backlog=backlog,
+            log_level="warning", access_log=False, proxy_headers=False, server_header=False, ws="none", loop="asyncio",
+            lifespan="off", timeout_keep_alive=30, timeout_graceful_shutdown=5, ssl_certfile=certificate,
+            ssl_keyfile=key,
         )  # fmt: skip
         try:
             config.load()
