@@ -16,6 +16,7 @@ from ce_detect.console.app import make_app
 from ce_detect.console.connections import Connection, Limits
 from ce_detect.console.console import Console
 from ce_detect.console.settings import ConsoleSettings
+from ce_detect.core import connections
 from ce_detect.core.errors import UsageError
 from ce_detect.core.sockets import listening, room
 from ce_detect.records.importing import Intake
@@ -72,7 +73,7 @@ class ConsoleServer:
         except OSError as error:
             self._socket.close()
             raise UsageError(f"TLS certificate {certificate} or key {key} cannot be used: {error}") from error
-        self._server = uvicorn.Server(config)
+        self._server = connections.Server(config)
 
     def run(self) -> None:
         """Answer until a signal, or until `stop`."""

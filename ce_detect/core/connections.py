@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
+from functools import partial
 from typing import Any, Protocol
 
 import h11
@@ -35,6 +37,18 @@ class Patience(Protocol):
     def receive_seconds(self) -> float: ...  # noqa: D102
     @property
     def send_seconds(self) -> float: ...  # noqa: D102
+
+
+class Server(uvicorn.Server):
+    """A server whose clients have as long for the handshake of TLS as for the head of a request; asyncio waits 60 s."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        if self.config.ssl is not None:
+            protocol: Any = self.config.http_protocol_class
+            loop, seconds = asyncio.get_running_loop(), protocol.limits.receive_seconds
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=seconds)  # type: ignore[method-assign]
+        await super().startup(sockets)
 
 
 class Connection(H11Protocol):

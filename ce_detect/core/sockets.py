@@ -12,6 +12,9 @@ logger = logging.getLogger("ce_detect")
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 
+_ROUNDS = 3
+"""Times that asyncio accepts all who wait before it closes the first that gave way."""
+
 _OTHERS = 64
 """Files that a server has open beside its connections."""
 
@@ -20,7 +23,7 @@ def room(connections: int) -> tuple[int, int]:
     """How many connections a process has files for, so that one more is refused, and not left to wait for ever.
 
     The limit of open files (``ulimit -n``), often 1,024, is raised as far as it may be. Those that wait are accepted
-    all at once, before any gives way.
+    all at once, and again, before any gives way.
 
     Args:
         connections: that are asked for.
@@ -28,10 +31,10 @@ def room(connections: int) -> tuple[int, int]:
     Returns:
         Connections at once, and connections that may wait.
     """
-    wanted = connections + BACKLOG + _OTHERS
+    wanted = connections + _ROUNDS * BACKLOG + _OTHERS
     files = _files(wanted)
-    backlog = BACKLOG if files >= wanted else max(1, min(BACKLOG, files // 4))
-    found = min(connections, max(1, files - backlog - min(_OTHERS, files // 4)))
+    backlog = BACKLOG if files >= wanted else max(1, min(BACKLOG, files // 8))
+    found = min(connections, max(1, files - _ROUNDS * backlog - min(_OTHERS, files // 4)))
     if found < connections:
         logger.warning(
             "this process may open %d files, enough for %d connections and not for %d; raise ulimit -n",

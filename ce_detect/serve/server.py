@@ -20,6 +20,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from ce_detect.core import connections
 from ce_detect.core.errors import UsageError
 from ce_detect.core.sockets import listening, room
 from ce_detect.serve.access import BearerToken, read_token
@@ -36,7 +37,7 @@ _HEARD_OUT = 25
 """Times 20 ms that a connection without a request is kept when the server stops."""
 
 
-class Server(uvicorn.Server):
+class Server(connections.Server):
     """One artifact behind one socket.
 
     Attributes:

@@ -30,7 +30,7 @@ def test_an_address_that_is_taken() -> None:
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
-        ((1024, 1 << 20), (1024, BACKLOG)), ((1024, 1024), (704, 256)), ((256, 256), (128, 64)), ((8, 8), (4, 2)),
+        ((1024, 1 << 20), (1024, BACKLOG)), ((1024, 1024), (576, 128)), ((256, 256), (96, 32)), ((8, 8), (3, 1)),
         ((1 << 20, 1 << 20), (1024, BACKLOG)), ((resource.RLIM_INFINITY,) * 2, (1024, BACKLOG)),
     ],
 )  # fmt: skip
@@ -53,5 +53,5 @@ def test_a_limit_that_cannot_be_raised(monkeypatch: pytest.MonkeyPatch, caplog: 
 
     monkeypatch.setattr(resource, "getrlimit", lambda what: (1024, 4096))
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert room(1024) == (704, 256)
+    assert room(1024) == (576, 128)
     assert "raise ulimit -n" in caplog.text
