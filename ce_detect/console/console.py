@@ -84,15 +84,21 @@ class Console:
     def pixels(self, item: Item) -> Floats | None:
         """Its picture ``(channels, height, width)`` in [0, 1]; None where there is none, or no more."""
         folder = self.settings.quarantine
-        if item.file is None or folder is None:
-            return None
-        path = (folder / item.file).resolve()
-        if not path.is_relative_to(folder.resolve()):
+        if folder is None or item.file is None or not self.is_kept(item):
             return None
         try:
-            return pictures.unit(kept.pixels(path), self.settings.bounds)
+            return pictures.unit(kept.pixels(folder / item.file), self.settings.bounds)
         except InputError:
             return None
+
+    def is_kept(self, item: Item) -> bool:
+        """Whether its file is one of the quarantine's, and not elsewhere."""
+        folder = self.settings.quarantine
+        return (
+            folder is not None
+            and item.file is not None
+            and ((folder / item.file).resolve().is_relative_to(folder.resolve()))
+        )
 
     def explained(self, key: str, pixels: Callable[[], Floats]) -> Explained | None:
         """Why an input was judged as it was; None where nothing can tell. Made once, one at a time.
