@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ce_detect.core.errors import ArtifactError, UsageError
 from ce_detect.monitor.bounds import at_least, beta_quantile, lower_rate, upper_rate
+from ce_detect.verdict.policies import ABSTAINED
 from ce_detect.verdict.result import GateResult
 
 ERROR = 0.01
@@ -157,8 +158,13 @@ def hits_of(flagged: NDArray[Any], p_values: NDArray[Any], levels: NDArray[np.fl
 
 
 def _columns(result: GateResult) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[Any]]:
-    flags, labels = np.asarray(result.is_adversarial), np.asarray(result.label)
-    return np.asarray(result.p_value, np.float64), flags, labels
+    return np.asarray(result.p_value, np.float64), np.asarray(result.is_adversarial), predicted(result)
+
+
+def predicted(result: GateResult) -> NDArray[Any]:
+    """Labels that the classifier gave, ``(batch,)``, also where the gate abstained, which it does on flagged inputs."""
+    labels, logits = np.asarray(result.label), np.asarray(result.logits)
+    return labels if logits.ndim != 2 else np.where(labels == ABSTAINED, logits.argmax(axis=1), labels)
 
 
 def _bounds(ranks: list[int], n: int, error: float) -> NDArray[np.float64]:
