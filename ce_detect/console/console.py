@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ce_detect.console import pictures
 from ce_detect.console.access import csrf
-from ce_detect.console.settings import ConsoleSettings, Explained
+from ce_detect.console.settings import ConsoleSettings, Explained, Explainer
 from ce_detect.core.errors import InputError
 from ce_detect.core.types import Floats
 from ce_detect.core.version import VERSION
@@ -30,6 +30,9 @@ HERE = Path(__file__).parent
 
 MOST_EXPLAINED = 256
 """Explanations that are kept."""
+
+MOST_WAITING = 16
+"""Requests that wait for an explanation; a server has some 40 threads for all pages."""
 
 FRAGMENT = "x-fragment"
 """Header by which a page's own script asks for a part of a page."""
@@ -52,7 +55,7 @@ class Console:
     def __init__(self, settings: ConsoleSettings, store: Store) -> None:
         self.settings, self.store = settings, store
         self._explained: OrderedDict[str, Explained] = OrderedDict()
-        self._explaining = threading.Lock()
+        self._explaining, self._waiting = threading.Lock(), threading.BoundedSemaphore(MOST_WAITING)
         self._pages = Environment(
             loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
@@ -106,12 +109,23 @@ class Console:
         Args:
             key: of the input.
             pixels: gives its picture.
+
+        Raises:
+            HTTPException: many wait for one already; other pages need the threads that would wait, too.
         """
         if self.settings.explainer is None:
             return None
+        if not self._waiting.acquire(blocking=False):
+            raise HTTPException(503, "Many explanations are being made. Try again in a moment.", {"retry-after": "5"})
+        try:
+            return self._explained_in_turn(self.settings.explainer, key, pixels)
+        finally:
+            self._waiting.release()
+
+    def _explained_in_turn(self, explainer: Explainer, key: str, pixels: Callable[[], Floats]) -> Explained:
         with self._explaining:
             if key not in self._explained:
-                self._explained[key] = self.settings.explainer(pixels())
+                self._explained[key] = explainer(pixels())
                 if len(self._explained) > MOST_EXPLAINED:
                     self._explained.popitem(last=False)
             self._explained.move_to_end(key)

@@ -40,6 +40,9 @@ TOGETHER = 32
 COPIED = 1 << 20
 """Bytes of inputs that are copied for that, at most."""
 
+READ = 64
+"""Of them that are in memory at once."""
+
 LEARNED = 3000
 """Natural images that habits are learned from, at most."""
 
@@ -188,7 +191,8 @@ class Watch:
             salt = self._index.salt()  # one for all servers, or their hashes would not meet
         made = QueryDetector(watched.values, watched.bounds, self._near, salt=salt, index=self._index)
         if self.settings.habits is not None:
-            made.learn_habits(watched.read(_natural(self.settings.habits)))
+            natural = _natural(self.settings.habits)
+            made.learn_habits(watched.read(natural[i : i + READ]) for i in range(0, len(natural), READ))
         if kept is not None and kept.salt == made.sketcher.salt:
             queries_state.restore(made, kept)
         return made

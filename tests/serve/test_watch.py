@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,24 @@ def test_habits_are_learned_from_a_folder(folder: Path) -> None:
         queries = server.service.watch.queries
         assert queries is not None
         assert len(queries.client_bets.rates) > len(queries.bets.rates)
+
+
+def test_natural_images_are_read_a_few_at_a_time(folder: Path) -> None:
+    """Three thousand photographs in floats are more than a server's memory."""
+    images = folder / "natural"
+    images.mkdir()
+    for number in range(150):
+        (images / f"{number}.png").touch()
+    seen: list[int] = []
+
+    def read(files: Any) -> Any:
+        seen.append(len(files))
+        return np.random.default_rng(len(seen)).random((len(files), 60), np.float32)
+
+    watch = Watch(WatchSettings(habits=images), lambda *told: None)
+    watch.begin(replace(WATCHED, read=read))
+    watch.close()
+    assert (sum(seen), max(seen)) == (150, 64)
 
 
 @pytest.mark.parametrize(

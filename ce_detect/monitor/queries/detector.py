@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,18 +112,20 @@ class QueryDetector:
         self.overall, self.clients = Stream.of(self.bets, self._limit), self._no_clients()
         self.client_bets = self.bets
 
-    def learn_habits(self, x: NDArray[Any]) -> None:
+    def learn_habits(self, x: NDArray[Any] | Iterable[NDArray[Any]]) -> None:
         """Learn what differences between consecutive natural inputs are like; before anything is observed.
 
         Args:
-            x: natural inputs, in an order in which a client may send them; some thousand are best.
+            x: natural inputs, in an order in which a client may send them; some thousand are best. Or parts of them,
+                one after the other, as all together may need gibibytes.
 
         Raises:
             UsageError: fewer than a hundred.
         """
-        if len(x) < 100:
-            raise UsageError(f"{len(x)} natural inputs, expected a hundred at least, better some thousand")
-        cosines = _cosines(self.sketcher.sketches(x))
+        parts = [self.sketcher.sketches(part) for part in ([x] if isinstance(x, np.ndarray) else x)]
+        if (count := sum(map(len, parts))) < 100:
+            raise UsageError(f"{count} natural inputs, expected a hundred at least, better some thousand")
+        cosines = _cosines(np.concatenate(parts))
         counts = np.histogram(cosines, BINS)[0]
         error = _ERROR / len(counts)
         rates = [upper_rate(int(count), len(cosines), error) for count in counts]

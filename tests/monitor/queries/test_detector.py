@@ -90,6 +90,14 @@ def test_habits_tell_a_search_with_steps_that_are_not_near() -> None:
     assert "as steps of a search do" in alarms[0].text
 
 
+def test_habits_are_learned_in_parts(demo_images: Images) -> None:
+    """As from all at once, which may need gibibytes."""
+    whole, parts = detector(), detector()
+    whole.learn_habits(demo_images.x)
+    parts.learn_habits(demo_images.x[i : i + 64] for i in range(0, len(demo_images.x), 64))
+    np.testing.assert_allclose(parts.client_bets.rates, whole.client_bets.rates, rtol=0.05)
+
+
 def test_one_by_one_is_as_good_as_in_batches(demo_images: Images) -> None:
     """However requests are put together."""
     x = np.concatenate([demo_images.x[:50], walk(demo_images.x[60], 30)])
