@@ -31,6 +31,8 @@ KEYS = 16
 
 _PIXELS, _TOGETHER = 4096, 8
 
+_PRIMES = [number for number in range(400, 1000) if all(number % factor for factor in range(2, 32))]
+
 
 @dataclass(frozen=True)
 class Sketcher:
@@ -73,6 +75,9 @@ class Sketcher:
     def sums(self, x: NDArray[Any]) -> NDArray[np.uint64]:
         """Sums of all bytes of each input, eight at a time, by odd weights: what differs in one place has another sum.
 
+        As many weights would take twice as long. So words that lie apart by multiples of a secret prime are added first,
+        and two changes that make up for each other are not known without it.
+
         Args:
             x: ``(batch, ...)``, as the gate takes them; of one type, or copies are none.
 
@@ -82,8 +87,10 @@ class Sketcher:
         rows = np.ascontiguousarray(x).reshape(len(x), self.values).view(np.uint8)
         rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 8))) if rows.shape[1] % 8 else rows
         words = rows.view(np.uint64)
-        weights = self._weights[: words.shape[1]]
-        return np.array([row.dot(weights) for row in words], np.uint64)
+        width, weights = self._weights
+        whole = words.shape[1] // width * width
+        folded = (np.concatenate([row[:whole].reshape(-1, width).sum(0), row[whole:]]) for row in words)
+        return np.array([row.dot(weights[: len(row)]) for row in folded], np.uint64)
 
     def fingerprints(self, sketches: Floats, sums: NDArray[np.uint64]) -> Iterator[list[bytes]]:
         """Hashes of each sketch, `KEYS` of them, and one of the sum of all pixels, which exact copies alone share.
@@ -116,9 +123,11 @@ class Sketcher:
         return places, weights, np.asarray((weights * low).reshape(-1, NUMBERS).sum(0), np.float32)
 
     @cached_property
-    def _weights(self) -> NDArray[np.uint64]:
-        """One for eight bytes, as many as inputs of eight bytes a value need."""
-        return self._random(b"weights").integers(0, 1 << 64, self.values, np.uint64) | np.uint64(1)
+    def _weights(self) -> tuple[int, NDArray[np.uint64]]:
+        """A prime, and twice as many weights."""
+        random = self._random(b"weights")
+        width = int(random.choice(_PRIMES))
+        return width, random.integers(0, 1 << 64, 2 * width, np.uint64) | np.uint64(1)
 
     @cached_property
     def _shifts(self) -> Floats:
