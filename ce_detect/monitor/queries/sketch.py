@@ -75,7 +75,7 @@ class Sketcher:
     def sums(self, x: NDArray[Any]) -> NDArray[np.uint64]:
         """Sums of all bytes of each input, eight at a time, by odd weights: what differs in one place has another sum.
 
-        As many weights would take twice as long. So words that lie apart by multiples of a secret prime are added first,
+        As many weights would take twice as long. So words that lie apart by multiples of a secret prime are added,
         and two changes that make up for each other are not known without it.
 
         Args:
