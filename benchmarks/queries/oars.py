@@ -93,4 +93,4 @@ class Adaptive:
     def _refused(self, x: Floats) -> bool:
         if self._defence is None:
             return False
-        return bool(self._defence.near(self._defence.sketcher.sketches(x[None])[0], 0)[0])
+        return bool(self._defence.near(x[None], 0)[0])

@@ -65,7 +65,7 @@ def recalibrated(artifact: Artifact, drawn: Drawn) -> Recalibrated:
 
     Raises:
         TooFewSamplesError: too few are known to be clean; says how many are needed.
-        CalibrationError: none were drawn, or this detector judged none of them.
+        CalibrationError: none were drawn, or this detector judged none of them; or some have no score.
         MissingExtraError: the ``pac`` guarantee needs SciPy, which is not installed.
     """
     old, before, manifest = artifact.tensors["clean_scores"], float(artifact.tensors["threshold"]), artifact.manifest
@@ -98,17 +98,9 @@ def _own(drawn: Drawn, clean: NDArray[np.floating], threshold: float) -> NDArray
 
 def _threshold(clean: Floats, doubtful: Floats, manifest: Manifest) -> float:
     """The largest threshold over all that the doubtful inputs may be."""
-    largest = np.sort(doubtful)[::-1]
+    fpr, guarantee, confidence = manifest.fpr, manifest.guarantee, manifest.confidence
     try:
-        found = [
-            conformal.threshold(
-                np.concatenate([clean, largest[:count]]),
-                manifest.fpr,
-                guarantee=manifest.guarantee,
-                confidence=manifest.confidence,
-            )
-            for count in range(len(largest) + 1)
-        ]
+        found = conformal.threshold(clean, fpr, guarantee=guarantee, confidence=confidence)
     except TooFewSamplesError as error:
         raise TooFewSamplesError(
             f"{error.given} inputs that were drawn at random are known to be clean, the promise needs {error.needed}: "
@@ -117,7 +109,24 @@ def _threshold(clean: Floats, doubtful: Floats, manifest: Manifest) -> float:
             needed=error.needed,
             given=error.given,
         ) from None
-    return max(found)
+    ordered, largest = np.sort(clean)[::-1], np.sort(doubtful)[::-1]
+    counts = np.arange(1, len(largest) + 1)
+    for count, beyond in zip(counts.tolist(), _beyond(len(clean) + counts, manifest).tolist(), strict=True):
+        top = np.concatenate([ordered[: beyond + 1], largest[: min(count, beyond + 1)]])  # the others lie below
+        found = max(found, conformal.above(top, len(top) - beyond))
+    if not np.isfinite(found):
+        raise CalibrationError(
+            f"{np.count_nonzero(np.isinf(doubtful))} drawn inputs that nothing is settled about have no score that is "
+            "a number, so no threshold lies above them; decide about them first"
+        )
+    return found
+
+
+def _beyond(n: NDArray[np.int64], manifest: Manifest) -> NDArray[np.int64]:
+    """How many of so many clean scores may lie above the threshold."""
+    if manifest.guarantee == "pac":
+        return n - conformal.pac_ranks(n, manifest.fpr, manifest.confidence)
+    return np.array([one - conformal.rank(one, manifest.fpr, guarantee="marginal") for one in n.tolist()], np.int64)
 
 
 def _none_of_its_own(count: int) -> str:

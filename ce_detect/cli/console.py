@@ -58,10 +58,11 @@ def command(as_json: bool, seed: int, **flags: Any) -> None:
     settings = _settings(flags)
     store = Store(flags["store"] or f"sqlite:///{_beside(flags['quarantine'])}", reviewers=flags["reviewers"])
     try:
-        server = ConsoleServer(
-            settings, store, host=flags["host"], port=flags["port"],
-            certificate=flags["tls_certificate"], key=flags["tls_key"],
-        )  # fmt: skip
+        with store.answering():
+            server = ConsoleServer(
+                settings, store, host=flags["host"], port=flags["port"],
+                certificate=flags["tls_certificate"], key=flags["tls_key"],
+            )  # fmt: skip
         host, port = server.address
         scheme = "https" if flags["tls_certificate"] else "http"
         click.echo(

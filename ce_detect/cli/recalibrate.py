@@ -47,11 +47,13 @@ def command(
         from ce_detect.records.store import Store
 
     artifact = Artifact.load(guard, sha256=sha256, trusted_key=trusted_key)
-    store = Store(reviews)
+    store = Store(reviews, new=False)
     try:
-        found = recalibrated(artifact, tallies.drawn(store, since=since, until=until))
+        with store.answering():
+            drawn = tallies.drawn(store, since=since, until=until)
     finally:
         store.close()
+    found = recalibrated(artifact, drawn)
     found.artifact.save(out)
     told = {name: value for name, value in asdict(found).items() if name != "artifact"}
     if as_json:

@@ -38,10 +38,10 @@ def make_app(console: Console) -> Starlette:
     """The console as an ASGI application."""
     pages: dict[str, tuple[str, Handler]] = {
         "/": ("GET", queue.shown),
-        "/items/{number:int}": ("GET", item.shown),
-        "/items/{number:int}/why": ("GET", item.why),
-        "/items/{number:int}/{picture:str}.png": ("GET", item.picture),
-        "/items/{number:int}/decide": ("POST", item.decided),
+        "/items/{number}": ("GET", item.shown),
+        "/items/{number}/why": ("GET", item.why),
+        "/items/{number}/{picture:str}.png": ("GET", item.picture),
+        "/items/{number}/decide": ("POST", item.decided),
         "/undo": ("POST", item.undone),
         "/alarms": ("GET", overview.alarms),
         "/counters": ("GET", overview.counters),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ce_detect.console import pictures
 from ce_detect.console.access import csrf
-from ce_detect.console.settings import ConsoleSettings, Explained
+from ce_detect.console.settings import ConsoleSettings, Explained, Explainer
 from ce_detect.core.errors import InputError
 from ce_detect.core.types import Floats
 from ce_detect.core.version import VERSION
@@ -29,6 +30,9 @@ HERE = Path(__file__).parent
 
 MOST_EXPLAINED = 256
 """Explanations that are kept."""
+
+MOST_WAITING = 16
+"""Requests that wait for an explanation; a server has some 40 threads for all pages."""
 
 FRAGMENT = "x-fragment"
 """Header by which a page's own script asks for a part of a page."""
@@ -51,7 +55,7 @@ class Console:
     def __init__(self, settings: ConsoleSettings, store: Store) -> None:
         self.settings, self.store = settings, store
         self._explained: OrderedDict[str, Explained] = OrderedDict()
-        self._explaining = threading.Lock()
+        self._explaining, self._waiting = threading.Lock(), threading.BoundedSemaphore(MOST_WAITING)
         self._pages = Environment(
             loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
@@ -68,29 +72,36 @@ class Console:
         }  # fmt: skip
         return HTMLResponse(self._pages.get_template(f"{name}.html.j2").render(told), status, {"vary": FRAGMENT})
 
-    def item(self, number: int) -> Item:
-        """One input.
+    def item(self, request: Request) -> Item:
+        """The input that an address names.
 
         Raises:
             HTTPException: there is none of that number.
         """
-        found = self.store.item(number) if number < 1 << 31 else None
+        number = str(request.path_params["number"])
+        found = self.store.item(int(number)) if re.fullmatch("[0-9]{1,9}", number) else None
         if found is None:
-            raise HTTPException(404, f"There is no input {number}.")
+            raise HTTPException(404, f"There is no input {number[:20]}.")
         return found
 
     def pixels(self, item: Item) -> Floats | None:
         """Its picture ``(channels, height, width)`` in [0, 1]; None where there is none, or no more."""
         folder = self.settings.quarantine
-        if item.file is None or folder is None:
-            return None
-        path = (folder / item.file).resolve()
-        if not path.is_relative_to(folder.resolve()):
+        if folder is None or item.file is None or not self.is_kept(item):
             return None
         try:
-            return pictures.unit(kept.pixels(path), self.settings.bounds)
+            return pictures.unit(kept.pixels(folder / item.file), self.settings.bounds)
         except InputError:
             return None
+
+    def is_kept(self, item: Item) -> bool:
+        """Whether its file is one of the quarantine's, and not elsewhere."""
+        folder = self.settings.quarantine
+        return (
+            folder is not None
+            and item.file is not None
+            and ((folder / item.file).resolve().is_relative_to(folder.resolve()))
+        )
 
     def explained(self, key: str, pixels: Callable[[], Floats]) -> Explained | None:
         """Why an input was judged as it was; None where nothing can tell. Made once, one at a time.
@@ -98,12 +109,23 @@ class Console:
         Args:
             key: of the input.
             pixels: gives its picture.
+
+        Raises:
+            HTTPException: many wait for one already; other pages need the threads that would wait, too.
         """
         if self.settings.explainer is None:
             return None
+        if not self._waiting.acquire(blocking=False):
+            raise HTTPException(503, "Many explanations are being made. Try again in a moment.", {"retry-after": "5"})
+        try:
+            return self._explained_in_turn(self.settings.explainer, key, pixels)
+        finally:
+            self._waiting.release()
+
+    def _explained_in_turn(self, explainer: Explainer, key: str, pixels: Callable[[], Floats]) -> Explained:
         with self._explaining:
             if key not in self._explained:
-                self._explained[key] = self.settings.explainer(pixels())
+                self._explained[key] = explainer(pixels())
                 if len(self._explained) > MOST_EXPLAINED:
                     self._explained.popitem(last=False)
             self._explained.move_to_end(key)

@@ -39,7 +39,9 @@ def at_least(count: int, trials: int, rate: float) -> float:
         return float(count <= 0)
     if rate >= 1:
         return 1.0
-    hits = np.arange(count, trials + 1)
+    reach = 40 * math.sqrt(trials * rate * (1 - rate)) + 800  # what lies farther from the mean has no weight
+    first, last = max(count, int(trials * rate - reach)), int(max(count, trials * rate) + reach)
+    hits = np.arange(first, min(trials, last) + 1)
     factorials = _log_factorials(trials)
     choices = factorials[trials] - factorials[hits] - factorials[trials - hits]
     return float(np.exp(choices + hits * math.log(rate) + (trials - hits) * math.log1p(-rate)).sum())

@@ -14,7 +14,7 @@ from ce_detect.monitor.alarms import Alarm, Scope, of_whom
 from ce_detect.monitor.drift import Drift
 from ce_detect.monitor.evidence import Bets, Form, Values
 from ce_detect.monitor.interval import FalseAlarmRate
-from ce_detect.monitor.reference import ERROR, Reference
+from ce_detect.monitor.reference import ERROR, Reference, predicted
 from ce_detect.monitor.streams import Stream, Streams
 from ce_detect.verdict.result import GateResult
 
@@ -141,8 +141,7 @@ class Monitor:
             alarms.append(self._drifted())
         alarms += self._fed("overall", "", self.overall, hits, expected)
         if self._label_bets:
-            labels = np.asarray(result.label).astype(str)
-            for name, where in _groups(labels):
+            for name, where in _groups(predicted(result).astype(str)):
                 if (bets := self.bets("label", name)) is not None:
                     alarms += self._fed("label", name, self.labels.of(name, bets, self.settings.limit), hits[where, :1])
         if client is not None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ce_detect.core.errors import ArtifactError, UsageError
 from ce_detect.monitor.bounds import at_least, beta_quantile, lower_rate, upper_rate
+from ce_detect.verdict.policies import ABSTAINED
 from ce_detect.verdict.result import GateResult
 
 ERROR = 0.01
@@ -26,6 +27,9 @@ ERROR = 0.01
 
 TAIL = 0.1
 """Share of clean inputs among which a campaign is looked for; the others tell of drift."""
+
+MOST = 10_000_000
+"""Clean images of a calibration that are believed."""
 
 BULK = 0.4
 """Share of the others, the more suspicious ones, that drift is told from."""
@@ -66,12 +70,14 @@ class Reference:
             error: probability, over calibrations, that a bound does not hold.
 
         Raises:
-            ArtifactError: the manifest does not say what was promised, or from how many clean images.
+            ArtifactError: the manifest does not say what was promised, or from how many clean images; or nothing that
+                can be.
         """
         try:
             fpr, confidence = float(manifest["fpr"]), float(manifest["confidence"])
             marginal, n = manifest["guarantee"] == "marginal", int(manifest["data"]["splits"]["calibrate"])
-        except (KeyError, TypeError, ValueError) as error_:
+            _check(fpr, confidence, n)
+        except (KeyError, TypeError, ValueError, OverflowError) as error_:
             raise ArtifactError(
                 f"the manifest does not say what is promised about clean inputs ({error_!r}); calibrate anew, or use "
                 "Reference.measured"
@@ -141,14 +147,24 @@ class Reference:
         return hits_of(np.asarray(result.is_adversarial), np.asarray(result.p_value, np.float64), self.levels)
 
 
+def _check(fpr: float, confidence: float, n: int) -> None:
+    if not (0 < fpr < 1 and 0 < confidence < 1 and 0 < n <= MOST):
+        raise ValueError(f"fpr = {fpr}, confidence = {confidence}, {n} clean images")
+
+
 def hits_of(flagged: NDArray[Any], p_values: NDArray[Any], levels: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Columns of a flag and of each level, see `Reference.hits`."""
     return np.column_stack([flagged, p_values[:, None] <= levels])
 
 
 def _columns(result: GateResult) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[Any]]:
-    flags, labels = np.asarray(result.is_adversarial), np.asarray(result.label)
-    return np.asarray(result.p_value, np.float64), flags, labels
+    return np.asarray(result.p_value, np.float64), np.asarray(result.is_adversarial), predicted(result)
+
+
+def predicted(result: GateResult) -> NDArray[Any]:
+    """Labels that the classifier gave, ``(batch,)``, also where the gate abstained, which it does on flagged inputs."""
+    labels, logits = np.asarray(result.label), np.asarray(result.logits)
+    return labels if logits.ndim != 2 else np.where(labels == ABSTAINED, logits.argmax(axis=1), labels)
 
 
 def _bounds(ranks: list[int], n: int, error: float) -> NDArray[np.float64]:

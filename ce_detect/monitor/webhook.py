@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
 import json
 import logging
 import threading
@@ -47,9 +46,7 @@ class Webhook:
     def __init__(
         self, url: str, secret: bytes, *, most: int = 1000, attempts: int = 8, pause: float = 1.0, timeout: float = 5.0
     ) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"webhook {url!r}, expected an address that begins with http:// or https://")
+        self._where = _host(url)
         if not secret:
             raise UsageError("the webhook's secret is empty, so anybody could sign; give some random bytes")
         self.lost = 0
@@ -67,7 +64,7 @@ class Webhook:
         with self._changed:
             if len(self._waiting) >= self._most:
                 self.lost += 1
-                logger.warning("webhook %s: %d alarms wait, one more is lost", self._url, self._most)
+                logger.warning("webhook %s: %d alarms wait, one more is lost", self._where, self._most)
                 return
             self._waiting.append(body)
             self._changed.notify()
@@ -96,8 +93,8 @@ class Webhook:
         for attempt in range(self._attempts):
             try:
                 self._post(body)
-            except (OSError, http.client.HTTPException) as error:
-                logger.warning("webhook %s, attempt %d of %d: %s", self._url, attempt + 1, self._attempts, error)
+            except Exception as error:  # noqa: BLE001  whatever it is, the next alarm gets its turn
+                logger.warning("webhook %s, attempt %d of %d: %r", self._where, attempt + 1, self._attempts, error)
                 with self._changed:  # a server that stops does not wait for the pauses
                     self._changed.wait_for(lambda: self._closing, min(_LARGEST_PAUSE, self._pause * 2**attempt))
                 continue
@@ -119,6 +116,24 @@ class Webhook:
 def signature(secret: bytes, stamp: str, body: bytes) -> str:
     """What a receiver computes, too, and compares in constant time, see `SIGNATURE`."""
     return hmac.new(secret, stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def _host(url: str) -> str:
+    """What logs call an address: the rest of it may be a secret.
+
+    Raises:
+        UsageError: nothing can be sent there.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        name, port = (parts.hostname or "").encode("idna").decode(), parts.port
+    except ValueError as error:
+        raise UsageError(f"webhook {url!r} is no address: {error}") from error
+    if parts.scheme not in ("http", "https") or not name or "@" in parts.netloc or not url.isprintable() or " " in url:
+        raise UsageError(
+            f"webhook {url!r}, expected an address that begins with http:// or https://, without a password or spaces"
+        )
+    return f"{parts.scheme}://{name}" + (f":{port}" if port else "")
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -147,12 +147,12 @@ def _read(name: str, text: str) -> Any:
             raise UsageError(f"{name} = {text[:40]!r}, expected one of {', '.join(_CHOICES[name])}")
         return text
     if name == "client":
-        return text[:200]
+        return text[:200].replace("\0", "\N{REPLACEMENT CHARACTER}")  # as the store keeps it
     try:
         if name in ("since", "until"):
             return _moment(text)
         value = float(text) if name == "most" else int(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError(f"{name} = {text[:40]!r} cannot be read; leave it empty for all") from None
     if not math.isfinite(value) or abs(value) >= 1 << 31:
         raise UsageError(f"{name} = {text[:40]!r} is out of range; leave it empty for all")
@@ -162,7 +162,7 @@ def _read(name: str, text: str) -> Any:
 def _moment(text: str) -> float:
     """Seconds since 1970 of a time such as ``2026-11-30T08:00``, UTC where it names no zone."""
     found = datetime.fromisoformat(text)
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).timestamp()  # or no year has it
 
 
 def _text(name: str, value: Any) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated
 
 import msgspec
 import sqlalchemy as sql
+from msgspec import Meta
 
 from ce_detect.core.errors import InputError, UsageError
 from ce_detect.records import alarms, kept
@@ -31,20 +33,39 @@ _WRITTEN = re.compile(r"(\d{15,19})-\d+")
 _READ_AT_ONCE = 500
 
 
-class _Line(msgspec.Struct):
-    """What is read of a line of the audit log: a verdict, or an alarm."""
+_LONGEST = 400
+"""Characters of what tells an input from all others."""
 
-    time: float
-    id: str | None = None
-    index: int = 0
-    label: int | None = None
+_Word = Annotated[str, Meta(max_length=40)]
+_Client = Annotated[str, Meta(max_length=kept.LONGEST["client"])]
+
+
+class _Alarm(msgspec.Struct):
+    """What is read of an alarm."""
+
+    kind: _Word
+    scope: _Word
+    name: _Client
+    text: str
+
+
+class _Line(msgspec.Struct):
+    """What is read of a line of the audit log: a verdict, or an alarm.
+
+    A value that no database takes would keep out all that comes after it.
+    """
+
+    time: Annotated[float, Meta(ge=0, lt=kept.FAR)]
+    id: Annotated[str, Meta(max_length=kept.LONGEST["request"])] | None = None
+    index: Annotated[int, Meta(ge=0, lt=1 << 31)] = 0
+    label: Annotated[int, Meta(ge=-1, lt=1 << 31)] | None = None
     score: float | None = None
-    p_value: float | None = None
+    p_value: Annotated[float, Meta(ge=0, le=1)] | None = None
     is_adversarial: bool = False
     threshold: float | None = None
     artifact: str = ""
-    client: str | None = None
-    alarm: dict[str, Any] | None = None
+    client: _Client | None = None
+    alarm: _Alarm | None = None
 
 
 class Intake:
@@ -108,7 +129,7 @@ class Intake:
         assert self._folder is not None
         path = self._folder / name
         try:
-            name.encode()  # no database takes a name of other bytes
+            _check_name(name)
             found = kept.verdict(path)
             moment = path.stat().st_mtime
         except (InputError, OSError, UnicodeEncodeError) as error:
@@ -182,18 +203,19 @@ class Intake:
         try:
             read = msgspec.json.decode(line, type=_Line)
             if read.alarm is not None:
-                alarms.add(self._store, read.time, read.alarm)
+                alarms.add(self._store, read.time, msgspec.structs.asdict(read.alarm))
                 return None
-        except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        except msgspec.MsgspecError as error:
             self.unreadable += 1
             logger.warning("a line of %s cannot be read: %s", self._audit, error)
             return None
-        if not read.is_adversarial or read.score is None or read.p_value is None:
+        if not read.is_adversarial or read.p_value is None:
             return None
         request = _text(read.id)
         return Row(
             source=f"audit:{read.artifact[:12]}:{read.time!r}:{request or ''}:{read.index}", time=read.time,
-            score=read.score, p_value=read.p_value, flagged=True, label=read.label, threshold=read.threshold,
+            score=math.inf if read.score is None else read.score,
+            p_value=read.p_value, flagged=True, label=read.label, threshold=read.threshold,
             client=_text(read.client), request=request,
         )  # fmt: skip
 
@@ -219,6 +241,12 @@ def _like(row: Row) -> sql.ColumnElement[bool]:
     asked = INPUTS.c.request.is_(None) if row.request is None else INPUTS.c.request == row.request
     near = INPUTS.c.time.between(row.time - NEAR, row.time + NEAR)
     return sql.and_(near, asked, INPUTS.c.score == row.score, INPUTS.c.source != row.source)
+
+
+def _check_name(name: str) -> None:
+    """Refuse what no database takes: a long name, or one of bytes that are no text."""
+    if len(name.encode()) > _LONGEST:
+        raise InputError(f"the name {name[:80]}… has more than {_LONGEST} bytes; move the file to a folder higher up")
 
 
 def _text(said: str | None) -> str | None:

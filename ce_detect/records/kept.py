@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,14 +19,11 @@ MOST = 256 * MEBIBYTE
 """Bytes that one array of a file may unpack to."""
 
 
-_FAR = 1e11
+FAR = 1e11
 """Seconds since 1970, some thousand years ahead."""
 
-_BROKEN = (
-    OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, NotImplementedError, RuntimeError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What NumPy and zipfile raise about files that are none of theirs."""
+LONGEST = {"request": 256, "client": 200}
+"""Characters that a database takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +71,8 @@ def verdict(path: Path) -> Kept:
             threshold=float(stored["threshold"]) if "threshold" in has else None,
             flagged=bool(stored["flagged"]) if "flagged" in has else True,
             drawn=bool(stored["drawn"]) if "drawn" in has else False,
-            request=str(stored["id"]) or None,
-            client=(str(stored["client"]) or None) if "client" in has else None,
+            request=_text(stored, "id", LONGEST["request"]),
+            client=_text(stored, "client", LONGEST["client"]) if "client" in has else None,
             time=_moment(stored["time"]) if "time" in has else None,
         )
 
@@ -95,9 +90,16 @@ def pixels(path: Path) -> NDArray[Any]:
     return x
 
 
+def _text(stored: Any, name: str, most: int) -> str | None:
+    found = str(stored[name])
+    if len(found) > most:
+        raise ValueError(f"{name} has {len(found)} characters, at most {most} are kept")
+    return found or None
+
+
 def _moment(stored: NDArray[Any]) -> float:
     moment = float(stored)
-    if not 0 <= moment < _FAR:
+    if not 0 <= moment < FAR:
         raise ValueError(f"time {moment} is none")
     return moment
 
@@ -110,7 +112,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield stored
     except InputError:
         raise
-    except _BROKEN as error:
+    except Exception as error:  # NumPy, zipfile and what unpacks raise many types on broken files, also MemoryError
         raise InputError(f"{path} is no file of a quarantine: {error}") from error
 
 

@@ -97,10 +97,22 @@ class Quarantine:
                     )
                 )
 
-    def close(self) -> None:
-        """Write what was handed over, and end the thread."""
-        self._queue.put(None)
-        self._thread.join()
+    def close(self, seconds: float | None = None) -> bool:
+        """Write what was handed over, and end the thread.
+
+        Args:
+            seconds: for that, as a disk may hang; None = for ever.
+
+        Returns:
+            Whether it ended.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        try:
+            self._queue.put(None, timeout=seconds)
+        except queue.Full:
+            return False
+        self._thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        return not self._thread.is_alive()
 
     def _hand_over(self, one: _Input) -> None:
         try:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
 
-from ce_detect.core.errors import UsageError
+from ce_detect.core.errors import CeDetectError, UsageError
 from ce_detect.core.extras import needed_for
 from ce_detect.records import schema
 from ce_detect.records.filters import Filter
@@ -26,6 +28,9 @@ PAGE = 50
 
 TOGETHER = 500
 """Inputs that are taken at once."""
+
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
+"""What addresses begin with."""
 
 BUSY = 10_000
 """Milliseconds that one writer of SQLite waits for another."""
@@ -41,28 +46,47 @@ class Store:
     Args:
         url: such as ``sqlite:///reviews.db`` or ``postgresql+psycopg://user@host/reviews``.
         reviewers: how many must agree; None leaves it as the store has it, at first 1.
+        new: whether one that is not there is made.
 
     Raises:
-        UsageError: an address that cannot be used, or a store of a newer version.
+        UsageError: an address that cannot be used, or a store that is damaged or of a newer version, or not there.
         MissingExtraError: the driver of the database is not installed.
     """
 
-    def __init__(self, url: str, *, reviewers: int | None = None) -> None:
+    def __init__(self, url: str, *, reviewers: int | None = None, new: bool = True) -> None:
         self.engine = _engine(url)
         self.name = self.engine.url.render_as_string(hide_password=True)
+        if not new and self.engine.dialect.name == "sqlite" and not Path(self.engine.url.database or "").is_file():
+            raise UsageError(f"there is no store {self.name}; name the one that ce-detect console keeps")
         try:
-            schema.migrate(self.engine)
-            with self.engine.begin() as connection:
-                if reviewers not in (None, _reviewers(connection)):
-                    schema.keep(connection, "reviewers", reviewers)
-                    for number in connection.scalars(sql.select(DECISIONS.c.input).distinct()).all():
-                        self._settle(connection, number)
+            with self.answering():
+                schema.migrate(self.engine)
+                self._ask_for(reviewers)
         except UsageError:
             self.close()
             raise
-        except sql.exc.DBAPIError as error:
-            self.close()
-            raise UsageError(f"the store {self.name} cannot be used: {error.orig}; name another --store") from error
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """For commands: what the database cannot do is an error that names the store.
+
+        Raises:
+            UsageError: it is away or damaged, or what its address says is refused.
+        """
+        try:
+            yield
+        except (sql.exc.SQLAlchemyError, TypeError, ValueError) as error:
+            if isinstance(error, CeDetectError):
+                raise
+            told = getattr(error, "orig", None) or error
+            raise UsageError(f"the store {self.name} cannot be used: {told}; name another, or mend it") from error
+
+    def _ask_for(self, reviewers: int | None) -> None:
+        with self.engine.begin() as connection:
+            if reviewers not in (None, _reviewers(connection)):
+                schema.keep(connection, "reviewers", reviewers)
+                for number in connection.scalars(sql.select(DECISIONS.c.input).distinct()).all():
+                    self._settle(connection, number)
 
     @property
     def reviewers(self) -> int:
@@ -151,6 +175,7 @@ class Store:
         Returns:
             Whether there is such an input.
         """
+        note = note.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL refuses
         row = {"input": number, "reviewer": reviewer, "verdict": verdict, "note": note, "time": time.time()}
         with self.engine.begin() as connection:
             if not _locked(connection, number):
@@ -204,10 +229,13 @@ def _engine(url: str) -> sql.Engine:
         address = sql.make_url(url)
     except sql.exc.ArgumentError as error:
         raise UsageError(f"--store {url!r} is no address such as sqlite:///reviews.db") from error
-    if address.get_backend_name() not in ("sqlite", "postgresql"):
+    if address.drivername not in DRIVERS:
         raise UsageError(f"--store {address.render_as_string()}: expected sqlite:///… or postgresql+psycopg://…")
-    with needed_for("A store in PostgreSQL", extra="postgres"):
-        engine = sql.create_engine(address, pool_pre_ping=True)
+    try:
+        with needed_for("A store in PostgreSQL", extra="postgres"):
+            engine = sql.create_engine(address, pool_pre_ping=True)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--store {address.render_as_string()} cannot be read: {error}") from error
     if address.get_backend_name() == "sqlite":
         sql.event.listen(engine, "connect", _prepared)
     return engine

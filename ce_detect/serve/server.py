@@ -14,13 +14,15 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from ce_detect.core import connections
 from ce_detect.core.errors import UsageError
-from ce_detect.core.sockets import BACKLOG, listening
+from ce_detect.core.sockets import listening, room
 from ce_detect.serve.access import BearerToken, read_token
 from ce_detect.serve.app import make_app
 from ce_detect.serve.connections import UNSENT, ClosingApp, Connection
@@ -35,7 +37,7 @@ _HEARD_OUT = 25
 """Times 20 ms that a connection without a request is kept when the server stops."""
 
 
-class Server(uvicorn.Server):
+class Server(connections.Server):
     """One artifact behind one socket.
 
     Attributes:
@@ -150,7 +152,8 @@ def _config(app: ASGIApp, limits: Limits, certificate: Path | None, key: Path | 
     class Limited(Connection):
         """With the limits of this server."""
 
-    Limited.limits = limits
+    places, backlog = room(limits.connections)
+    Limited.limits = replace(limits, connections=places)
     config = uvicorn.Config(
         app,
         http=Limited,
@@ -161,7 +164,7 @@ def _config(app: ASGIApp, limits: Limits, certificate: Path | None, key: Path | 
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=BACKLOG,
+        backlog=backlog,
         timeout_keep_alive=math.ceil(limits.receive_seconds),
         timeout_graceful_shutdown=math.ceil(limits.drain_seconds) + 1,  # behind `_hurry`
         ssl_certfile=certificate,

@@ -161,10 +161,10 @@ class Service:
             self._give_up("loading the artifact anew")
         if self._model is not None and not await asyncio.to_thread(self._model.batcher.close, self.left()):
             self._give_up("a batch")
-        if self.watch is not None:
-            await asyncio.to_thread(self.watch.close)
-        if self._quarantine is not None:
-            await asyncio.to_thread(self._quarantine.close)
+        if self.watch is not None and not await asyncio.to_thread(self.watch.close, self.left()):
+            self._give_up("the monitor")
+        if self._quarantine is not None and not await asyncio.to_thread(self._quarantine.close, self.left()):
+            self._give_up("the quarantine")
         if self._audit is not None:
             self._audit.close()
 
@@ -196,7 +196,7 @@ class Service:
             return
         try:
             self.watch.begin(model.watched)
-        except CeDetectError:
+        except Exception:
             model.batcher.close()
             raise
 

@@ -66,6 +66,7 @@ class WatchSettings:
         webhook_secret: file with the key of its signature.
         redis: address of a Redis server through which several servers share fingerprints; None = each has its own.
         waiting: inputs that may wait for the monitor.
+        waiting_bytes: of these inputs.
     """
 
     false_alarms: float = 1.0
@@ -79,6 +80,7 @@ class WatchSettings:
     webhook_secret: Path | None = None
     redis: str | None = None
     waiting: int = 4096
+    waiting_bytes: int = 256 * MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

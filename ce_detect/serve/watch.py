@@ -40,8 +40,14 @@ TOGETHER = 32
 COPIED = 1 << 20
 """Bytes of inputs that are copied for that, at most."""
 
+READ = 64
+"""Of them that are in memory at once."""
+
 LEARNED = 3000
 """Natural images that habits are learned from, at most."""
+
+LAST = 5.0
+"""Seconds for the last alarms, at most."""
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -98,7 +104,7 @@ class Watch:
         if settings.habits is not None and not settings.habits.is_dir():
             raise UsageError(f"folder of natural images {settings.habits} is not there; name one with some thousand")
         self._jobs: deque[tuple[Judged, str]] = deque()
-        self._waiting, self._closing, self._changed = 0, False, threading.Condition()
+        self._waiting, self._held, self._closing, self._changed = 0, 0, False, threading.Condition()
         self._using = threading.Lock()  # the monitor: `status` is asked for while the thread below feeds it
         self._saved = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="ce-detect-monitor", daemon=True)
@@ -129,24 +135,40 @@ class Watch:
 
     def take(self, judged: Judged, artifact: str) -> None:
         """Queue a batch."""
-        size = _inputs(judged)
+        size, held = _inputs(judged), _bytes(judged)
+        most, most_bytes = self.settings.waiting, self.settings.waiting_bytes
         with self._changed:
-            if self._waiting and self._waiting + size > self.settings.waiting:
+            if self._waiting and (self._waiting + size > most or self._held + held > most_bytes):
                 self.lost += size
                 return
             self._jobs.append((judged, artifact))
             self._waiting += size
+            self._held += held
             self._changed.notify()
 
-    def close(self) -> None:
-        """Finish what waits, keep the state, send the last alarms."""
+    def close(self, seconds: float | None = None) -> bool:
+        """Finish what waits, keep the state, send the last alarms.
+
+        Args:
+            seconds: for all that; what is not looked at then is lost, with what was learned since the state was last
+                kept. None = for ever.
+
+        Returns:
+            Whether the monitor came to its end.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
-        self.save()
+        self._thread.join(seconds)
+        ended = not self._thread.is_alive()
+        if ended:
+            self.save()
+        else:
+            self.lost += self._waiting
         if self._webhook is not None:
-            self._webhook.close()
+            self._webhook.close(LAST if until is None else min(LAST, max(0.0, until - time.monotonic())))
+        return ended
 
     def save(self) -> None:
         """Keep the state; a folder that cannot be written is told, and nothing else happens."""
@@ -169,7 +191,8 @@ class Watch:
             salt = self._index.salt()  # one for all servers, or their hashes would not meet
         made = QueryDetector(watched.values, watched.bounds, self._near, salt=salt, index=self._index)
         if self.settings.habits is not None:
-            made.learn_habits(watched.read(_natural(self.settings.habits)))
+            natural = _natural(self.settings.habits)
+            made.learn_habits(watched.read(natural[i : i + READ]) for i in range(0, len(natural), READ))
         if kept is not None and kept.salt == made.sketcher.salt:
             queries_state.restore(made, kept)
         return made
@@ -194,6 +217,7 @@ class Watch:
             while self._jobs and self._jobs[0][1] == artifact and _inputs(taken) < TOGETHER:
                 taken += self._jobs.popleft()[0]
             self._waiting -= _inputs(taken)
+            self._held -= _bytes(taken)
             return taken, artifact
 
     def _observe(self, judged: Judged, artifact: str) -> None:
@@ -226,6 +250,10 @@ class Watch:
 
 def _inputs(judged: Judged) -> int:
     return sum(len(job.x) for job, _ in judged)
+
+
+def _bytes(judged: Judged) -> int:
+    return sum(job.x.nbytes for job, _ in judged)
 
 
 def _names(judged: Judged) -> list[str]:

@@ -69,10 +69,18 @@ def rank(n: int, fpr: float, *, guarantee: Guarantee = "pac", confidence: float 
         )
     if guarantee == "marginal":
         return min(n, math.ceil((n + 1) * (1 - fpr) - 1e-9))
-    ranks = np.arange(1, n + 1)
+    return int(pac_ranks(np.array([n]), fpr, confidence)[0])
+
+
+def pac_ranks(n: NDArray[np.int64], fpr: float, confidence: float) -> NDArray[np.int64]:
+    """The ranks of ``pac`` for many numbers of clean scores at once, each large enough; by halving, see `rank`."""
     beta = module("scipy.stats", "The pac guarantee").beta
-    holds = beta.sf(1 - fpr, ranks, n + 1 - ranks) >= confidence - 1e-9  # or rounding refuses the n-th rank
-    return int(ranks[np.argmax(holds)])
+    low, high = np.zeros_like(n), n
+    while (high - low > 1).any():
+        middle = np.maximum(1, (low + high) // 2)
+        holds = beta.sf(1 - fpr, middle, n + 1 - middle) >= confidence - 1e-9  # or rounding refuses the n-th rank
+        low, high = np.where(holds, low, middle), np.where(holds, middle, high)
+    return high
 
 
 def threshold(scores: NDArray[Any], fpr: float, *, guarantee: Guarantee = "pac", confidence: float = 0.95) -> float:
@@ -88,7 +96,11 @@ def threshold(scores: NDArray[Any], fpr: float, *, guarantee: Guarantee = "pac",
     scores = np.asarray(scores, dtype=np.float32)
     if scores.ndim != 1 or not np.isfinite(scores).all():
         raise CalibrationError("clean scores must be a finite one-dimensional array")
-    k = rank(len(scores), fpr, guarantee=guarantee, confidence=confidence)
+    return above(scores, rank(len(scores), fpr, guarantee=guarantee, confidence=confidence))
+
+
+def above(scores: NDArray[np.float32], k: int) -> float:
+    """The threshold above the k-th smallest of these scores, see `threshold`."""
     at = np.sort(scores)[k - 1]
     larger = scores[scores > at]
     room = np.inf if not len(larger) else (float(larger.min()) - float(at)) / 2

@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -118,3 +119,33 @@ def test_the_promise_holds_over_many_recalibrations() -> None:
         threshold = recalibrated(artifact(), drawn([*clean, *attacks], outcome)).threshold
         failed += float(np.mean(generator.normal(1.0, 2.0, 4000) > threshold)) > 0.1
     assert failed <= 15  # 7.5 are expected at most; a binomial count exceeds 15 with probability 0.004
+
+
+@pytest.mark.parametrize("guarantee", ["pac", "marginal"])
+def test_many_open_inputs_cost_no_hour(guarantee: Any) -> None:
+    """As many thresholds as there are open inputs, and the largest is the one of trying each in full."""
+    random, said = np.random.default_rng(0), artifact().manifest
+    manifest = msgspec.structs.replace(said, guarantee=guarantee)
+    outcome = np.array(["benign"] * 1000 + [""] * 5000)
+    assert (
+        recalibrated(Artifact(artifact().tensors, manifest), drawn(random.normal(size=6000), outcome)).doubtful > 4000
+    )
+    score, outcome = np.round(random.normal(size=400), 2), np.array(["benign"] * 300 + [""] * 100)
+    found = recalibrated(Artifact(artifact().tensors, manifest), drawn(score, outcome))
+    clean, largest = np.float32(score[:300]), np.sort(np.float32(score[300:]))[::-1]
+    tried = [
+        conformal.threshold(np.concatenate([clean, largest[:count]]), said.fpr, guarantee=guarantee)
+        for count in range(101)
+    ]
+    assert found.threshold == max(tried)
+
+
+def test_open_inputs_without_a_score() -> None:
+    """A few, as the gate gave NaN, are the largest of all; where they would set the threshold it is refused."""
+    score, outcome = np.linspace(0, 1, 400), np.array(["benign"] * 390 + [""] * 10)
+    score[-2:] = np.inf
+    assert np.isfinite(recalibrated(artifact(), drawn(score, outcome)).threshold)
+    score, outcome = np.linspace(0, 1, 600), np.array(["benign"] * 390 + [""] * 210)
+    score[-200:] = np.inf
+    with pytest.raises(CalibrationError, match="decide about them first"):
+        recalibrated(artifact(), drawn(score, outcome))

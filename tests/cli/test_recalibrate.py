@@ -46,4 +46,6 @@ def test_refusals(calibrated: Calibrated, reviews: str, tmp_path: Path) -> None:
     assert "--quarantine-sample" in few.err
     assert "2026-11-30T08:00" in call(*given, "--since", "yesterday").err
     assert "no address" in call(*given[:3], "reviews.db", *given[4:]).err
+    assert "there is no store" in call(*given[:3], f"sqlite:///{tmp_path / 'misspelt.db'}", *given[4:]).err
+    assert not (tmp_path / "misspelt.db").exists()
     assert not (tmp_path / "new.safetensors").exists()

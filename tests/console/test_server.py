@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,22 @@ def test_intake_goes_on_after_an_error(tmp_path: Path, store: Store, caplog: pyt
         assert "trying again" in caplog.text
         (tmp_path / "away").write_text("")
     assert folder.exists()
+
+
+def test_intake_goes_on_after_any_error(tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Also one that nobody thought of: the console would look well, and nothing new would ever come."""
+    (tmp_path / "audit").write_text("")
+    intake, rounds = Intake(store, audit=tmp_path / "audit"), threading.Semaphore(0)
+
+    def run() -> int:
+        rounds.release()
+        raise MemoryError
+
+    intake.run = run  # type: ignore[method-assign]
+    with taking_in(intake, every=0.01):
+        assert rounds.acquire(timeout=10)
+        assert rounds.acquire(timeout=10)
+    assert "trying again" in caplog.text
 
 
 @pytest.mark.skipif(os.environ.get("CE_DETECT_OPT_IN") != "1", reason="starts a PostgreSQL: set CE_DETECT_OPT_IN=1")

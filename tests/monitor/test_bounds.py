@@ -40,3 +40,10 @@ def test_impossible_counts_are_refused(asked: tuple[int, int, float]) -> None:
     """A bound of nonsense is an error."""
     with pytest.raises(UsageError, match="expected 0 <= count <= trials"):
         upper_rate(*asked)
+
+
+def test_many_trials_are_looked_at_where_they_count() -> None:
+    """A hundred thousand clean images took nine seconds; what lies far from the mean adds nothing."""
+    for count, rate in ((0, 0.1), (1, 1e-7), (50_000, 0.0505), (50_500, 0.05), (999_990, 0.999_99), (700_000, 0.2)):
+        expected = float(binom.sf(count - 1, 1_000_000, rate))
+        assert at_least(count, 1_000_000, rate) == pytest.approx(expected, rel=1e-6, abs=1e-12)

@@ -13,6 +13,8 @@ from ce_detect.core.errors import InputError, UsageError
 from ce_detect.monitor import Monitor, MonitorSettings, Reference
 from ce_detect.monitor.evidence import Bets
 from ce_detect.monitor.streams import Stream
+from ce_detect.verdict.policies import Abstain
+from ce_detect.verdict.result import GateResult
 
 
 def false_alarms(monitor: Monitor, source: Source, inputs: int, size: int = 2000) -> int:
@@ -100,6 +102,22 @@ def test_a_campaign_against_one_label_is_told_where_labels_were_measured() -> No
     assert "3" in {alarm.name for alarm in alarms if alarm.scope == "label"}
     assert {alarm.name for alarm in alarms if alarm.scope == "label"} == {"3"}
     assert monitor.status()["labels_in_campaign"] == ["3"]
+
+
+def test_a_gate_that_abstains_tells_of_labels_all_the_same() -> None:
+    """It takes the label from each flagged input, and with it went all evidence."""
+    source, random = Source(1), np.random.default_rng(1)
+
+    def abstained(scores: np.ndarray, labels: np.ndarray) -> GateResult:
+        result = replace(source.judged(scores, labels), logits=np.eye(5)[labels])
+        return Abstain().apply(result, None)
+
+    clean = abstained(random.random(20_000), random.integers(0, 5, 20_000))
+    reference = Reference.measured(clean, 600, promise=0.01)
+    assert sorted(reference.by_label) == [0, 1, 2, 3, 4]
+    labels = random.integers(0, 5, 400)
+    alarms = Monitor(reference).observe(abstained(np.where(labels == 3, 2.0, random.random(400)), labels))
+    assert "3" in {alarm.name for alarm in alarms if alarm.scope == "label"}
 
 
 def test_moved_scores_are_told_as_drift() -> None:

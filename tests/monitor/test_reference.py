@@ -14,6 +14,11 @@ from ce_detect.monitor import Reference
 from ce_detect.monitor.reference import threshold_rank
 from ce_detect.verdict.conformal import rank
 
+ODD = (0, -5, float("inf"), 10**11, 10**30, None)
+"""Numbers of clean images that no calibration has; one took all memory."""
+
+SAID = {"fpr": 0.01, "confidence": 0.9, "guarantee": "pac", "data": {"splits": {"calibrate": 600}}}
+
 
 @pytest.mark.parametrize("n", [300, 421, 1000, 5000])
 @pytest.mark.parametrize("fpr", [0.01, 0.05, 0.1])
@@ -50,8 +55,12 @@ def test_what_the_manifest_says_is_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    "manifest", [{}, {"fpr": 0.01, "confidence": 0.9, "guarantee": "pac", "data": {}}, {"fpr": "x"}]
-)
+    "manifest",
+    [
+        {}, {**SAID, "data": {}}, {**SAID, "fpr": "x"}, {**SAID, "fpr": 2.0}, {**SAID, "fpr": float("nan")},
+        {**SAID, "confidence": float("nan")}, *({**SAID, "data": {"splits": {"calibrate": n}}} for n in ODD),
+    ],
+)  # fmt: skip
 def test_a_manifest_without_the_numbers_is_refused(manifest: dict[str, object]) -> None:
     """The error says what to do instead."""
     with pytest.raises(ArtifactError, match=r"Reference\.measured"):

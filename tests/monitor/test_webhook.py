@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -107,10 +108,38 @@ def test_what_nobody_takes_is_given_up_and_counted(receiver: Receiver) -> None:
     assert receiver.bodies == []
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "no address", "http://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/x", "no address", "http://", "http://[::1/", "http://host:abc/", "http://host:99999/",
+        "http://a..b/", f"http://{'a' * 70}.com/", "http://user:word@host/", "http://host/a b", "http://host/\n",
+    ],
+)  # fmt: skip
 def test_what_is_no_address_is_refused(url: str) -> None:
-    """Before anything happens."""
-    with pytest.raises(UsageError, match="expected an address"):
+    """Before anything happens: a name that cannot be encoded ended the thread at the first alarm."""
+    with pytest.raises(UsageError, match="webhook"):
         Webhook(url, SECRET)
     with pytest.raises(UsageError, match="secret is empty"):
         Webhook("http://127.0.0.1/", b"")
+
+
+def test_an_error_of_any_kind_ends_no_thread(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    """The alarm that met it is lost, the next one arrives; the log does not tell what may be a secret."""
+    webhook, send = sent_to(receiver, attempts=1), urllib.request.OpenerDirector.open
+    with pytest.MonkeyPatch.context() as patch:
+        failed = threading.Event()
+
+        def fail(*_: Any, **__: Any) -> None:
+            failed.set()
+            raise UnicodeError("no name")
+
+        patch.setattr(urllib.request.OpenerDirector, "open", fail)
+        webhook.send(ALARM)
+        assert failed.wait(10)
+    assert urllib.request.OpenerDirector.open is send
+    webhook.send(ALARM)
+    assert receiver.got.wait(10)
+    webhook.close()
+    assert webhook.lost == 1
+    assert "no name" in caplog.text
+    assert "/alarms" not in caplog.text

@@ -30,7 +30,8 @@ def test_a_query_string_comes_back() -> None:
     ("name", "text"),
     [
         ("status", "done"), ("label", "cat"), ("label", "9" * 30), ("most", "nan"), ("most", "x"),
-        ("since", "yesterday"), ("alarm", "1.5"), ("order", "random"),
+        ("since", "yesterday"),
+        ("since", "0001-01-01T00:00+23:59"), ("until", "9999-12-31T23:59-23:59"), ("alarm", "1.5"), ("order", "random"),
     ],
 )  # fmt: skip
 def test_nonsense_is_named(name: str, text: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import sqlalchemy as sql
@@ -255,11 +256,40 @@ def test_one_odd_input_holds_up_no_other(tmp_path: Path, store: Store) -> None:
     quarantine.keep([(Job(job.x, "a\0b"), result), (job, replace(result, score=np.float32([np.nan])))])
     quarantine.close()
     fill(folder)
-    (folder / os.fsdecode(b"\xff.npz")).write_bytes(next(folder.glob("*-1.npz")).read_bytes())
+    content = next(folder.glob("*-1.npz")).read_bytes()
+    (folder / os.fsdecode(b"\xff.npz")).write_bytes(content)
+    deep = folder / "/".join(["d" * 200] * 2)
+    deep.mkdir(parents=True)
+    (deep / "1.npz").write_bytes(content)
     intake = Intake(store, quarantine=folder)
-    assert (intake.run(), intake.unreadable) == (5, 1)
+    assert (intake.run(), intake.unreadable) == (5, 2)
     assert sorted(item.score for item in items(store)) == [2.0, 2.0, 2.0, 2.0, np.inf]
     assert "a\N{REPLACEMENT CHARACTER}b" in {item.request for item in items(store)}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"time": 1e300}, {"time": -1.0}, {"label": 1 << 40}, {"p_value": 2.0}, {"index": -1}, {"client": "c" * 201},
+        {"id": "i" * 257}, {"alarm": {"kind": "drift", "scope": "s" * 41, "name": "", "text": ""}},
+        {"alarm": {"kind": "drift"}},
+    ],
+)  # fmt: skip
+def test_a_line_that_no_database_takes(tmp_path: Path, store: Store, odd: dict[str, Any]) -> None:
+    """It is left out and counted; a time a thousand years on would break every page that shows it."""
+    line = {"time": 1e9, "score": 2.0, "p_value": 0.1, "is_adversarial": True, "label": 1}
+    log = tmp_path / "audit"
+    log.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in ({**line, **odd}, line)))
+    intake = Intake(store, audit=log)
+    assert (intake.run(), intake.unreadable) == (1, 1)
+
+
+def test_a_flagged_input_without_a_score(tmp_path: Path, store: Store) -> None:
+    """The gate gave NaN, which is null in JSON: a reviewer sees it all the same, as from a file."""
+    log = tmp_path / "audit"
+    log.write_text('{"time": 1e9, "score": null, "p_value": 0.01, "is_adversarial": true, "label": -1}\n')
+    assert Intake(store, audit=log).run() == 1
+    assert [item.score for item in items(store)] == [np.inf]
 
 
 def test_nothing_to_read(tmp_path: Path, store: Store) -> None:

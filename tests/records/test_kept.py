@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +49,9 @@ def test_what_is_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     np.savez(tmp_path / "flat.npz", **{**OLD, "x": np.zeros(3)})
     np.savez(tmp_path / "share.npz", **{**OLD, "p_value": np.nan})
     np.savez(tmp_path / "label.npz", **OLD, label=1 << 40)
-    for name in ("text", "half", "array.npy", "nowhere", "share.npz", "label.npz"):
+    np.savez(tmp_path / "endless.npz", **OLD, label=np.inf)
+    np.savez(tmp_path / "talker.npz", **OLD, client="a" * 201)
+    for name in ("text", "half", "array.npy", "nowhere", "share.npz", "label.npz", "endless.npz", "talker.npz"):
         with pytest.raises(InputError, match="no file of a quarantine"):
             kept.verdict(tmp_path / name)
     for name in ("code.npz", "flat.npz"):
@@ -54,3 +60,34 @@ def test_what_is_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(kept, "MOST", 100)
     with pytest.raises(InputError, match="unpacks to more"):
         kept.pixels(tmp_path / "whole.npz")
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+def test_damaged_files(tmp_path: Path, packed: int) -> None:
+    """Whatever is wrong with a file, it is an `InputError`: another error ended the console's intake for good."""
+    content, file = io.BytesIO(), tmp_path / "damaged.npz"
+    np.savez(tmp_path / "whole.npz", **OLD)
+    with zipfile.ZipFile(tmp_path / "whole.npz") as whole, zipfile.ZipFile(content, "w", packed) as again:
+        for name in whole.namelist():
+            again.writestr(name, whole.read(name))
+    chance = random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(content.getvalue())
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        file.write_bytes(damaged)
+        for read in (kept.verdict, kept.pixels):
+            with contextlib.suppress(InputError):
+                read(file)
+
+
+def test_a_header_of_too_much(tmp_path: Path) -> None:
+    """A few bytes that say they are 36 TiB."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**13,)})
+    np.savez(tmp_path / "whole.npz", **OLD)
+    with zipfile.ZipFile(tmp_path / "whole.npz") as whole, zipfile.ZipFile(tmp_path / "huge.npz", "w") as huge:
+        for name in whole.namelist():
+            huge.writestr(name, header.getvalue() if name in ("x.npy", "score.npy") else whole.read(name))
+    for read in (kept.verdict, kept.pixels):
+        with pytest.raises(InputError, match="no file of a quarantine"):
+            read(tmp_path / "huge.npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,20 @@ def test_a_share_of_all_inputs_is_drawn(tmp_path: Path) -> None:
     assert all(one.drawn for one in passed)
     assert 180 < len(passed) < 300  # of 800, five standard deviations on either side
     assert not all(one.drawn for one in flagged)
+
+
+def test_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server stops in its own time, whether the queue is full or not."""
+    go_on = threading.Event()
+    monkeypatch.setattr(Quarantine, "_stored", lambda self, content: "stored" if go_on.wait(10) else "failed")
+    few, many = (Quarantine(QuarantineSettings(folder=tmp_path)) for _ in range(2))
+    few.keep(judged(3))
+    for _ in range(100):
+        many.keep(judged(3))
+    assert not few.close(0.05)
+    assert not many.close(0.05)
+    go_on.set()
+    assert many.close()
 
 
 def test_a_share_that_is_none() -> None:

@@ -83,7 +83,7 @@ def test_one_reviewer(url: str) -> None:
     store = Store(url)
     store.add(row(i) for i in range(3))
     first = store.items(Filter(), "ada")[0]
-    store.decide(first.id, "ada", "attack", "a sticker")
+    store.decide(first.id, "ada", "attack", "a\0sticker")
     store.decide(first.id, "ada", "benign")
     assert store.count(Filter(), "ada") == 2
     assert store.count(Filter(status="benign"), "ada") == 1
@@ -93,9 +93,10 @@ def test_one_reviewer(url: str) -> None:
     assert store.undo("ada") == first.id
     assert store.undo("ada") is None
     assert store.count(Filter(), "ada") == 3
+    assert store.count(Filter.of({"client": "a\0b"}), "ada") == 0
     told = store.decisions(first.id)
     assert [(one.verdict, one.note, one.undone is None) for one in told] == [
-        ("attack", "a sticker", False), ("benign", "", False),
+        ("attack", "a\N{REPLACEMENT CHARACTER}sticker", False), ("benign", "", False),
     ]  # fmt: skip
     assert abs(told[0].time - time.time()) < 60
     store.close()
@@ -162,6 +163,8 @@ def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
     """What is wrong is said in words, and no password with it."""
     for url, told in {
         "reviews.db": "no address", "mysql://a:secret@b/c": "expected sqlite", "sqlite:////no/place.db": "cannot be",
+        "postgresql+nope://a:secret@b/c": "expected sqlite", "sqlite:///a\0b": "cannot be used",
+        "sqlite:///x?timeout=abc": "cannot be read",
     }.items():  # fmt: skip
         with pytest.raises(UsageError, match=told) as caught:
             Store(url)
@@ -176,3 +179,21 @@ def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database at all, but long enough to be looked at" * 50)
     with pytest.raises(UsageError, match="cannot be used"):
         Store(f"sqlite:///{tmp_path / 'text.db'}")
+
+
+def test_a_store_that_is_not_there_or_damaged(tmp_path: Path) -> None:
+    """One that is only to be read is not made; what a damaged one cannot answer is said in words."""
+    path = tmp_path / "reviews.db"
+    with pytest.raises(UsageError, match="there is no store"):
+        Store(f"sqlite:///{path}", new=False)
+    assert not path.exists()
+    store = Store(f"sqlite:///{path}")
+    store.add(row(i) for i in range(2000))
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    path.write_bytes(content)
+    found = Store(f"sqlite:///{path}", new=False)
+    with pytest.raises(UsageError, match=r"cannot be used: .*malformed"), found.answering():
+        found.sources()
+    found.close()

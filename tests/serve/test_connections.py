@@ -6,6 +6,8 @@ import asyncio.selector_events
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -170,3 +172,30 @@ def test_an_answer_leaves_in_one_piece(tmp_path: Path, monkeypatch: pytest.Monke
         piece.startswith(b"HTTP/1.1 200") and piece.endswith(answer.content)
         for piece, answer in zip(pieces, answers, strict=True)
     )
+
+
+def test_idle_clients_do_not_use_up_the_files_of_the_process(folder: Path) -> None:
+    """A limit of 256 open files, and 600 clients without a token that say nothing: who has one is answered.
+
+    With the usual limit of 1,024 as many silent clients kept everybody out.
+    """
+    (folder / "token").write_text("s3cret")
+    path = folder / "guard.onnx"
+    if not path.exists():
+        fused.write_graph(folder)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))"
+    command = f"{limit}; from ce_detect.cli import main; main()"
+    given = [sys.executable, "-c", command, "serve", path, "--port", "0", "--json", "--token-file", folder / "token"]
+    with subprocess.Popen(list(map(str, given)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert process.stdout is not None
+            port, headers = json.loads(process.stdout.readline())["port"], {"authorization": "Bearer s3cret"}
+            with contextlib.ExitStack() as held:
+                for _ in range(600):
+                    one = held.enter_context(socket.socket())
+                    one.setblocking(False)
+                    one.connect_ex(("127.0.0.1", port))
+                with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=5) as http:
+                    assert http.get("/v2", headers=headers).status_code == 200
+        finally:
+            process.kill()

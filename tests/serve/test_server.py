@@ -199,8 +199,10 @@ def test_tls(folder: Path) -> None:
     except FileNotFoundError:
         pytest.skip("openssl is not installed")
     trusted = ssl.create_default_context(cafile=files["certificate"])
-    with serving(folder, where=files) as server:
-        with client(server, verify=trusted) as http:
+    with serving(folder, where=files, limits=limits(receive_seconds=2.0)) as server:
+        with socket.create_connection(server.address) as silent, client(server, verify=trusted) as http:
+            silent.settimeout(20)
+            assert silent.recv(1) == b""  # no handshake came, for which asyncio would wait a minute
             assert infer(http, fused.images(1)).status_code == 200
         with client(server, verify=True) as strange, pytest.raises(httpx.ConnectError):
             strange.get("/v2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +140,34 @@ def test_what_it_cannot_take_is_counted(tmp_path: Path) -> None:
     for _ in range(5):
         watch.take(judged(5), "a" * 64)
     assert watch.lost == 15
+    assert not watch.close(0.1)  # as where Redis takes its time: the server's own time to stop is bounded
+    assert watch.lost == 25
     go_on.set()
-    watch.close()
+    assert watch.close()
+
+
+def test_what_waits_has_a_size() -> None:
+    """Large images that wait would fill the memory long before their number is too large."""
+    stuck, go_on = threading.Event(), threading.Event()
+
+    def told(alarm: Alarm, artifact: str, job: Job) -> None:
+        stuck.set()
+        assert go_on.wait(PATIENCE)
+
+    watch = Watch(WatchSettings(queries=False, waiting_bytes=2 * judged(5)[0][0].x.nbytes), told)
+    watch.begin(WATCHED)
+    bright = judged(200)
+    bright[0][1].p_value[:] = 1 / 601
+    watch.take(bright, "a" * 64)
+    assert stuck.wait(PATIENCE)
+    for _ in range(5):
+        watch.take(judged(5), "a" * 64)
+    assert watch.lost == 15
+    go_on.set()
+    assert watch.close()
+    watched = watch.monitor
+    assert watched is not None
+    assert watched.overall.seen + watch.lost == 225
 
 
 def test_what_a_client_judged_by_its_own_threshold_is_no_evidence() -> None:
@@ -235,6 +262,24 @@ def test_habits_are_learned_from_a_folder(folder: Path) -> None:
         queries = server.service.watch.queries
         assert queries is not None
         assert len(queries.client_bets.rates) > len(queries.bets.rates)
+
+
+def test_natural_images_are_read_a_few_at_a_time(folder: Path) -> None:
+    """Three thousand photographs in floats are more than a server's memory."""
+    images = folder / "natural"
+    images.mkdir()
+    for number in range(150):
+        (images / f"{number}.png").touch()
+    seen: list[int] = []
+
+    def read(files: Any) -> Any:
+        seen.append(len(files))
+        return np.random.default_rng(len(seen)).random((len(files), 60), np.float32)
+
+    watch = Watch(WatchSettings(habits=images), lambda *told: None)
+    watch.begin(replace(WATCHED, read=read))
+    watch.close()
+    assert (sum(seen), max(seen)) == (150, 64)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import httpx
 from starlette.testclient import TestClient
 
 from ce_detect.console.app import make_app
+from ce_detect.console.connections import Limits
 from ce_detect.console.console import Console
 from ce_detect.console.server import ConsoleServer
 from ce_detect.console.settings import ConsoleSettings
@@ -58,9 +59,9 @@ def post(http: TestClient, path: str, page: str = "/login", **data: Any) -> http
 
 
 @contextlib.contextmanager
-def running(store: Store, **settings: Any) -> Iterator[str]:
+def running(store: Store, *, limits: Limits | None = None, **settings: Any) -> Iterator[str]:
     """A console in a thread of this process; gives its address."""
-    server = ConsoleServer(ConsoleSettings(**settings), store, port=0)
+    server = ConsoleServer(ConsoleSettings(**settings), store, port=0, limits=limits or Limits())
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -61,19 +61,30 @@ def sent(console: Console, request: Request, reviewer: str, form: FormData) -> R
 
 
 def _arrays(console: Console, items: list[Item], file: IO[bytes]) -> int:
-    """``x`` as it came to the gate, ``y``, and what the gate said, in the order of time."""
-    found = list(_pictured(console, items))
-    shapes = {x.shape for _, x in found} | {(str(x.dtype),) for _, x in found}
-    if len(shapes) > 2:
+    """``x`` as it came to the gate, ``y``, and what the gate said, in the order of time; one picture in memory."""
+    pairs = [(item, (x.shape, x.dtype)) for item, x in _pictured(console, items)]
+    found, kinds = [item for item, _ in pairs], {kind for _, kind in pairs}
+    if len(kinds) > 1:
         raise InputError("the inputs are of several sizes or types, which no array holds: take the folder of pictures")
-    if found:
-        columns: dict[str, Any] = {
-            "y": np.array([LABELS[str(item.outcome)] for item, _ in found]),
-            **{name: np.array([getattr(item, name) for item, _ in found]) for name in ("score", "p_value", "drawn")},
-            "predicted": np.array([-1 if item.label is None else item.label for item, _ in found]),
-        }
-        np.savez_compressed(file, allow_pickle=False, x=np.stack([x for _, x in found]), **columns)
-    return len(found)
+    if not found:
+        return 0
+    columns: dict[str, Any] = {
+        "y": np.array([LABELS[str(item.outcome)] for item in found]),
+        **{name: np.array([getattr(item, name) for item in found]) for name in ("score", "p_value", "drawn")},
+        "predicted": np.array([-1 if item.label is None else item.label for item in found]),
+    }
+    np.savez_compressed(file, allow_pickle=False, **columns)
+    ((shape, kind),) = kinds
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (len(found), *shape)}
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w", force_zip64=True) as x:
+        np.lib.format.write_array_header_1_0(x, header)
+        count = 0
+        for _, one in _pictured(console, found):
+            x.write(np.ascontiguousarray(one).tobytes())
+            count += 1
+    if count < len(found):
+        raise InputError(f"{len(found) - count} pictures went away meanwhile; send for the file again")
+    return count
 
 
 def _folder(console: Console, items: list[Item], file: IO[bytes]) -> int:
@@ -97,8 +108,12 @@ def _pictured(console: Console, items: list[Item]) -> Iterator[tuple[Item, NDArr
     """Items with their inputs, without those whose file is gone."""
     folder = console.settings.quarantine
     for item in items:
-        if folder is not None and item.file is not None and console.pixels(item) is not None:
+        if folder is None or item.file is None or not console.is_kept(item):
+            continue
+        try:
             yield item, kept.pixels(folder / item.file)
+        except InputError:
+            continue
 
 
 def _unit(console: Console, x: NDArray[Any]) -> Floats:

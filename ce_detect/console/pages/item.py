@@ -23,7 +23,7 @@ _KEPT = {"cache-control": "private, max-age=3600"}
 
 def shown(console: Console, request: Request, reviewer: str, form: FormData) -> Response:
     """The page of an input."""
-    item, asked = console.item(request.path_params["number"]), Filter.of(request.query_params)
+    item, asked = console.item(request), Filter.of(request.query_params)
     told = console.store.decisions(item.id)
     mine = [one for one in told if one.reviewer == reviewer and one.undone is None]
     hidden = console.store.reviewers > 1 and item.outcome is None and not mine
@@ -46,7 +46,7 @@ def shown(console: Console, request: Request, reviewer: str, form: FormData) -> 
 
 def why(console: Console, request: Request, reviewer: str, form: FormData) -> Response:
     """What carried the score, and maps: on a page of its own, or as the part that the script puts into the page."""
-    item = console.item(request.path_params["number"])
+    item = console.item(request)
     found = _explained(console, item)
     maps = [] if found is None else list(found.maps)
     neighboured = console.settings.clean is not None
@@ -55,7 +55,7 @@ def why(console: Console, request: Request, reviewer: str, form: FormData) -> Re
 
 def picture(console: Console, request: Request, reviewer: str, form: FormData) -> Response:
     """A picture: ``image``, ``neighbour``, ``map-0`` or ``neighbour-map-0`` and so on."""
-    item, name = console.item(request.path_params["number"]), request.path_params["picture"]
+    item, name = console.item(request), request.path_params["picture"]
     pixels = console.pixels(item)
     if pixels is None:
         raise HTTPException(404, "There is no picture of this input.")
@@ -70,14 +70,14 @@ def picture(console: Console, request: Request, reviewer: str, form: FormData) -
     found = console.explained(key, lambda: pixels)
     place = kind.removeprefix("map-")
     maps = [] if found is None else list(found.maps.values())
-    if not kind.startswith("map-") or not place.isdecimal() or int(place) >= len(maps):
+    if not kind.startswith("map-") or place not in map(str, range(len(maps))):
         raise HTTPException(404, "There is no such picture.")
     return Response(pictures.with_map(pixels, maps[int(place)]), media_type="image/png", headers=_KEPT)
 
 
 def decided(console: Console, request: Request, reviewer: str, form: FormData) -> Response:
     """Write down a decision, and go on to the next input."""
-    item, asked = console.item(request.path_params["number"]), Filter.of(request.query_params)
+    item, asked = console.item(request), Filter.of(request.query_params)
     verdict = next((one for one in VERDICTS if one == form.get("verdict")), None)
     if verdict is None:
         raise UsageError(f"expected a verdict, one of {', '.join(VERDICTS)}")

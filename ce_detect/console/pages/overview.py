@@ -19,14 +19,24 @@ def alarms(console: Console, request: Request, reviewer: str, form: FormData) ->
 
 
 def counters(console: Console, request: Request, reviewer: str, form: FormData) -> Response:
-    """Inputs by outcome, decisions by reviewer, and how many clean inputs were flagged among those drawn at random."""
+    """Inputs by outcome, decisions by reviewer, and how many clean inputs were flagged among those drawn at random.
+
+    The queue begins with the most suspicious, so most that are settled first are flagged: the share among them says
+    little while others are open. What it may become is told: the open ones that passed are clean and the flagged ones
+    attacks, or the other way round.
+    """
     drawn = tallies.drawn(console.store)
-    clean = drawn.outcome == "benign"
+    clean, settled = drawn.outcome == "benign", np.isin(drawn.outcome, ("benign", "attack"))
+    known, flagged = int(np.count_nonzero(clean)), int(np.count_nonzero(drawn.flagged & clean))
+    passed, suspicious = (int(np.count_nonzero(~settled & one)) for one in (~drawn.flagged, drawn.flagged))
     return console.page(
         request,
         "counters",
         counts=tallies.counters(console.store),
         outcomes=(*VERDICTS, tallies.OPEN),
-        clean=int(np.count_nonzero(clean)),
-        flagged=int(np.count_nonzero(drawn.flagged & clean)),
+        clean=known,
+        flagged=flagged,
+        unsettled=passed + suspicious,
+        least=flagged / max(1, known + passed),
+        most=(flagged + suspicious) / max(1, known + suspicious),
     )

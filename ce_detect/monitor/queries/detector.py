@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ce_detect.core.errors import UsageError
+from ce_detect.core.errors import InputError, UsageError
 from ce_detect.core.types import Bounds, Floats
 from ce_detect.monitor.alarms import Alarm, of_whom
 from ce_detect.monitor.bounds import upper_rate
@@ -112,18 +112,20 @@ class QueryDetector:
         self.overall, self.clients = Stream.of(self.bets, self._limit), self._no_clients()
         self.client_bets = self.bets
 
-    def learn_habits(self, x: NDArray[Any]) -> None:
+    def learn_habits(self, x: NDArray[Any] | Iterable[NDArray[Any]]) -> None:
         """Learn what differences between consecutive natural inputs are like; before anything is observed.
 
         Args:
-            x: natural inputs, in an order in which a client may send them; some thousand are best.
+            x: natural inputs, in an order in which a client may send them; some thousand are best. Or parts of them,
+                one after the other, as all together may need gibibytes.
 
         Raises:
             UsageError: fewer than a hundred.
         """
-        if len(x) < 100:
-            raise UsageError(f"{len(x)} natural inputs, expected a hundred at least, better some thousand")
-        cosines = _cosines(self.sketcher.sketches(x))
+        parts = [self.sketcher.sketches(part) for part in ([x] if isinstance(x, np.ndarray) else x)]
+        if (count := sum(map(len, parts))) < 100:
+            raise UsageError(f"{count} natural inputs, expected a hundred at least, better some thousand")
+        cosines = _cosines(np.concatenate(parts))
         counts = np.histogram(cosines, BINS)[0]
         error = _ERROR / len(counts)
         rates = [upper_rate(int(count), len(cosines), error) for count in counts]
@@ -142,11 +144,14 @@ class QueryDetector:
             New alarms.
 
         Raises:
-            InputError: inputs of another size.
+            InputError: inputs of another size; as many labels and clients as inputs were expected.
         """
         names = [client] * len(x) if isinstance(client, str) else client
+        if not len(x) == len(labels) == len(names):
+            told = f"{len(labels)} labels and {len(names)} clients for {len(x)} inputs"
+            raise InputError(f"{told}, expected one for each")
         sketches = self.sketcher.sketches(x)
-        prints, answered = self.sketcher.fingerprints(sketches), np.asarray(labels).tolist()
+        prints, answered = self.sketcher.fingerprints(sketches, self.sketcher.sums(x)), np.asarray(labels).tolist()
         alarms = []
         for sketch, keys, label, name in zip(sketches, prints, answered, names, strict=True):
             near = self._near(keys, int(label))
@@ -160,22 +165,22 @@ class QueryDetector:
             alarms += self._fed("client", name, stream, self._with_habits(hits, sketch, name))
         return alarms
 
-    def near(self, sketch: Floats, label: int) -> NDArray[np.bool_]:
+    def near(self, x: NDArray[Any], label: int) -> NDArray[np.bool_]:
         """Look an input up and keep its fingerprint.
 
         Args:
-            sketch: of the input.
+            x: one input ``(1, ...)``.
             label: that was answered.
 
         Returns:
             Whether there was a near-copy that is no exact one, and whether its label was another: ``(2,)``.
         """
-        (keys,) = self.sketcher.fingerprints(sketch[None])
+        (keys,) = self.sketcher.fingerprints(self.sketcher.sketches(x), self.sketcher.sums(x))
         return np.array(self._near(keys, label))
 
     def _near(self, hashes: list[bytes], label: int) -> tuple[bool, bool]:
         *keys, whole = hashes
-        found = self.index.nearest(keys)
+        found = self.index.nearest(keys, whole)
         self.index.add(keys, (whole, label))
         near = found is not None and found[0] != whole
         return near, near and found is not None and found[1] != label

@@ -10,14 +10,14 @@ NEEDED = 3
 """Hashes that two near-copies share, of those that a fingerprint has."""
 
 Entry = tuple[bytes, int]
-"""Hash of the whole sketch, and the label that was answered."""
+"""Hash of the whole input, and the label that was answered."""
 
 
 class Index(Protocol):
     """Where fingerprints are looked up."""
 
-    def nearest(self, keys: Sequence[bytes]) -> Entry | None:
-        """The earlier input that shares most hashes, None where none shares `NEEDED`."""
+    def nearest(self, keys: Sequence[bytes], whole: bytes) -> Entry | None:
+        """The earlier input that is the same, or else shares most hashes; None where none shares `NEEDED`."""
         ...
 
     def add(self, keys: Sequence[bytes], entry: Entry) -> None:
@@ -54,10 +54,12 @@ class MemoryIndex:
     def __len__(self) -> int:
         return len(self._new) + len(self._matched)
 
-    def nearest(self, keys: Sequence[bytes]) -> Entry | None:
+    def nearest(self, keys: Sequence[bytes], whole: bytes) -> Entry | None:
         """See `Index`."""
-        entries = list(map(self._entries.get, keys))
-        found = most_alike(entries) if len(entries) - entries.count(None) >= NEEDED else None
+        found = self._entries.get(whole)
+        if found is None:
+            entries = list(map(self._entries.get, keys))
+            found = most_alike(entries) if len(entries) - entries.count(None) >= NEEDED else None
         if found is not None and found in self._new:
             self._matched[found] = self._new.pop(found)
             self._trim(self._matched, self._most // 2)
@@ -67,8 +69,7 @@ class MemoryIndex:
         """See `Index`."""
         if entry in self._new or entry in self._matched:
             return
-        self._new[entry] = tuple(keys)
-        self._entries.update(dict.fromkeys(keys, entry))
+        self.put(entry, tuple(keys), matched=False)
         self._trim(self._new, self._most - len(self._matched))
 
     def items(self) -> Iterator[tuple[Entry, tuple[bytes, ...], bool]]:
@@ -79,11 +80,11 @@ class MemoryIndex:
     def put(self, entry: Entry, keys: tuple[bytes, ...], matched: bool) -> None:
         """Take what `items` gave."""
         (self._matched if matched else self._new)[entry] = keys
-        self._entries.update(dict.fromkeys(keys, entry))
+        self._entries.update(dict.fromkeys((*keys, entry[0]), entry))
 
     def _trim(self, queue: OrderedDict[Entry, tuple[bytes, ...]], most: int) -> None:
         while len(queue) > max(1, most):
             entry, keys = queue.popitem(last=False)
-            for key in keys:
+            for key in (*keys, entry[0]):
                 if self._entries.get(key) == entry:
                     del self._entries[key]

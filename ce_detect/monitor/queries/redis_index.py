@@ -55,13 +55,16 @@ class RedisIndex:
             raise UsageError(f"Redis does not answer: {error}; start it, or leave it out") from error
         return found
 
-    def nearest(self, keys: Sequence[bytes]) -> Entry | None:
+    def nearest(self, keys: Sequence[bytes], whole: bytes) -> Entry | None:
         """See `ce_detect.monitor.queries.index.Index`."""
-        near = self._local.nearest(keys)
-        values = self._tried(lambda: self._client.mget([_PREFIX + key for key in keys]))
+        near = self._local.nearest(keys, whole)
+        if near is not None and near[0] == whole:
+            return near
+        values = self._tried(lambda: self._client.mget([_PREFIX + key for key in (*keys, whole)]))
         if values is None:
             return near
-        return most_alike([None if value is None else (value[:8], int(value[8:])) for value in values]) or near
+        *found, same = [None if value is None else (value[:8], int(value[8:])) for value in values]
+        return same or most_alike(found) or near
 
     def add(self, keys: Sequence[bytes], entry: Entry) -> None:
         """See there."""
@@ -70,7 +73,7 @@ class RedisIndex:
 
         def send() -> bool:
             pipe = self._client.pipeline(transaction=False)
-            for key in keys:
+            for key in (*keys, whole):
                 pipe.set(_PREFIX + key, whole + str(label).encode(), ex=LASTS)
             pipe.execute()
             return True

@@ -4,12 +4,14 @@ A sketch is a sparse random projection of some pixels, drawn with the salt: inpu
 differ little (Achlioptas 2003). A fingerprint is a set of keyed hashes of parts of the sketch that are quantised first,
 as Blacklight quantises segments of pixels (Li et al., USENIX Security 2022) and Datar et al. (2004) hash for
 neighbours: near-copies share most of them, other images share none. Segments of neighbouring pixels, as Blacklight has
-them, cost a hash a pixel; a projection costs one of 4,096 pixels, whatever the size of the image.
+them, cost a hash a pixel; a projection costs one of 4,096 pixels, whatever the size of the image. What tells exact
+copies from near ones looks at all pixels: whoever changes one of those that are not drawn sends no copy.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +30,8 @@ KEYS = 16
 """Hashes of a fingerprint."""
 
 _PIXELS, _TOGETHER = 4096, 8
+
+_PRIMES = [number for number in range(400, 1000) if all(number % factor for factor in range(2, 32))]
 
 
 @dataclass(frozen=True)
@@ -59,29 +63,50 @@ class Sketcher:
         Raises:
             InputError: inputs of another size.
         """
-        flat = x.reshape(len(x), -1)
-        if flat.shape[1] != self.values:
-            raise InputError(f"inputs of {flat.shape[1]} values, expected {self.values} as in the first")
+        values = math.prod(x.shape[1:])
+        if values != self.values:
+            raise InputError(f"inputs of {values} values, expected {self.values} as in the first")
+        flat = x.reshape(len(x), values)
         places, weights, shift = self._drawn
         taken = flat[:, places].astype(np.float32, copy=False)
         taken *= weights
         return np.asarray(taken.reshape(len(x), _PIXELS // NUMBERS, NUMBERS).sum(1) - shift)
 
-    def fingerprints(self, sketches: Floats) -> Iterator[list[bytes]]:
-        """Hashes of each sketch, `KEYS` of them, and one of the whole sketch, which exact copies alone share.
+    def sums(self, x: NDArray[Any]) -> NDArray[np.uint64]:
+        """Sums of all bytes of each input, eight at a time, by odd weights: what differs in one place has another sum.
+
+        As many weights would take twice as long. So words that lie apart by multiples of a secret prime are added,
+        and two changes that make up for each other are not known without it.
+
+        Args:
+            x: ``(batch, ...)``, as the gate takes them; of one type, or copies are none.
+
+        Returns:
+            ``(batch,)``, modulo 2⁶⁴.
+        """
+        rows = np.ascontiguousarray(x).reshape(len(x), self.values).view(np.uint8)
+        rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 8))) if rows.shape[1] % 8 else rows
+        words = rows.view(np.uint64)
+        width, weights = self._weights
+        whole = words.shape[1] // width * width
+        folded = (np.concatenate([row[:whole].reshape(-1, width).sum(0), row[whole:]]) for row in words)
+        return np.array([row.dot(weights[: len(row)]) for row in folded], np.uint64)
+
+    def fingerprints(self, sketches: Floats, sums: NDArray[np.uint64]) -> Iterator[list[bytes]]:
+        """Hashes of each sketch, `KEYS` of them, and one of the sum of all pixels, which exact copies alone share.
 
         Args:
             sketches: ``(batch, NUMBERS)``.
+            sums: ``(batch,)``, see `sums`.
         """
         cells = np.floor((sketches[:, : KEYS * _TOGETHER] + self._shifts) / self._width).astype(np.int16).tobytes()
-        wholes = np.round(sketches * 64).astype(np.int32).tobytes()
         keyed = hashlib.blake2b(digest_size=8, key=self.salt)  # one has taken the salt, which is half of the work
         begun = [_with(keyed, bytes([part])) for part in range(KEYS)]
-        part, whole = 2 * _TOGETHER, 4 * NUMBERS
-        for row in range(len(sketches)):
+        part = 2 * _TOGETHER
+        for row, whole in enumerate(sums):
             places = range(row * KEYS * part, (row + 1) * KEYS * part, part)
             keys = [_with(one, cells[at : at + part]).digest() for one, at in zip(begun, places, strict=True)]
-            yield [*keys, _with(keyed, wholes[row * whole : (row + 1) * whole]).digest()]
+            yield [*keys, _with(keyed, whole.tobytes()).digest()]
 
     @property
     def _width(self) -> float:
@@ -96,6 +121,13 @@ class Sketcher:
         low, high = self.bounds
         weights = np.asarray(random.choice([-1, 1], _PIXELS) / (high - low), np.float32)
         return places, weights, np.asarray((weights * low).reshape(-1, NUMBERS).sum(0), np.float32)
+
+    @cached_property
+    def _weights(self) -> tuple[int, NDArray[np.uint64]]:
+        """A prime, and twice as many weights."""
+        random = self._random(b"weights")
+        width = int(random.choice(_PRIMES))
+        return width, random.integers(0, 1 << 64, 2 * width, np.uint64) | np.uint64(1)
 
     @cached_property
     def _shifts(self) -> Floats:

@@ -17,6 +17,9 @@ from ce_detect.monitor.streams import Counts
 
 _HASH = 8
 
+_VERSION = 2
+"""Of what hashes are made from; those of another one say nothing about inputs to come."""
+
 
 class _State(Struct, frozen=True):
     """What is no array."""
@@ -28,6 +31,7 @@ class _State(Struct, frozen=True):
     labels: list[int]
     matched: list[bool]
     salt: bytes
+    version: int = 1
 
 
 class Found(Struct, frozen=True):
@@ -56,7 +60,7 @@ def write(detector: QueryDetector, path: Path) -> None:
     counts, arrays = state_file.columns([("overall", "", detector.overall), *clients])
     state = _State(
         detector.sketcher.values, detector.settings.radius, detector.client_bets.rates.tolist(), counts,
-        [label for (_, label), _, _ in kept], [matched for _, _, matched in kept], detector.sketcher.salt,
+        [label for (_, label), _, _ in kept], [matched for _, _, matched in kept], detector.sketcher.salt, _VERSION,
     )  # fmt: skip
     hashes = b"".join(whole + b"".join(keys) for (whole, _), keys, _ in kept)
     arrays["hashes"] = np.frombuffer(hashes, np.uint8).reshape(len(kept), KEYS + 1, _HASH)
@@ -77,14 +81,14 @@ def restore(detector: QueryDetector, found: Found) -> bool:
     """Let a new detector with that salt go on.
 
     Returns:
-        Whether it is one for the same inputs and bets; otherwise nothing is taken.
+        Whether it is one for the same inputs and bets, of this version; otherwise nothing is taken.
 
     Raises:
         ArtifactError: the file is damaged.
     """
     path, state, arrays = found.path, found.state, found.arrays
     alike = (detector.sketcher.values, detector.settings.radius, detector.client_bets.rates.tolist())
-    if (state.values, state.radius, state.rates) != alike:
+    if state.version != _VERSION or (state.values, state.radius, state.rates) != alike:
         return False
     if len(state.matched) != len(state.labels):
         raise ArtifactError(f"{path} is torn: its parts are of other sizes; remove it to begin anew")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from starlette.testclient import TestClient
-from support import fused
+from support import consoles, fused
 
 from ce_detect import load_data
 from ce_detect.records.filters import Filter
+from ce_detect.records.importing import Intake
 from ce_detect.records.schema import INPUTS
 from ce_detect.records.store import Store
 
@@ -74,3 +76,28 @@ def test_sizes_that_differ(http: TestClient, store: Store, settings: dict[str, P
     assert answer.status_code == 400
     assert "several sizes" in answer.text
     assert http.get("/export/decisions.zip").status_code == 200
+
+
+def test_many_pictures_need_the_memory_of_few(tmp_path: Path, store: Store) -> None:
+    """Sixty of one mebibyte each: all of them twice over were in memory, which ten thousand are too many for."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    x = np.random.default_rng(0).random((1, 512, 1), np.float32).repeat(512, axis=2)
+    for number in range(60):
+        said = {"logits": np.float32([0, 1]), "score": float(number), "p_value": 0.1, "id": ""}
+        np.savez(folder / f"{number}.npz", x=x, allow_pickle=False, **said)
+    Intake(store, quarantine=folder).run()
+    for item in store.items(Filter(), "ada", most=60):
+        store.decide(item.id, "ada", "attack")
+    with consoles.client(store, quarantine=folder) as http:
+        http.get("/export")
+        tracemalloc.start()
+        answer = http.get("/export/attacks.npz")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    (tmp_path / "attacks.npz").write_bytes(answer.content)
+    with np.load(tmp_path / "attacks.npz") as found:
+        assert (found["x"].shape, found["x"].dtype) == ((60, 1, 512, 512), np.float32)
+        assert (found["x"] == x).all()
+        assert sorted(found["score"]) == list(range(60))
+    assert peak < 40e6 + 2.5 * len(answer.content)  # the test's own client keeps the answer

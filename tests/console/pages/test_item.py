@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -101,6 +104,28 @@ def test_pictures_and_why(store: Store, settings: dict[str, Any]) -> None:
             assert http.get(f"/items/1/{name}.png").status_code in ((200, 404) if name == "neighbour-" else (404,))
 
 
+def test_explanations_that_take_long_hold_up_no_page(store: Store, settings: dict[str, Any]) -> None:
+    """Sixty wait for one that does not end; some are told to come again, and other pages are there."""
+    go_on = threading.Event()
+
+    def slow(pixels: Floats) -> Explained:
+        assert go_on.wait(30)
+        return explained(pixels)
+
+    with (
+        consoles.running(store, explainer=slow, **settings) as url,
+        httpx.Client(base_url=url, trust_env=False, timeout=30, limits=httpx.Limits(max_connections=None)) as http,
+        ThreadPoolExecutor(60) as pool,
+    ):
+        waiting = [pool.submit(http.get, "/items/1/why") for _ in range(60)]
+        try:
+            assert next(as_completed(waiting, timeout=20)).result().status_code == 503
+            assert http.get("/counters", timeout=10).status_code == 200
+        finally:
+            go_on.set()
+        assert {one.result().status_code for one in waiting} == {200, 503}
+
+
 def test_without_a_model(http: TestClient) -> None:
     """The page says what is missing."""
     assert "--guard" in http.get("/items/1").text
@@ -120,3 +145,9 @@ def test_inputs_without_a_picture(tmp_path: Path, store: Store, file: str | None
         assert "<script>alert" not in text
         assert http.get("/items/1/image.png").status_code == 404
         assert decide(http, 1, "benign").url.path == "/"
+
+
+@pytest.mark.parametrize("path", [f"/items/{'9' * 5000}", f"/items/1/map-{'9' * 5000}.png", "/items/\u0661"])
+def test_numbers_that_are_none(http: TestClient, path: str) -> None:
+    """Python refuses to read so many digits; the page is just not there."""
+    assert http.get(path).status_code == 404

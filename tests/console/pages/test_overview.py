@@ -31,3 +31,13 @@ def test_counters(http: TestClient, store: Store) -> None:
     text = http.get("/counters").text
     assert "Of 4 inputs that were drawn at random and found clean, 1 were flagged: 25.00" in text
     assert "ada: 4" in text
+    others = len(items) - 4
+    suspicious = sum(item.flagged for item in items) - 1
+    least, most = 100 / (4 + others - suspicious), 100 * (1 + suspicious) / (4 + suspicious)
+    assert f"settled about {others} others" in text
+    assert f"between {least:.2f} and {most:.2f}" in text
+    for item in items:
+        store.decide(item.id, "ada", "benign")
+    text = http.get("/counters").text
+    assert f"{suspicious + 1} were flagged" in text
+    assert "Nothing is settled" not in text

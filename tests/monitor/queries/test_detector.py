@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.queries import detector, walk, zeros
+from support.queries import SALT, detector, walk, zeros
 
-from ce_detect.core.errors import UsageError
+from ce_detect.core.errors import InputError, UsageError
 from ce_detect.data import Images, load_data
 from ce_detect.monitor.queries import QueryDetector, QuerySettings
 
@@ -57,6 +57,26 @@ def test_video_is_told_from_an_attack_by_the_label(demo_images: Images) -> None:
     assert "attacker" in {alarm.name for alarm in alarms}
 
 
+def test_copies_stay_copies_after_one_near_copy(demo_images: Images) -> None:
+    """A client that sends one image again and again, once saved anew: one near-copy in four hundred inputs.
+
+    All copies after it were taken for near-copies, and an alarm told of a query attack.
+    """
+    x = demo_images.x[np.arange(400) % 200].copy()
+    x[1::2] = demo_images.x[200]
+    x[7:8] = walk(demo_images.x[200], 1, step=0.004)
+    assert detector().observe(x, zeros(400), "app") == []
+
+
+def test_a_search_pixel_by_pixel_in_large_images_is_found() -> None:
+    """Sketches look at one pixel in 37 of these: what changes another pixel is a near-copy all the same."""
+    found = QueryDetector(3 * 224 * 224, (0.0, 1.0), salt=SALT)
+    random = np.random.default_rng(0)
+    x = np.repeat(random.random((1, 3, 224, 224), np.float32), 30, axis=0)
+    x.reshape(30, -1)[np.arange(30), random.permutation(150_000)[:30]] = 0.5
+    assert "attacker" in {alarm.name for alarm in found.observe(x, zeros(30), "attacker")}
+
+
 def test_habits_tell_a_search_with_steps_that_are_not_near() -> None:
     """Directions around one image, so large that no two inputs are near: their differences give it away."""
     x = load_data("demo", limit=1500).x
@@ -68,6 +88,14 @@ def test_habits_tell_a_search_with_steps_that_are_not_near() -> None:
     assert found.overall.evidence.value < 1e4  # near-copies alone would say nothing
     assert {alarm.name for alarm in alarms} == {"attacker"}
     assert "as steps of a search do" in alarms[0].text
+
+
+def test_habits_are_learned_in_parts(demo_images: Images) -> None:
+    """As from all at once, which may need gibibytes."""
+    whole, parts = detector(), detector()
+    whole.learn_habits(demo_images.x)
+    parts.learn_habits(demo_images.x[i : i + 64] for i in range(0, len(demo_images.x), 64))
+    np.testing.assert_allclose(parts.client_bets.rates, whole.client_bets.rates, rtol=0.05)
 
 
 def test_one_by_one_is_as_good_as_in_batches(demo_images: Images) -> None:
@@ -113,6 +141,16 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> Non
     """With what is expected."""
     with pytest.raises(UsageError, match="expected"):
         QuerySettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_labels_and_clients_are_one_for_each_input(demo_images: Images) -> None:
+    """Otherwise nothing is taken; no inputs are fine."""
+    found = detector()
+    for labels, clients in ((zeros(1), "a"), (zeros(2), ["a"])):
+        with pytest.raises(InputError, match="for 2 inputs, expected one for each"):
+            found.observe(demo_images.x[:2], labels, clients)
+    assert found.observe(demo_images.x[:0], zeros(0), "a") == []
+    assert found.overall.seen == 0
 
 
 def test_salts_and_habits_are_checked(demo_images: Images) -> None:

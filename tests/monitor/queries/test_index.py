@@ -6,6 +6,9 @@ import numpy as np
 
 from ce_detect.monitor.queries.index import NEEDED, Entry, MemoryIndex
 
+OTHER = b"no such."
+"""Hash of an input that was never seen as it is."""
+
 
 def fingerprint(seed: int) -> tuple[list[bytes], Entry]:
     """An input that is like no other."""
@@ -19,8 +22,8 @@ def test_what_shares_enough_hashes_is_found() -> None:
     keys, entry = fingerprint(0)
     index.add(keys, entry)
     others, _ = fingerprint(1)
-    assert index.nearest([*keys[:NEEDED], *others[NEEDED:]]) == entry
-    assert index.nearest([*keys[: NEEDED - 1], *others[NEEDED - 1 :]]) is None
+    assert index.nearest([*keys[:NEEDED], *others[NEEDED:]], OTHER) == entry
+    assert index.nearest([*keys[: NEEDED - 1], *others[NEEDED - 1 :]], OTHER) is None
 
 
 def test_memory_is_bounded() -> None:
@@ -29,7 +32,7 @@ def test_memory_is_bounded() -> None:
     for seed in range(500):
         index.add(*fingerprint(seed))
     assert len(index) == 50
-    assert len(index._entries) == 50 * 16
+    assert len(index._entries) == 50 * 17
 
 
 def test_a_flood_does_not_push_out_what_has_a_near_copy() -> None:
@@ -37,10 +40,10 @@ def test_a_flood_does_not_push_out_what_has_a_near_copy() -> None:
     index = MemoryIndex(50)
     keys, entry = fingerprint(0)
     index.add(keys, entry)
-    assert index.nearest(keys) == entry  # his second query
+    assert index.nearest(keys, OTHER) == entry  # his second query
     for seed in range(1, 1001):
         index.add(*fingerprint(seed))
-    assert index.nearest(keys) == entry
+    assert index.nearest(keys, OTHER) == entry
     assert len(index) <= 50
 
 
@@ -50,7 +53,7 @@ def test_traces_do_not_push_out_everything_else() -> None:
     for seed in range(100):
         keys, entry = fingerprint(seed)
         index.add(keys, entry)
-        index.nearest(keys)
+        index.nearest(keys, OTHER)
     assert len(index) <= 40
     assert sum(matched for _, _, matched in index.items()) == 20
 
@@ -68,8 +71,18 @@ def test_what_is_told_can_be_put_back() -> None:
     index, other = MemoryIndex(10), MemoryIndex(10)
     for seed in range(4):
         index.add(*fingerprint(seed))
-    index.nearest(fingerprint(2)[0])
+    index.nearest(fingerprint(2)[0], OTHER)
     for entry, keys, matched in index.items():
         other.put(entry, keys, matched)
     assert list(other.items()) == list(index.items())
-    assert other.nearest(fingerprint(1)[0]) == fingerprint(1)[1]
+    assert other.nearest(fingerprint(1)[0], OTHER) == fingerprint(1)[1]
+
+
+def test_an_exact_copy_is_found_before_what_is_alike() -> None:
+    """Also where a near-copy came later and shares all hashes; once it is forgotten, its hash is too."""
+    index = MemoryIndex(10)
+    keys, entry = fingerprint(0)
+    index.add(keys, entry)
+    index.add(keys, (b"near by.", 0))
+    assert index.nearest(keys, entry[0]) == entry
+    assert index.nearest(keys, OTHER) == (b"near by.", 0)

@@ -13,9 +13,14 @@ from ce_detect.monitor.queries.sketch import KEYS, Sketcher
 SKETCHER = Sketcher(SALT, 784, (0.0, 1.0), 0.04)
 
 
+def prints(sketcher: Sketcher, x: np.ndarray) -> list[list[bytes]]:
+    """Hashes of inputs."""
+    return list(sketcher.fingerprints(sketcher.sketches(x), sketcher.sums(x)))
+
+
 def shared(a: np.ndarray, b: np.ndarray, sketcher: Sketcher = SKETCHER) -> int:
     """How many hashes two inputs share."""
-    first, second = (found[:KEYS] for found in sketcher.fingerprints(sketcher.sketches(np.stack([a, b]))))
+    first, second = (found[:KEYS] for found in prints(sketcher, np.stack([a, b])))
     return len(set(first) & set(second))
 
 
@@ -23,24 +28,35 @@ def test_near_copies_share_hashes_and_other_images_none(demo_images: Images) -> 
     """A step of two grey levels keeps most hashes; no two of a hundred images of clothes share three."""
     x = demo_images.x[:100]
     assert all(shared(image, walk(image, 1, step=2 / 255)[0]) > KEYS // 2 for image in x[:20])
-    prints = [set(found[:KEYS]) for found in SKETCHER.fingerprints(SKETCHER.sketches(x))]
-    assert max(len(a & b) for i, a in enumerate(prints) for b in prints[:i]) < 3
+    hashes = [set(found[:KEYS]) for found in prints(SKETCHER, x)]
+    assert max(len(a & b) for i, a in enumerate(hashes) for b in hashes[:i]) < 3
 
 
 def test_the_last_hash_tells_exact_copies(demo_images: Images) -> None:
     """An exact copy shares it, a near-copy does not."""
     image = demo_images.x[:1]
-    sketches = SKETCHER.sketches(np.concatenate([image, image, walk(image[0], 1)]))
-    first, copy, near = (found[-1] for found in SKETCHER.fingerprints(sketches))
+    x = np.concatenate([image, image, walk(image[0], 1)])
+    first, copy, near = (found[-1] for found in prints(SKETCHER, x))
     assert first == copy != near
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint8, np.float64])
+def test_one_pixel_makes_another_input(kind: type) -> None:
+    """Each of them: sketches of large images look at some pixels alone, and a search may change the others."""
+    sketcher = Sketcher(SALT, 3 * 59 * 59, (0, 255), 0.04)
+    image = np.random.default_rng(0).integers(0, 255, (1, 3, 59, 59)).astype(kind)
+    x = np.repeat(image, 301, axis=0)
+    x[1:].reshape(300, -1)[np.arange(300), np.arange(300) * 34] += 1
+    assert len({one[-1] for one in prints(sketcher, x)}) == 301
+    assert prints(sketcher, x[7:8])[0] == prints(sketcher, x)[7]
 
 
 def test_another_salt_is_another_hash(demo_images: Images) -> None:
     """Without the salt nobody can tell what an input's hashes are, or look an image up by them."""
     image = demo_images.x[0]
     other = Sketcher(b"another", 784, (0.0, 1.0), 0.04)
-    (first,) = SKETCHER.fingerprints(SKETCHER.sketches(image[None]))
-    (second,) = other.fingerprints(other.sketches(image[None]))
+    (first,) = prints(SKETCHER, image[None])
+    (second,) = prints(other, image[None])
     assert not set(first) & set(second)
 
 
