@@ -148,6 +148,9 @@ SOURCES = {
             "explain.explain --only pneumonia crackforest --images 20",
             "explain.explain --only pneumonia --images 0 --sane 8",
             "explain.explain --only imagenet-lite0 --images 100",
+            "explain.explain --only imagenet-lite0 --images 300 --methods effect-map grad-cam grad-cam++ "
+            "guided-backpropagation input-x-gradient integrated-gradients",
+            "explain.explain --only imagenet-lite0 --images 0 --sane 4",
         ),
     ),
     "explain-windows": Source(("explain/results/windows-*.json",), ("explain.windows",)),
