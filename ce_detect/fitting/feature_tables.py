@@ -68,6 +68,10 @@ class Table:
     twins: dict[str, Index] = field(default_factory=dict)
     rounding: Floats | None = None
 
+    def plain(self) -> Table:
+        """The same without what stands for clean images beside them."""
+        return replace(self, clean=self.clean[: self.images])
+
     def fold(self, number: int, *, others: bool) -> Table:
         """The rows of one of `FOLDS` folds of the images, or all other rows."""
         own = np.arange(len(self.clean)) % (self.images or max(1, len(self.clean)))

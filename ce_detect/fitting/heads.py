@@ -125,8 +125,9 @@ def _cascaded(
 ) -> tuple[CascadedHead, CascadedHead]:
     """Cascades that end in heads fitted on both splits and on the first, with one level.
 
-    The level is taken from scores of clean images by heads that were fitted on the other ones: all of them score clean
-    inputs on one scale, see `FusedHead.standardise`, but each scores its own lower than others.
+    The level is taken from scores of plain clean images by heads that were fitted on the other ones: all of them score
+    clean inputs on one scale, see `FusedHead.standardise`, but each scores its own lower than others. What changed
+    naturally scores higher, and would move the level up to where attacks are.
     """
     alone = without_interventions(signature)
     columns = slice(signature.free)
@@ -135,7 +136,7 @@ def _cascaded(
     scores = []
     for fold in range(FOLDS):
         others = tuple(table.fold(fold, others=True) for table in free)
-        left = np.concatenate([table.fold(fold, others=False).clean for table in free])
+        left = np.concatenate([table.plain().fold(fold, others=False).clean for table in free])
         with torch.inference_mode():
             scores.append(by_rows(fused_head(alone, others, kind, seed, FIRST), torch.from_numpy(left)))
     level = float(torch.cat(scores).quantile(CLEARED))

@@ -46,6 +46,30 @@ def test_level_is_set_on_images_that_the_heads_have_not_learned_from() -> None:
     assert own > others
 
 
+@pytest.mark.slow
+def test_level_is_that_of_plain_clean_images() -> None:
+    """Variants that look like attacks to the first head do not move it up: it clears its share of plain images."""
+    made, generator = guard().gate, np.random.default_rng(0)
+    width = len(made.signature.names)
+
+    def drawn(count: int, further: float) -> Any:
+        return (generator.normal(size=(count, width)) + further).astype(np.float32)
+
+    def table() -> learn.Table:
+        clean = np.concatenate([drawn(300, 0), drawn(600, 0.5)])
+        return learn.Table(clean, {"some": drawn(200, 1)}, images=300)
+
+    head = learn.fitted(made.signature, table(), table(), kind="logistic", seed=0, cascade=True)
+    assert isinstance(head, CascadedHead)
+    with torch.inference_mode():
+        plain, changed = (
+            float((head.first(torch.from_numpy(drawn(2000, further))[:, : head.free]) <= head.level).float().mean())
+            for further in (0, 0.5)
+        )
+    assert abs(plain - CLEARED) < 0.07
+    assert changed < plain - 0.2
+
+
 def test_folds_keep_an_image_and_what_was_made_of_it_together() -> None:
     """A head that scores an image has seen neither it, nor a corrupted copy, nor its attacked twin."""
     clean = np.concatenate([np.arange(10), np.arange(10)]).astype(np.float32)[:, None]
