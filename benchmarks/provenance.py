@@ -163,6 +163,7 @@ SOURCES = {
     ),
     "counterfactual-doubt": _DOUBT,
     "counterfactual-changed": _DOUBT,
+    "counterfactual-signature": Source(("counterfactual/results/signature-*.json",), ("counterfactual.signature",)),
 }
 """Every table by name."""
 

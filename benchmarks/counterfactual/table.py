@@ -1,4 +1,4 @@
-"""Tables of the docs: masks of cracks, accuracy under attack, and fakeness as doubt."""
+"""Tables of the docs: masks of cracks, accuracy under attack, fakeness as doubt, and what both add to a signature."""
 
 from __future__ import annotations
 
@@ -90,6 +90,22 @@ def changed() -> list[list[str]]:
     return rows
 
 
+def signature() -> list[list[str]]:
+    """A line an item of the search that was offered the counterfactual, the most telling first."""
+    rows = [
+        ["images", "item", "cost in passes", "gain over the free statistics", "adds beside what was chosen", "chosen"]
+    ]
+    for subject, title in SUBJECTS.items():
+        found = _read(f"signature-{subject}")
+        of = found["with"]["considered"] if found else []
+        rows += [
+            [title, f"{one['family']}: {one['name'].partition('(')[0]}", f"{one['cost']:.2f}", f"{one['gain']:+.3f}",
+             f"{one['adds']:+.4f}", "yes" if one["chosen"] else "no"]
+            for one in sorted(of, key=lambda one: -one["gain"])
+        ]  # fmt: skip
+    return rows
+
+
 def _soundness(rows: dict[str, Any]) -> str:
     """Which checks of gradients fail; nothing where they were not made."""
     if "check: gradients" not in rows:
@@ -124,4 +140,5 @@ TABLES = {
     "counterfactual-resilience": resilience,
     "counterfactual-doubt": doubt,
     "counterfactual-changed": changed,
+    "counterfactual-signature": signature,
 }
