@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from ce_detect.core.extras import needed_for
 
 if TYPE_CHECKING:  # help needs none of it
     from ce_detect.console.access import Access
+
+logger = logging.getLogger("ce_detect.console")
 
 _HERE = {"127.0.0.1": "127.0.0.1", "::1": "[::1]", "localhost": "localhost"}
 
@@ -59,6 +62,7 @@ def command(as_json: bool, seed: int, **flags: Any) -> None:
     store = Store(flags["store"] or f"sqlite:///{_beside(flags['quarantine'])}", reviewers=flags["reviewers"])
     try:
         with store.answering():
+            _check_reviewers(store.reviewers, settings.access)
             server = ConsoleServer(
                 settings, store, host=flags["host"], port=flags["port"],
                 certificate=flags["tls_certificate"], key=flags["tls_key"],
@@ -84,6 +88,14 @@ def _check(flags: dict[str, Any]) -> None:
         raise UsageError(
             f"--host {flags['host']} would let everybody decide; give --token-file, or the --proxy-header of a proxy"
         )
+
+
+def _check_reviewers(needed: int, access: Access) -> None:
+    if (known := access.reviewers) is not None and known < needed:
+        logger.warning(
+            "%d reviewers must agree, and this console knows %d: nothing is settled here. Give each a line in the "
+            "--token-file, or ask for fewer --reviewers", needed, known,
+        )  # fmt: skip
 
 
 def _beside(quarantine: Path) -> Path:

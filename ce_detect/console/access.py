@@ -56,6 +56,13 @@ class Access:
         found = request.session.get("reviewer")
         return found if self.tokens and found in self.tokens.values() else None
 
+    @property
+    def reviewers(self) -> int | None:
+        """How many there are; None where a proxy says who they are."""
+        if self.header is not None:
+            return None
+        return len(set(self.tokens.values())) or 1
+
     def of_token(self, token: str) -> str | None:
         """Whose token that is; every wrong one takes the same time."""
         given = hashlib.sha256(token.encode()).digest()

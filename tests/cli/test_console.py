@@ -14,6 +14,7 @@ from support import consoles
 from support.command_line import Calibrated, call, call_without
 
 from ce_detect.cli import console
+from ce_detect.console.access import Access
 from ce_detect.console.pictures import unit
 from ce_detect.data import load_data
 from ce_detect.records.store import Store
@@ -110,3 +111,21 @@ def test_a_model_explains_and_attacks(calibrated: Calibrated) -> None:
     attacked = settings.attacker(pixels, 16 / 255)
     assert attacked.shape == pixels.shape
     assert 8 / 255 < abs(attacked - pixels).max() <= 16 / 255 + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("needed", "access", "warned"),
+    [
+        (1, Access(anybody="ada"), False),
+        (2, Access(anybody="ada"), True),
+        (2, Access(tokens={b"1": "ada", b"2": "ada"}), True),
+        (2, Access(tokens={b"1": "ada", b"2": "bob"}), False),
+        (2, Access(header="X-User"), False),
+    ],
+)
+def test_fewer_reviewers_than_must_agree(
+    caplog: pytest.LogCaptureFixture, needed: int, access: Access, warned: bool
+) -> None:
+    """Then nothing would ever be settled, and a line says so; of a proxy nobody knows whom it lets in."""
+    console._check_reviewers(needed, access)
+    assert ("must agree" in caplog.text) == warned
