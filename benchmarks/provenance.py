@@ -112,7 +112,7 @@ SOURCES = {
     ),
     "watched": Source(
         ("serving/results/watched.json",),
-        ("serving.watched --rounds 2", "serving.watched --graph clean-only --rounds 1"),
+        ("serving.watched", "serving.watched --graph clean-only --rounds 1"),
     ),
     "precision": Source(("cost/results/precision.json",), ("cost.precision",)),
     "calibration": Source(
