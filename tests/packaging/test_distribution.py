@@ -49,8 +49,18 @@ def test_the_source_distribution_can_be_tested(dist: Path) -> None:
     assert {"Makefile", "constraints.txt", "constraints-lowest.txt", "tests/conftest.py", "LICENSE"} <= names
 
 
-def test_the_wheel_calibrates_and_scans_in_an_empty_environment(dist: Path, tmp_path: Path) -> None:
-    """From the index come torch and all else; nothing of this checkout is on the path."""
+@pytest.mark.parametrize(
+    "versions",
+    [
+        "constraints.txt",
+        pytest.param(
+            "constraints-lowest.txt",
+            marks=pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the lowest versions are of Python 3.11"),
+        ),
+    ],
+)
+def test_the_wheel_calibrates_and_scans_in_an_empty_environment(dist: Path, tmp_path: Path, versions: str) -> None:
+    """From the index come torch and all else, newest versions or lowest; nothing of this checkout is on the path."""
     (wheel,) = dist.glob("*.whl")
     venv.create(tmp_path / "venv", with_pip=True)
     programs = tmp_path / "venv" / "bin"
@@ -63,7 +73,7 @@ def test_the_wheel_calibrates_and_scans_in_an_empty_environment(dist: Path, tmp_
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    pip = (programs / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt")
+    pip = (programs / "python", "-m", "pip", "install", "-q", "-c", ROOT / versions)
     run(*pip, "torch")
     run(*pip, f"{wheel}[calibrate,onnx,scan]")
     assert str(tmp_path) in run(programs / "python", "-c", "import ce_detect; print(ce_detect.__file__)")
