@@ -123,15 +123,15 @@ def test_a_gate_that_says_too_little_is_refused(tmp_path: Path) -> None:
         raise AssertionError("it started")
 
 
-def test_what_it_cannot_take_is_counted(tmp_path: Path) -> None:
-    """A monitor that is stuck holds up nobody; its queue is bounded."""
+def held_up(settings: WatchSettings) -> tuple[Watch, threading.Event]:
+    """A watch that hangs in its first alarm, with five more batches of five inputs to take; and what lets it go on."""
     stuck, go_on = threading.Event(), threading.Event()
 
     def told(alarm: Alarm, artifact: str, job: Job) -> None:
         stuck.set()
         assert go_on.wait(PATIENCE)
 
-    watch = Watch(WatchSettings(queries=False, waiting=10), told)
+    watch = Watch(settings, told)
     watch.begin(WATCHED)
     bright = judged(200)
     bright[0][1].p_value[:] = 1 / 601
@@ -139,6 +139,12 @@ def test_what_it_cannot_take_is_counted(tmp_path: Path) -> None:
     assert stuck.wait(PATIENCE)
     for _ in range(5):
         watch.take(judged(5), "a" * 64)
+    return watch, go_on
+
+
+def test_what_it_cannot_take_is_counted() -> None:
+    """A monitor that is stuck holds up nobody; its queue is bounded."""
+    watch, go_on = held_up(WatchSettings(queries=False, waiting=10))
     assert watch.lost == 15
     assert not watch.close(0.1)  # as where Redis takes its time: the server's own time to stop is bounded
     assert watch.lost == 25
@@ -148,20 +154,7 @@ def test_what_it_cannot_take_is_counted(tmp_path: Path) -> None:
 
 def test_what_waits_has_a_size() -> None:
     """Large images that wait would fill the memory long before their number is too large."""
-    stuck, go_on = threading.Event(), threading.Event()
-
-    def told(alarm: Alarm, artifact: str, job: Job) -> None:
-        stuck.set()
-        assert go_on.wait(PATIENCE)
-
-    watch = Watch(WatchSettings(queries=False, waiting_bytes=2 * judged(5)[0][0].x.nbytes), told)
-    watch.begin(WATCHED)
-    bright = judged(200)
-    bright[0][1].p_value[:] = 1 / 601
-    watch.take(bright, "a" * 64)
-    assert stuck.wait(PATIENCE)
-    for _ in range(5):
-        watch.take(judged(5), "a" * 64)
+    watch, go_on = held_up(WatchSettings(queries=False, waiting_bytes=2 * judged(5)[0][0].x.nbytes))
     assert watch.lost == 15
     go_on.set()
     assert watch.close()
