@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ce_detect.core.errors import UsageError
 
 if TYPE_CHECKING:  # help needs none of it
+    from numpy.typing import NDArray
+
     from ce_detect.reporting.document import Document
 
 
@@ -36,6 +39,25 @@ def write(found: Document, paths: Iterable[Path]) -> None:
             found.write(path)
         except OSError as error:
             raise _unwritable(path, error) from error
+
+
+def write_arrays(path: Path, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:
+    """Write arrays by name to an ``.npz`` file, atomically, one at a time.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    from numpy.lib import format as npy
+
+    from ce_detect.storage import atomic
+
+    try:
+        with atomic.replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in arrays:
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    npy.write_array(member, array, allow_pickle=False)
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def _unwritable(path: Path, error: OSError) -> UsageError:

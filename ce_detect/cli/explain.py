@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ce_detect.cli import _options as options
-from ce_detect.cli._files import write
+from ce_detect.cli._files import check_writable, write, write_arrays
 from ce_detect.cli._output import print_json
 from ce_detect.core.types import BASELINES
 
@@ -46,6 +46,11 @@ from ce_detect.core.types import BASELINES
     type=options.FILE,
     help="What 'counterfactual train' wrote: show each input as another class, too.",
 )
+@click.option(
+    "--maps",
+    type=options.FILE,
+    help="Write all maps to this .npz file, in the size of the image files.",
+)
 @options.out_option()
 @options.every_command(seed=0)
 def command(
@@ -65,6 +70,7 @@ def command(
     concepts: str | None,
     attack: str | None,
     counterfactual: Path | None,
+    maps: Path | None,
     out: tuple[Path, ...],
     seed: int,
     as_json: bool,
@@ -74,16 +80,18 @@ def command(
     DATA is an image file, a folder of images, or any other data that calibrate takes. A map takes some hundred forward
     passes an image.
     """
-    if not out and not as_json:
-        raise click.UsageError("give --out report.html for a page, or --json for the same as data")
+    if not out and not as_json and maps is None:
+        raise click.UsageError("give --out report.html for a page, --json for the same as data, or --maps maps.npz")
+    if maps is not None:
+        check_writable(maps)
     from ce_detect import DetectedModel, load_data, load_model
     from ce_detect.counterfactual import Counterfactual
     from ce_detect.redteam.settings import fraction
     from ce_detect.reporting import explanation
 
     loaded = DetectedModel.load(guard, load_model(model, weights), sha256=sha256, trusted_key=trusted_key)
-    images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing)
-    x = loaded.wrapped.images(images).x
+    images = load_data(data, split=split, limit=limit, resizing=loaded.wrapped.resizing, originals=True)
+    x = loaded.wrapped.images(images)
     beside, ranked = (
         None if spec is None else loaded.wrapped.images(load_data(spec, resizing=loaded.wrapped.resizing)).pixels
         for spec in (clean, concepts)
@@ -92,14 +100,18 @@ def command(
         x, baseline=baseline, site=site, seed=seed, label=label, method=methods, concepts=ranked, clean=beside,
         attack=None if attack is None else fraction(attack),
     )  # fmt: skip
-    other = None if counterfactual is None else Counterfactual.load(counterfactual, loaded.classifier).generate(x)
+    other = None if counterfactual is None else Counterfactual.load(counterfactual, loaded.classifier).generate(x.x)
     names = [f"{Path(data).name}, image {place + 1}" for place in range(len(x))]
     document = explanation.document(
         found, loaded.calibrated.manifest, artifact=str(guard), names=names, bounds=loaded.classifier.bounds,
         counterfactuals=other,
     )  # fmt: skip
     write(document, out)
+    if maps is not None:
+        every = ((place + 1, found.original_maps(place)) for place in range(len(x)))
+        write_arrays(maps, ((f"{number}/{name}", values) for number, by in every for name, values in by.items()))
     if as_json:
         print_json(document.data)
     else:
-        click.echo(f"{document.data['verdict']['headline']} See {', '.join(map(str, out))}")
+        files = [*out] if maps is None else [*out, maps]
+        click.echo(f"{document.data['verdict']['headline']} See {', '.join(map(str, files))}")

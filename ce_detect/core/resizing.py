@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from ce_detect.core.errors import UsageError
 
@@ -15,6 +15,15 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 """Their names."""
+
+
+class Region(NamedTuple):
+    """Part of an image, in shares of its height and its width."""
+
+    top: float
+    left: float
+    height: float
+    width: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,18 @@ class Resizing:
             return self.resize or (height, width)
         shorter = min(height, width)
         return self.resize * height // shorter, self.resize * width // shorter
+
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        """Top and left of the crop in an image after the resize; below 0 where the image is too small."""
+        tall, wide = self.cut or (height, width)
+        return round((height - tall) / 2), round((width - wide) / 2)
+
+    def shown(self, height: int, width: int) -> Region:
+        """The part of an image of this height and width that the classifier sees."""
+        size = self.resized(height, width)
+        tall, wide = self.cut or size
+        top, left = self.corner(*size)
+        return Region(top / size[0], left / size[1], tall / size[0], wide / size[1])
 
 
 def _pair(size: Size) -> tuple[int, int]:

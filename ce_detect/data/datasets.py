@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ce_detect.core.errors import InputError
-from ce_detect.core.resizing import Resizing
 from ce_detect.data.columns import IMAGE_NAMES, LABEL_NAMES, chosen
 from ce_detect.data.decoding import Stack
 from ce_detect.data.images import Images, array, check_floats, gathered, labels
@@ -34,13 +33,12 @@ def _is_pytorch(x: object) -> bool:
     return data is not None and isinstance(x, data.Dataset)
 
 
-def from_dataset(x: Any, limit: int | None, resizing: Resizing | None = None) -> Images:
+def from_dataset(x: Any, limit: int | None, stack: Stack) -> Images:
     """Gather single examples: ``(image, label)``, an image alone, or a mapping that holds them under usual names.
 
     Raises:
         InputError: an example that is none of these, or images of several sizes.
     """
-    stack = Stack(resizing)
     keys = _features(x) if _is_hugging_face(x) else None
     for number, example in enumerate(islice(_examples(x), limit)):
         name = f"example {number} of x"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,12 @@ class Stack:
 
     Args:
         resizing: what brings images of 8 bits to that size; None where they have it.
+        originals: keep what was resized, too.
     """
 
-    def __init__(self, resizing: Resizing | None = None) -> None:
+    def __init__(self, resizing: Resizing | None = None, *, originals: bool = False) -> None:
         self._resizing = resizing
+        self._originals: list[tuple[Any, str]] | None = [] if originals and resizing is not None else None
         self._spool = Spool()
         self._first: tuple[str, NDArray[Any]] | None = None
         self._labels: list[Any] = []
@@ -58,6 +60,8 @@ class Stack:
         self._first = self._first or (name, image)
         self._spool.append(image[None])
         self._count += 1
+        if self._originals is not None:
+            self._originals.append((value, name))
         if label is not None:
             self._labels.append(_class_number(label, name))
 
@@ -76,7 +80,8 @@ class Stack:
             )
         known = any(label != -1 for label in self._labels)  # Hugging Face hides the labels of a test split as -1
         images = gathered(rows, np.array(self._labels) if known else None, origin)
-        return replace(images, resizing=self._resizing)
+        kept = None if self._originals is None or rows.dtype != np.uint8 else Originals(self._originals)
+        return replace(images, resizing=self._resizing, originals=kept)
 
     def _alike(self, image: NDArray[Any], name: str) -> NDArray[Any]:
         assert self._first is not None
@@ -107,6 +112,31 @@ class Stack:
         for part in chunks(grey, 64):
             self._spool.append(np.repeat(part, 3, axis=3))
         self._first = (self._first[0], np.repeat(self._first[1], 3, axis=2))
+
+
+class Originals(Sequence[NDArray[np.uint8]]):
+    """Images of 8 bits ``(H, W, C)`` of any sizes, decoded again whenever they are asked for.
+
+    Args:
+        values: each image as `Stack.append` takes it, and what errors call it.
+    """
+
+    def __init__(self, values: Sequence[tuple[Any, str]]) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Originals: ...
+
+    def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | Originals:
+        if isinstance(index, slice):
+            return Originals(self._values[index])
+        return decoded(*self._values[index])
 
 
 def _class_number(label: Any, name: str) -> Any:

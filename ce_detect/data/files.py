@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from ce_detect.core.errors import CeDetectError, InputError
 from ce_detect.core.extras import module
-from ce_detect.core.resizing import Resizing
 from ce_detect.data.columns import chosen
 from ce_detect.data.decoding import Stack
 from ce_detect.data.images import Images, gathered, labels
@@ -121,17 +120,15 @@ def _reading(path: Path, remedy: str) -> Iterator[BinaryIO]:
         raise InputError(f"{path} cannot be read: {error}. {remedy}") from error
 
 
-def from_folder(root: Path, limit: int | None, resizing: Resizing | None = None) -> Images:
+def from_folder(root: Path, limit: int | None, stack: Stack) -> Images:
     """Read a folder of class folders, or of images without labels; see `ce_detect.load_data`."""
-    stack = Stack(resizing)
     for path, label in _in_turn(root, limit):
         stack.append(path, label, str(path))
     return stack.images(str(root))
 
 
-def from_image(path: Path, resizing: Resizing | None = None) -> Images:
+def from_image(path: Path, stack: Stack) -> Images:
     """Read one image file; see `ce_detect.load_data`."""
-    stack = Stack(resizing)
     stack.append(path, None, str(path))
     return stack.images(str(path))
 
@@ -176,9 +173,9 @@ def tables(root: Path) -> list[Path]:
     return sorted(root.rglob("*.parquet"))
 
 
-def from_parquet(path: Path, split: str | None, limit: int | None, resizing: Resizing | None = None) -> Images:
+def from_parquet(path: Path, split: str | None, limit: int | None, stack: Stack) -> Images:
     """Read a table of encoded images, or a folder of such tables in the layout of the Hugging Face hub."""
-    stack, left = Stack(resizing), limit
+    left = limit
     for table in _of_split(path, split):
         for row, (value, *label) in enumerate(islice(table_rows(table), left)):
             stack.append(value, label[0] if label else None, f"row {row} of {table}")

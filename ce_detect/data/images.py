@@ -31,12 +31,14 @@ class Images:
         y: ``(n,)`` class numbers, or None where there are no labels.
         bounds: smallest and largest valid pixel value; None where the source does not tell.
         resizing: how image files came to this size; None where they had it.
+        originals: these files before that, uint8 ``(H, W, C)`` each; None where nobody asked for them.
     """
 
     pixels: Pixels
     y: NDArray[np.int64] | None = None
     bounds: Bounds | None = None
     resizing: Resizing | None = None
+    originals: Sequence[NDArray[np.uint8]] | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -50,7 +52,8 @@ class Images:
         """Return the images at ``index``: a slice, positions, or a mask ``(n,)`` of bools."""
         part = rows(self.pixels, index)
         pixels = np.asarray(part) if isinstance(self.pixels, np.ndarray) and fits(part.shape) else part
-        return replace(self, pixels=pixels, y=None if self.y is None else self.y[index])
+        kept = None if self.originals is None else [self.originals[i] for i in np.arange(len(self))[index]]
+        return replace(self, pixels=pixels, y=None if self.y is None else self.y[index], originals=kept)
 
     def within(self, bounds: Bounds) -> Images:
         """Return the images with their pixels scaled from their own bounds to others, such as [0, 1] to [0, 255]."""

@@ -9,12 +9,18 @@ from ce_detect.core.errors import InputError, UsageError
 from ce_detect.core.resizing import Resizing
 from ce_detect.data import files
 from ce_detect.data.datasets import from_batches, from_dataset, is_dataset
+from ce_detect.data.decoding import Stack
 from ce_detect.data.images import Images, array, check_floats, gathered, labels
 from ce_detect.storage.importing import call_factory
 
 
 def load_data(
-    spec: str | Path, *, split: str | None = None, limit: int | None = None, resizing: Resizing | None = None
+    spec: str | Path,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    resizing: Resizing | None = None,
+    originals: bool = False,
 ) -> Images:
     """Load the images that ``spec`` names.
 
@@ -41,6 +47,7 @@ def load_data(
             plain ``x`` or else ``test``.
         limit: keep only the first so many images.
         resizing: how image files come to one size, as their classifier takes it. Arrays are taken as they are.
+        originals: keep what is resized as it was, too; see `ce_detect.data.images.Images`.
 
     Raises:
         UsageError: ``spec`` names nothing that can be loaded, or ``split`` or ``limit`` make no sense for it.
@@ -60,32 +67,42 @@ def load_data(
         return files.demo(limit)
     if path.suffix in {".npz", ".npy", ".parquet"} and not path.exists():
         raise UsageError(f"there is no data file {name!r}; check the path")
+    stack = Stack(resizing, originals=originals)
     if in_tables:
-        return files.from_parquet(path, split, limit, resizing)
+        return files.from_parquet(path, split, limit, stack)
     if path.is_dir():
-        return files.from_folder(path, limit, resizing)
+        return files.from_folder(path, limit, stack)
     if path.suffix == ".npz":
         return files.from_npz(path, split, limit)
     if path.suffix == ".npy":
         return files.from_npy(path, limit)
     if path.suffix.lower() in files.SUFFIXES and path.is_file():
-        return files.from_image(path, resizing)
+        return files.from_image(path, stack)
     if ":" in name:
-        return _from_factory(name, limit, resizing)
+        return _from_factory(name, limit, resizing, originals)
     raise UsageError(
         f"{name!r} is no data that can be loaded: expected a folder of class folders or of parquet files that exists, "
         "an image file, a .npz, .npy or .parquet file, 'package.module:factory', 'file.py:factory' or 'demo'"
     )
 
 
-def _from_factory(spec: str, limit: int | None, resizing: Resizing | None) -> Images:
+def _from_factory(spec: str, limit: int | None, resizing: Resizing | None, originals: bool) -> Images:
     result = call_factory(spec)
     x, y = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     found = array(x)
-    return gathered(found, y, spec, limit) if found is not None else as_images(x, y, limit=limit, resizing=resizing)
+    if found is not None:
+        return gathered(found, y, spec, limit)
+    return as_images(x, y, limit=limit, resizing=resizing, originals=originals)
 
 
-def as_images(x: object, y: object = None, *, limit: int | None = None, resizing: Resizing | None = None) -> Images:
+def as_images(
+    x: object,
+    y: object = None,
+    *,
+    limit: int | None = None,
+    resizing: Resizing | None = None,
+    originals: bool = False,
+) -> Images:
     """Gather images that are already in Python, or named.
 
     Shapes, types and lengths are checked; the range of the pixels is not. What is too large for memory goes to a
@@ -103,6 +120,7 @@ def as_images(x: object, y: object = None, *, limit: int | None = None, resizing
         y: ``(n,)`` or ``(n, 1)`` integers, unless ``x`` brings them.
         limit: keep only the first so many.
         resizing: how image files and Pillow images come to one size. Arrays are taken as they are.
+        originals: keep what is resized as it was, too.
 
     Raises:
         InputError: anything else, with what was passed and how to mend it.
@@ -117,9 +135,11 @@ def as_images(x: object, y: object = None, *, limit: int | None = None, resizing
     if not isinstance(x, str | Path | Images) and not is_dataset(x):
         return from_batches(x, y, limit)
     if isinstance(x, str | Path):
-        images = load_data(x, limit=limit, resizing=resizing)
+        images = load_data(x, limit=limit, resizing=resizing, originals=originals)
+    elif isinstance(x, Images):
+        images = x.subset(slice(limit))
     else:
-        images = x.subset(slice(limit)) if isinstance(x, Images) else from_dataset(x, limit, resizing)
+        images = from_dataset(x, limit, Stack(resizing, originals=originals))
     if y is None:
         return images
     if images.y is not None:

@@ -31,7 +31,7 @@ def resized(image: NDArray[np.uint8], resizing: Resizing, name: str) -> NDArray[
     if resizing.cut is None:
         return image
     tall, wide = resizing.cut
-    top, left = round((size[0] - tall) / 2), round((size[1] - wide) / 2)
+    top, left = resizing.corner(*size)
     if min(top, left) < 0:
         raise InputError(
             f"{name} is {width}x{height} pixels, too small for a crop of {wide}x{tall}; give a resize, too"

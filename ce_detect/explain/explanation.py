@@ -15,6 +15,7 @@ from ce_detect.classifiers.base import INPUT, Classifier
 from ce_detect.core.errors import UsageError
 from ce_detect.core.types import Floats
 from ce_detect.data import tensors
+from ce_detect.data.images import Images
 from ce_detect.data.lazy import Pixels
 from ce_detect.detector.detector import Verdict
 from ce_detect.detector.gate import GateModule
@@ -24,6 +25,7 @@ from ce_detect.explain.concepts import ConceptEffects, concept_effects
 from ce_detect.explain.effect_maps import MAPS, EffectMaps, effect_maps
 from ce_detect.explain.methods import method as method_named
 from ce_detect.explain.methods.base import Method, refuse_constant
+from ce_detect.explain.originals import Originals, enlarged
 from ce_detect.explain.sanity import rank_correlation
 from ce_detect.explain.stability import AfterAttack, weakened
 from ce_detect.interventions import AblateConcept
@@ -61,6 +63,7 @@ class Explanation:
         after: the same maps after an attack that keeps the labels; None where that was not asked for.
         left_out: what was asked for and needs gradients that the classifier has not.
         clean: clean inputs that these are held against; None where there are none.
+        originals: the images that inputs were made of; None where they had the size of an input, or were not kept.
     """
 
     result: GateResult
@@ -74,6 +77,18 @@ class Explanation:
     after: AfterAttack | None = None
     left_out: tuple[str, ...] = ()
     clean: CleanInputs | None = None
+    originals: Originals | None = None
+
+    def original_maps(self, place: int) -> dict[str, Floats]:
+        """All maps of one input by name ``(height, width)``, in the size of the image that the input was made of.
+
+        They are NaN where the image was cut off. Without originals they have the size of the input.
+        """
+        found = {name: maps[place] for name, maps in self._every_map().items()}
+        if self.originals is None:
+            return found
+        image, part = self.originals.shown(place)
+        return {name: enlarged(values, image.shape[:2], part) for name, values in found.items()}
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain data for JSON, an entry an input; maps are nested lists."""
@@ -89,6 +104,7 @@ class Explanation:
                 "explained_label": int(self.maps.label[place]),
                 "site": self.maps.site,
                 "baseline": self.maps.baseline,
+                **({} if self.originals is None else {"original": self.originals.described(place)}),
                 **({} if self.clean is None else {"typical_clean_input": self.clean.typical(verdicts["label"][place])}),
                 **({} if self.after is None else {"after_attack": _plain(self.after, place)}),
             }
@@ -133,7 +149,8 @@ def explain(
 
     Args:
         gate: a calibrated gate.
-        x: NumPy array or tensor ``(batch, channels, height, width)``, within the bounds.
+        x: NumPy array or tensor ``(batch, channels, height, width)``, within the bounds; or images, with what they were
+            made of where that was kept.
         baseline: what is put in the place of what is hidden: ``"mean"``, ``"blur"`` or ``"noise"``.
         site: where it is hidden: the input, or a layer with a feature map.
         seed: of the noise, and of what is learned of concepts.
@@ -151,6 +168,11 @@ def explain(
         MissingExtraError: Captum is not installed.
     """
     classifier = gate.signature.classifier
+    originals = None
+    if isinstance(x, Images):
+        if x.originals is not None and x.resizing is not None:
+            originals = Originals(x.originals, x.resizing)
+        x = x.x
     checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
     refuse_constant(checked)
     methods = [method_named(name) for name in ([method] if isinstance(method, str) else method)]
@@ -180,6 +202,7 @@ def explain(
         after=after,
         left_out=asked.left_out,
         clean=beside,
+        originals=originals,
     )
 
 

@@ -115,8 +115,8 @@ class DetectedModel:
         return evaluation.evaluate(self.calibrated, self.wrapped.images(x, y), **options)
 
     def explain(self, x: Any, **options: Unpack[explanation.ExplanationOptions]) -> explanation.Explanation:
-        """Say why inputs were judged as they were, see `ce_detect.explain.explanation.explain`."""
-        return explanation.explain(self.gate, x, **options)
+        """Say why inputs were judged as they were, see `ce_detect.explain.explanation.explain`; also files by name."""
+        return explanation.explain(self.gate, self.wrapped.named(x), **options)
 
     def redteam(self, x: Any, **options: Unpack[evaluation.RedTeamOptions]) -> RedTeam:
         """Attack classifier and gate together, see `ce_detect.guard.evaluation.redteam`."""

@@ -137,9 +137,9 @@ class WrappedModel:
         self.resizing = images.resizing
         return self._classifier
 
-    def _gathered(self, x: Any, y: Any) -> Images:
+    def _gathered(self, x: Any, y: Any, *, originals: bool = False) -> Images:
         """Images of any source, which say how they were resized, or would be as files."""
-        images = as_images(x, y, resizing=self.resizing)
+        images = as_images(x, y, resizing=self.resizing, originals=originals)
         resizing, found = images.resizing or self.resizing, images.pixels.shape[2:]
         size = None if resizing is None else resizing.size
         if size is not None and size != found:
@@ -149,15 +149,19 @@ class WrappedModel:
             )
         return replace(images, resizing=resizing)
 
-    def images(self, x: Any, y: Any = None) -> Images:
-        """Read images for the classifier, within its bounds.
+    def images(self, x: Any, y: Any = None, *, originals: bool = False) -> Images:
+        """Read images for the classifier, within its bounds; what is resized is kept as it was, where that is asked.
 
         Raises:
             InputError: they cannot be judged.
         """
-        images = self._gathered(x, y).within(self.classifier.bounds)
+        images = self._gathered(x, y, originals=originals).within(self.classifier.bounds)
         validation.check_all(images.pixels, input_shape=self.classifier.input_shape, bounds=self.classifier.bounds)
         return images
+
+    def named(self, x: Any) -> Any:
+        """Images by name, read with what they were before a resize; anything else as it is."""
+        return self.images(x, originals=True) if isinstance(x, str | Path) else x
 
     def on_cpu(self) -> Classifier:
         """The classifier on the CPU: a copy where it is elsewhere."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from ce_detect.evaluate.scores import Flagged
 from ce_detect.explain.effect_maps import MAPS
 from ce_detect.explain.explanation import Explanation
 from ce_detect.explain.methods import METHODS
+from ce_detect.explain.originals import enlarged
 from ce_detect.reporting import pictures
 
 SHOWN = 6
@@ -67,7 +68,7 @@ def picture(caption: str, alt: str, address: str) -> dict[str, str]:
 
 def _entry(found: Explanation, place: int, name: str, bounds: Bounds, origin: Flagged | None) -> Entry:
     low, high = bounds
-    pixels = (found.pixels[place] - low) / (high - low)
+    pixels, over = _ground(found, place, bounds)
     maps = {kind: np.asarray(getattr(found.maps, kind)[place].cpu()) for kind in MAPS}
     ranges = {kind: [round(float(end), 4) for end in (values.min(), values.max())] for kind, values in maps.items()}
     label, decided = int(found.maps.label[place]), int(found.result.label[place])
@@ -75,14 +76,14 @@ def _entry(found: Explanation, place: int, name: str, bounds: Bounds, origin: Fl
     if origin is not None and origin.before is not None:
         before = pictures.plain((origin.before - low) / (high - low))
         shown.append(picture(f"before: the model said class {origin.label}", f"{name}, before the change", before))
-    shown.append(picture("the input", f"The input {name}", pictures.plain(pixels)))
+    shown.append(picture(_size(found, place), f"The input {name}", pictures.plain(pixels)))
     shown += _clean(found, decided, bounds)
     for kind, values in maps.items():
         what = CAPTIONS[kind].format(label="the decision" if label == decided else f"class {label}")
         caption = f"{what}: {ranges[kind][0]:.1f} to {ranges[kind][1]:.1f}"
-        shown.append(picture(caption, f"Map over {name}: {what}", pictures.with_map(pixels, values)))
+        shown.append(picture(caption, f"Map over {name}: {what}", over(values)))
         if kind == "target":
-            shown += _others(found, place, name, pixels)
+            shown += _others(found, place, name, over)
     result = found.result
     verdict = {
         "label": decided,
@@ -93,6 +94,26 @@ def _entry(found: Explanation, place: int, name: str, bounds: Bounds, origin: Fl
         "maps": ranges,
     }
     return Entry(name, verdict, shown, None if label == decided else label, list(_after(found, place, name, bounds)))
+
+
+def _ground(found: Explanation, place: int, bounds: Bounds) -> tuple[Floats, Callable[[Floats], str]]:
+    """What maps of an input lie over, and how a map is laid over it: the original image, where there is one."""
+    if found.originals is None:
+        low, high = bounds
+        pixels = (found.pixels[place] - low) / (high - low)
+        return pixels, lambda values: pictures.with_map(pixels, values)
+    image, part = found.originals.shown(place)
+    reduced = pictures.of_file(image)
+    height, width = reduced.shape[1:]
+    return reduced, lambda values: pictures.with_map(reduced, enlarged(values, (height, width), part))
+
+
+def _size(found: Explanation, place: int) -> str:
+    """What stands below the input."""
+    if found.originals is None:
+        return "the input"
+    height, width = found.originals.images[place].shape[:2]
+    return f"the image, {width} by {height} pixels; coloured below is what the model sees of it"
 
 
 def _clean(found: Explanation, label: int, bounds: Bounds) -> Iterator[dict[str, str]]:
@@ -106,12 +127,12 @@ def _clean(found: Explanation, label: int, bounds: Bounds) -> Iterator[dict[str,
     yield picture(caption, f"Clean input {place + 1}, of class {label}", pictures.plain(pixels))
 
 
-def _others(found: Explanation, place: int, name: str, pixels: Floats) -> Iterator[dict[str, str]]:
+def _others(found: Explanation, place: int, name: str, over: Callable[[Floats], str]) -> Iterator[dict[str, str]]:
     """Maps of other methods, and how like ours they order the pixels."""
     for method, maps in found.other_maps.items():
         title = METHODS[method].title
         caption = f"{title}: rank correlation with the effect map {found.likeness[method][place]:.2f}"
-        yield picture(caption, f"Map over {name}: {title}", pictures.with_map(pixels, maps[place]))
+        yield picture(caption, f"Map over {name}: {title}", over(maps[place]))
 
 
 def _after(found: Explanation, place: int, name: str, bounds: Bounds) -> Iterator[dict[str, str]]:

@@ -25,6 +25,15 @@ def plain(pixels: Floats) -> str:
     return _address(_colours(pixels))
 
 
+def of_file(image: NDArray[np.uint8]) -> Floats:
+    """An image ``(height, width, channels)`` as channels in [0, 1], reduced as a page shows it."""
+    pillow = extras.module("PIL.Image", PURPOSE, extra="report")
+    drawn = pillow.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    drawn.thumbnail((MOST, MOST))
+    pixels: Floats = np.divide(np.asarray(drawn), 255, dtype=np.float32)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
 def difference(change: Floats) -> str:
     """A change of channels ``(channels, height, width)``: no change is grey, the largest one is black or white."""
     return plain(np.asarray(0.5 + change * strength(change) / 2, np.float32))
@@ -39,7 +48,7 @@ def strength(change: Floats) -> float:
 def with_map(pixels: Floats, values: Floats) -> str:
     """A map ``(height, width)`` over its picture in grey: dark blue is the least, yellow the most.
 
-    A smaller map, such as that of a layer, is enlarged smoothly.
+    A smaller map, such as that of a layer, is enlarged smoothly. Where a map is NaN the picture stays as it is.
     """
     return _address(_overlaid(pixels, values))
 
@@ -67,11 +76,11 @@ def _overlaid(pixels: Floats, values: Floats) -> NDArray[np.floating]:
         pillow = extras.module("PIL.Image", PURPOSE, extra="report")
         small = pillow.fromarray(values)
         values = np.asarray(small.resize(pixels.shape[:0:-1], pillow.Resampling.BILINEAR))
-    reach = float(values.max() - values.min())
-    unit = (values - values.min()) / reach if reach > 0 else np.zeros_like(values)
+    least, reach = float(np.nanmin(values)), float(np.nanmax(values) - np.nanmin(values))
+    unit = (values - least) / reach if reach > 0 else values - least
     grey = np.repeat(pixels.mean(axis=0)[..., None], 3, axis=2)
     overlaid: NDArray[np.floating] = 0.35 * grey + 0.65 * colormaps["cividis"](unit)[..., :3]
-    return overlaid
+    return np.where(np.isnan(values)[..., None], grey, overlaid)
 
 
 def _address(shares: NDArray[np.floating]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.calibrated import fresh, guard
+from support.calibrated import for_photographs, fresh, guard
 from support.command_line import call
 from support.onnx_files import black_box_file
 
@@ -115,3 +115,23 @@ def test_an_onnx_file_without_gradients_is_explained(tmp_path: Path) -> None:
     page = (tmp_path / "why.html").read_text()
     assert "Left out, as the classifier has no gradients: Grad-CAM" in page
     assert 'alt="Map over one.npz, image 1: RISE"' in page
+
+
+def test_maps_are_given_in_the_size_of_the_image_files(tmp_path: Path) -> None:
+    """As arrays that hold no objects, in a file that is whole or not there; the page shows the files themselves."""
+    for_photographs().save(tmp_path / "guard.safetensors")
+    pixels = np.round(fresh()[0][0, 0] * 255).astype(np.uint8)
+    for number, size in enumerate([(90, 60), (64, 64)]):
+        (tmp_path / "photographs").mkdir(exist_ok=True)
+        Image.fromarray(pixels).resize(size).save(tmp_path / "photographs" / f"{number}.png")
+    asked = ("explain", tmp_path / "guard.safetensors", tmp_path / "photographs", "--model", "demo")
+    assert call(*asked, "--maps", tmp_path / "maps.npz", "--out", tmp_path / "why.html").code == 0
+    with np.load(tmp_path / "maps.npz", allow_pickle=False) as maps:
+        assert {name: maps[name].shape for name in maps.files if "target" in name and "non" not in name} == {
+            "1/target": (60, 90), "2/target": (64, 64),
+        }  # fmt: skip
+        assert np.isnan(maps["1/target"][0, 0])
+    assert "the image, 90 by 60 pixels" in (tmp_path / "why.html").read_text()
+    refused = call(*asked, "--maps", tmp_path / "nowhere" / "maps.npz")
+    assert refused.code == 2
+    assert "name another file" in refused.err

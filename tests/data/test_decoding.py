@@ -12,6 +12,7 @@ from support.pictures import COLOUR, GREY, picture
 from support.tables import Examples, X, same
 
 from ce_detect.core.errors import InputError, MissingExtraError
+from ce_detect.core.resizing import Resizing
 from ce_detect.data import as_images, load_data
 
 
@@ -82,3 +83,22 @@ def test_grey_among_colour_becomes_colour() -> None:
     grey = X[:, :, :, :1]
     expected = np.concatenate([np.repeat(grey[:2], 3, axis=3), X[2:3], np.repeat(grey[3:], 3, axis=3)])
     same(as_images(Examples([grey[0], grey[1], X[2], *grey[3:]])), expected, None)
+
+
+def test_what_is_resized_is_kept_where_that_is_asked(tmp_path: Path) -> None:
+    """As the viewer shows it, and in every part; arrays and files that are not resized have none."""
+    for number, size in enumerate([(40, 60), (50, 30)]):
+        picture(tmp_path / f"{number}.png", np.full((*size, 3), 9 + number, np.uint8))
+    images = load_data(tmp_path, resizing=Resizing(24, 20), originals=True)
+    assert images.originals is not None
+    assert [image.shape for image in images.originals] == [(40, 60, 3), (50, 30, 3)]
+    last = images.subset([1]).originals
+    assert last is not None
+    assert [image.shape for image in last] == [(50, 30, 3)]
+    assert [image.max() for image in images.originals[1:]] == [10]
+    opened = [Image.open(path) for path in sorted(tmp_path.iterdir())]
+    same_ones = as_images(Examples([(image, 0) for image in opened]), resizing=Resizing(24, 20), originals=True)
+    assert same_ones.originals is not None
+    np.testing.assert_array_equal(same_ones.originals[0], images.originals[0])
+    assert load_data(tmp_path, resizing=Resizing(24, 20)).originals is None
+    assert load_data(tmp_path / "0.png", originals=True).originals is None

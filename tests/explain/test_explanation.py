@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.calibrated import fresh, guard
+from PIL import Image
+from support.calibrated import for_photographs, fresh, guard
 from support.onnx_files import black_box_file
 
 from ce_detect.classifiers import onnx as onnx_models
@@ -98,3 +100,24 @@ def test_a_class_that_there_is_not_is_refused(label: int) -> None:
         guard().explain(x, label=label)
     with pytest.raises(UsageError, match=r"method = 'magic', expected one of effect-map"):
         guard().explain(x, method="magic")
+
+
+def test_maps_come_in_the_size_of_a_photograph(tmp_path: Path) -> None:
+    """Where the classifier sees it, with the same values; arrays keep the size of an input."""
+    x = fresh()[0][0, 0]
+    large = np.kron(np.pad(np.round(x * 255).astype(np.uint8), 2, mode="edge"), np.ones((5, 5), np.uint8))
+    Image.fromarray(np.pad(large, ((0, 0), (20, 20)))).save(tmp_path / "photograph.png")
+    found = for_photographs().explain(tmp_path / "photograph.png")
+    assert found.pixels.shape == (1, 1, 28, 28)
+    maps = found.original_maps(0)
+    assert {values.shape for values in maps.values()} == {(160, 200)}
+    (described,) = found.to_dict()
+    shown = described["original"]["shown"]
+    assert shown == {"top": 10.0, "left": 30.0, "height": 140.0, "width": 140.0}
+    target = maps["target"]
+    assert np.isfinite(target).sum() == 140 * 140
+    centres = target[12:150:5, 32:170:5]
+    np.testing.assert_allclose(centres, found.maps.target[0].numpy(), atol=1e-5)
+    given = for_photographs().explain(found.pixels)
+    assert given.original_maps(0)["target"].shape == (28, 28)
+    assert "original" not in given.to_dict()[0]

@@ -63,3 +63,20 @@ def test_no_change_is_grey_and_the_largest_one_is_white_or_black() -> None:
     assert (shown[0, 0], shown[-1, 0], shown[0, -1]) == (128, 0, 191)
     assert pictures.strength(change) == pytest.approx(50)
     assert (opened(pictures.difference(np.zeros((1, 2, 2), np.float32))) == 128).all()
+
+
+def test_a_map_leaves_a_picture_alone_where_it_is_nan() -> None:
+    """There the picture stays, in grey."""
+    values = np.float32([[0, 1], [np.nan, 4]])
+    shown = opened(pictures.with_map(np.full((1, 2, 2), 0.6, np.float32), values))
+    assert (shown[-1, 0] == 153).all()
+    assert (shown[0, 0] != shown[0, -1]).any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_of_a_file_is_reduced_as_a_page_shows_it(channels: int) -> None:
+    """In [0, 1], its shape stays; a small one stays as it is."""
+    large = pictures.of_file(np.full((300, 1200, channels), 255, np.uint8))
+    assert large.shape == (channels, 112, 448)
+    assert large.min() == 1
+    assert pictures.of_file(np.zeros((30, 40, channels), np.uint8)).shape == (channels, 30, 40)

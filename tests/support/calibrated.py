@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ce_detect.attacks import Attack
 from ce_detect.attacks.generation import attack_all
 from ce_detect.calibrate.recipe import Recipe
+from ce_detect.core.resizing import Resizing
 from ce_detect.data import Images, load_data
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.guard.detected_model import DetectedModel
@@ -54,6 +55,14 @@ def guard() -> DetectedModel:
     """A calibrated detector; leave it as it is."""
     first = images()
     return DetectedModel(fashion_cnn()).calibrate(first.x, first.y, recipe=QUICK, jobs=1, cache=cache(), **SETTINGS)
+
+
+@functools.cache
+def for_photographs() -> DetectedModel:
+    """A detector like that of `guard` for files of any size."""
+    first, resizing = images(), Resizing(32, 28)
+    made = DetectedModel(fashion_cnn(), resizing=resizing)
+    return made.calibrate(first.x, first.y, recipe=QUICK, jobs=1, cache=cache(), **SETTINGS)
 
 
 @functools.cache
