@@ -6,11 +6,12 @@ PGD of 50 steps from 5 random starts at five radii, on the cross-entropy, the st
 and Square of the red team at two of them. An image counts as right where no start and no step moved it to a wrong
 label. Intervals of 95 % are Wilson's. Gradients are checked as in `ce_detect.redteam.gradient_masking`: more steps
 never weaken the attack, Square never beats PGD, half of the range is always enough, and each clean image has a slope.
-Writes ``results/resilience-<subject>.json`` after each row.
+The time of a training is that of one core. Writes ``results/resilience-<subject>.json`` after each row.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def _measured(subject: Subject, kind: str, count: int, seed: int) -> None:
     """Every row of one classifier that is not there yet."""
     path = RESULTS / f"resilience-{subject.name}.json"
     _, (pixels, labels) = subject.images()
-    model = classifier(subject, kind, seed=seed)
+    model, seconds = _trained(subject, kind, seed)
     x, y = torch.from_numpy(pixels[:count]), torch.from_numpy(labels[:count])
     todo: dict[str, Callable[[], Any]] = {
         "clean": lambda: _share(_right(model, torch.from_numpy(pixels), torch.from_numpy(labels))),
@@ -65,11 +66,26 @@ def _measured(subject: Subject, kind: str, count: int, seed: int) -> None:
     for place, (row, make) in enumerate(todo.items()):
         found = read(path) if path.exists() else {"environment": environment(), "rows": {}}
         of = found["rows"].setdefault(f"{kind}, seed {seed}", {})
+        if seconds is not None:
+            of["training_seconds"] = round(seconds, 1)
         if row not in of or (row != "clean" and of[row]["images"] != count):
             of[row] = make()
             write(path, found)
             print(subject.name, kind, row, of[row], flush=True)
         progress(f"{subject.name} {kind}", place + 1, len(todo))
+
+
+def _trained(subject: Subject, kind: str, seed: int) -> tuple[nn.Module, float | None]:
+    """The classifier, and seconds of one core that its training took; None where it was trained before, in part or whole."""
+    steps: list[float] = []
+
+    def told(what: str, done: float, total: float) -> None:
+        steps.append(done)
+        progress(what, done, total)
+
+    begun = time.process_time()
+    model = classifier(subject, kind, seed=seed, told=told)
+    return model, time.process_time() - begun if steps and steps[0] <= 1 else None
 
 
 def _share(right: Tensor) -> dict[str, Any]:

@@ -91,17 +91,26 @@ AUGMENT = 1.0
 """Weight of learning from counterfactuals as adversarial examples."""
 
 
-def pair(subject: Subject, *, seed: int = 0, augment: float = 0.0):  # type: ignore[no-untyped-def]
+def pair(  # type: ignore[no-untyped-def]
+    subject: Subject, *, seed: int = 0, augment: float = 0.0, told: Callable[..., None] = progress
+):
     """A trained K+1 network and generator; what was trained before is in the cache."""
     (x, y), _ = subject.images()
     asked = counterfactual.TrainingSettings(**{**subject.settings, "seed": seed, "augment": augment})
-    return counterfactual.fit(x, y, asked, progress=progress)
+    return counterfactual.fit(x, y, asked, progress=told)
 
 
-def classifier(subject: Subject, kind: str, *, seed: int = 0) -> nn.Module:
-    """A classifier of one of the `KINDS`, in eval mode; what was trained before is in the cache."""
+def classifier(subject: Subject, kind: str, *, seed: int = 0, told: Callable[..., None] = progress) -> nn.Module:
+    """A classifier of one of the `KINDS`, in eval mode; what was trained before is in the cache.
+
+    Args:
+        subject: what it is trained on.
+        kind: of the training.
+        seed: of the training.
+        told: called with what is trained, and how many steps of how many are done, after each step.
+    """
     if kind.startswith("K+1"):
-        return pair(subject, seed=seed, augment=AUGMENT if kind.endswith("augmented") else 0.0).classifier
+        return pair(subject, seed=seed, augment=AUGMENT if kind.endswith("augmented") else 0.0, told=told).classifier
     (x, y), _ = subject.images()
     width, depth = int(subject.settings["width"]), int(subject.settings["depth"])
     torch.manual_seed(seed)
@@ -111,7 +120,7 @@ def classifier(subject: Subject, kind: str, *, seed: int = 0) -> nn.Module:
     if path.exists():
         made.load_state_dict(safetensors.torch.load_file(path))
     else:
-        _train(model, torch.from_numpy(x), torch.from_numpy(y), subject, kind)
+        _train(model, torch.from_numpy(x), torch.from_numpy(y), subject, kind, told)
         _keep(path, made)
     return model.eval().requires_grad_(False)
 
@@ -121,7 +130,7 @@ def _keep(path: Path, module: nn.Module) -> None:
     atomic.write(path, safetensors.torch.save(module.state_dict()))
 
 
-def _train(model: nn.Module, x: Tensor, y: Tensor, subject: Subject, kind: str) -> None:
+def _train(model: nn.Module, x: Tensor, y: Tensor, subject: Subject, kind: str, told: Callable[..., None]) -> None:
     """As many steps and images as the K+1 network sees, with all classes alike; with its noise, where that is asked."""
     steps, batch = int(subject.settings["steps"]), int(subject.settings["batch"])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -136,7 +145,7 @@ def _train(model: nn.Module, x: Tensor, y: Tensor, subject: Subject, kind: str) 
         optimizer.zero_grad()
         cross_entropy(model(shown), labels).backward()
         optimizer.step()
-        progress(f"training {subject.name}", step + 1, steps)
+        told(f"training {subject.name}", step + 1, steps)
 
 
 def _attacked(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:

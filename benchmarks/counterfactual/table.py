@@ -45,13 +45,15 @@ def masks() -> list[list[str]]:
 def resilience() -> list[list[str]]:
     """A line a classifier: accuracy without and with attacks, and whether its gradients look sound."""
     attacks = [f"pgd {radius}" for radius in RADII] + [f"{name} {r}" for name in ("apgd", "square") for r in FEW]
-    rows = [["images", "training", "clean, all", "clean", *(f"{name}/255" for name in attacks), "gradients"]]
+    attacked = [f"{name}/255" for name in attacks]
+    rows = [["images", "training", "seconds to train", "clean, all", "clean", *attacked, "gradients"]]
     for subject, title in SUBJECTS.items():
         found = _read(f"resilience-{subject}")
         for kind, of in (found["rows"] if found else {}).items():
             figures = [f"{of[name]['value']:.2f}" for name in ("clean", "clean, attacked ones")]
             shown = [_interval(of[name]) if name in of else "" for name in attacks]
-            rows.append([title, kind, *figures, *shown, _soundness(of)])
+            seconds = f"{of['training_seconds']:.0f}" if "training_seconds" in of else "-"
+            rows.append([title, kind, seconds, *figures, *shown, _soundness(of)])
     return rows
 
 
