@@ -76,7 +76,7 @@ def _measured(subject: Subject, kind: str, count: int, seed: int) -> None:
 
 
 def _trained(subject: Subject, kind: str, seed: int) -> tuple[nn.Module, float | None]:
-    """The classifier, and seconds of one core that its training took; None where it was trained before, in part or whole."""
+    """The classifier, and seconds of one core that its training took; None where it was trained before."""
     steps: list[float] = []
 
     def told(what: str, done: float, total: float) -> None:
