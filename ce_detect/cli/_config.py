@@ -19,12 +19,14 @@ PREFIX = "CE_DETECT"
 """Of the variables: ``CE_DETECT_CALIBRATE_FPR`` is ``--fpr`` of ``calibrate``."""
 
 
-def name_variables(command: click.Command) -> None:
-    """Let the environment stand in for each flag of a command, by the name of the flag."""
+def name_variables(command: click.Command, *above: str) -> None:
+    """Let the environment stand in for each flag of a command and of those below it, by the names of both."""
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        name_variables(below, *above, command.name or "")
     for parameter in command.params:
         long = [flag for flag in parameter.opts if flag.startswith("--")]
         if isinstance(parameter, click.Option) and long:
-            words = [PREFIX, command.name or "", long[0].removeprefix("--")]
+            words = [PREFIX, *above, command.name or "", long[0].removeprefix("--")]
             parameter.envvar = "_".join(words).replace("-", "_").upper()
 
 

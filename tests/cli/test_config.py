@@ -17,9 +17,14 @@ from ce_detect.cli._group import COMMANDS, program
 
 
 def commands() -> dict[str, click.Command]:
-    """Every command as the program gives it."""
-    found = {name: program.get_command(click.Context(program), name) for name in COMMANDS}
-    return {name: command for name, command in found.items() if command is not None}
+    """Every command as the program gives it, those below a group by the names of both."""
+    found: dict[str, click.Command] = {}
+    for name in COMMANDS:
+        command = program.get_command(click.Context(program), name)
+        assert command is not None
+        below = command.commands if isinstance(command, click.Group) else {}
+        found |= {name: command, **{f"{name} {inner}": one for inner, one in below.items()}}
+    return found
 
 
 @pytest.mark.parametrize(
@@ -41,7 +46,7 @@ def test_a_key_that_is_like_none_names_them_all(tmp_path: Path) -> None:
     assert "There are: attacks, interventions, json, seed" in done.err
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", commands())
 def test_every_flag_is_a_key_and_a_variable(name: str) -> None:
     """No flag is left out, and no two flags of a command share a variable."""
     command = commands()[name]
@@ -52,7 +57,7 @@ def test_every_flag_is_a_key_and_a_variable(name: str) -> None:
     for option in options:
         longest = next(flag for flag in option.opts if flag.startswith("--")).removeprefix("--")
         assert longest in keys or longest == "config"
-        assert option.envvar == f"CE_DETECT_{name}_{longest}".replace("-", "_").upper()
+        assert option.envvar == f"CE_DETECT_{name}_{longest}".replace("-", "_").replace(" ", "_").upper()
 
 
 def test_a_variable_stands_in_for_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,7 @@ def test_all_other_pages_run(page: Path, furnished: Path, tmp_path: Path, monkey
     folder = tmp_path / "page"
     shutil.copytree(furnished, folder)
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("CE_DETECT_COUNTERFACTUAL_TRAIN_STEPS", "20")
     with code_blocks.quick_recipes(tmp_path / "recipes"):
         code_blocks.run(page, code_blocks.names(DetectedModel.load("guard.safetensors", fashion_cnn())))
 
