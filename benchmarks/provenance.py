@@ -48,7 +48,7 @@ _TREATED = Source(
         "natural.treated --only cifar10-resnet20 cifar10-resnet32 --seeds 0 1 2 --attacked 100",
         "natural.treated --only fashion",
         "natural.treated --only pneumonia --attacked 100",
-        "natural.treated --only imagenet-lite0 --attacked 16",
+        "natural.treated --only imagenet-lite0 --attacked 48",
     ),
 )
 _PEERS = Source(("peers/results/compare/*/*.json",), ("peers.compare",))
@@ -129,7 +129,10 @@ SOURCES = {
     "adaptive": _ADAPTIVE,
     "under-attack": Source(
         ("adaptive/results/under-attack-cifar10-resnet20.json",),
-        ("adaptive.under_attack --images 100 --steps 40",),
+        (
+            "adaptive.under_attack --images 100 --steps 40",
+            'adaptive.under_attack --images 100 --steps 40 --only "budget 3, hardened" disagreement',
+        ),
     ),
     "zoo": _ZOO,
     "zoo-families": _ZOO,
