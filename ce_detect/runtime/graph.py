@@ -136,6 +136,7 @@ def _session(
     onnxruntime: Any, path: Path, content: bytes, wanted: Sequence[Provider] | None, threads: int | None
 ) -> Any:
     options = session_options(onnxruntime)
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # or its threads wait in a loop after each run
     if threads is not None:
         options.intra_op_num_threads = threads
     chosen = execution.chosen(wanted, onnxruntime.get_available_providers())

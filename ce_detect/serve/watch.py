@@ -33,9 +33,11 @@ logger = logging.getLogger("ce_detect.serve")
 SAVE_EVERY = 10.0
 """Seconds between two states on disk: what a kill may cost."""
 
+TOGETHER = 128
+"""Inputs that are looked at together, where so many come in `GATHERED`."""
 
-TOGETHER = 32
-"""Inputs that are looked at together, where so many wait."""
+GATHERED = 0.05
+"""Seconds that inputs wait for others: looked at together they take less time from those who answer."""
 
 COPIED = 1 << 20
 """Bytes of inputs that are copied for that, at most."""
@@ -142,9 +144,10 @@ class Watch:
                 self.lost += size
                 return
             self._jobs.append((judged, artifact))
-            self._waiting += size
+            before, self._waiting = self._waiting, self._waiting + size
             self._held += held
-            self._changed.notify()
+            if before == 0 or before < TOGETHER <= self._waiting:
+                self._changed.notify()
 
     def close(self, seconds: float | None = None) -> bool:
         """Finish what waits, keep the state, send the last alarms.
@@ -210,6 +213,7 @@ class Watch:
         """What waits, of one artifact, up to some inputs: looked at together they cost less each."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._closing)
+            self._changed.wait_for(lambda: self._waiting >= TOGETHER or self._closing, GATHERED)
             if not self._jobs:
                 return None
             taken: list[tuple[Job, GateResult]] = []

@@ -88,9 +88,9 @@ class Sketcher:
         rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 8))) if rows.shape[1] % 8 else rows
         words = rows.view(np.uint64)
         width, weights = self._weights
-        whole = words.shape[1] // width * width
-        folded = (np.concatenate([row[:whole].reshape(-1, width).sum(0), row[whole:]]) for row in words)
-        return np.array([row.dot(weights[: len(row)]) for row in folded], np.uint64)
+        times = words.shape[1] // width
+        folded, rest = words[:, : times * width].reshape(len(x), times, width).sum(1), words[:, times * width :]
+        return np.asarray(folded @ weights[:width] + rest @ weights[width : width + rest.shape[1]], np.uint64)
 
     def fingerprints(self, sketches: Floats, sums: NDArray[np.uint64]) -> Iterator[list[bytes]]:
         """Hashes of each sketch, `KEYS` of them, and one of the sum of all pixels, which exact copies alone share.
