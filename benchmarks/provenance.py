@@ -125,6 +125,9 @@ SOURCES = {
         ),
     ),
     "peers": _PEERS,
+    "treated-hardened": Source(
+        ("natural/results/hardened-cifar10-resnet20.json",), ("natural.hardened --attacked 100",)
+    ),
     "peers-natural": Source(("peers/results/natural.json",), ("peers.natural",)),
     "adaptive": _ADAPTIVE,
     "under-attack": Source(

@@ -75,13 +75,18 @@ def gates(asked: argparse.Namespace, name: str) -> Iterator[Judged]:
     subject = SUBJECTS[name]
     first, fresh = subject.split()
     guard = subject.guard(first.pixels.shape[1:])
-    attacked = {
-        attack: twins.subset(slice(asked.attacked)) for attack, twins in subject.attack(guard, fresh, progress).items()
-    }
-    fresh = fresh.subset(slice(asked.clean))
-    attacked = {attack: twins.subset(twins.index < len(fresh)) for attack, twins in attacked.items()}
+    fresh, attacked = attacked_images(subject, guard, fresh, clean=asked.clean, attacked=asked.attacked)
     for seed in asked.seeds:
         yield Judged(subject, seed, _gate(subject, guard, first, seed), first, fresh, attacked)
+
+
+def attacked_images(
+    subject: Subject, guard: DetectedModel, fresh: Images, *, clean: int, attacked: int
+) -> tuple[Images, dict[str, AttackedSet]]:
+    """The first so many clean images, and of each attack the first so many on these."""
+    made = {name: twins.subset(slice(attacked)) for name, twins in subject.attack(guard, fresh, progress).items()}
+    fresh = fresh.subset(slice(clean))
+    return fresh, {name: twins.subset(twins.index < len(fresh)) for name, twins in made.items()}
 
 
 def _gate(subject: Subject, guard: DetectedModel, first: Images, seed: int) -> DetectedModel:

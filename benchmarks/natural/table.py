@@ -111,6 +111,21 @@ def treated() -> list[list[str]]:
     return rows
 
 
+def hardened() -> list[list[str]]:
+    """A gate with a hardened copy beside one without, on treated attacks."""
+    head = ["gate", "mean AUROC", "treatments that calibrate", "others", "worst cell", "flagged"]
+    rows = [[*head, "PGD 8/255 after JPEG 85 / 75 / 60: AUROC", "flagged there"]]
+    path = RESULTS / f"hardened-{MATRIX}.json"
+    for found in read(path)["rows"] if path.exists() else []:
+        of, strong = found["summary"], [found["attacks"]["pgd 8/255"][f"JPEG {quality}"] for quality in (85, 75, 60)]
+        means = (f"{of[key]:.3f}" for key in ("auroc", "auroc_served", "auroc_held_out"))
+        worst = f"{of['worst']:.3f} ({of['worst_cell']})"
+        areas = " / ".join(f"{cell['auroc']:.3f}" for cell in strong)
+        flagged = " / ".join(_percent([cell["flagged"]]) for cell in strong)
+        rows.append([found["gate"], *means, worst, _percent([of["flagged"]]), areas, flagged])
+    return rows
+
+
 def asked() -> list[list[str]]:
     """Each subject: what was asked for of all attacks together, and counts of what stays below."""
     treated = dict(_results("treated"))
@@ -244,6 +259,7 @@ TABLES = {
     "treated": treated,
     "treated-cells": treated_cells,
     "asked": asked,
+    "treated-hardened": hardened,
     "on-purpose": on_purpose,
     "ablation": ablation,
 }
