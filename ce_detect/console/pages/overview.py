@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ce_detect.console.console import Console
+from ce_detect.monitor.interval import BLOCK, FalseAlarmRate
 from ce_detect.records import alarms as history
 from ce_detect.records import tallies
-from ce_detect.records.rows import VERDICTS
+from ce_detect.records.rows import VERDICTS, Drawn
 
 
 def alarms(console: Console, request: Request, reviewer: str, form: FormData) -> Response:
@@ -23,12 +24,14 @@ def counters(console: Console, request: Request, reviewer: str, form: FormData) 
 
     The queue begins with the most suspicious, so most that are settled first are flagged: the share among them says
     little while others are open. What it may become is told: the open ones that passed are clean and the flagged ones
-    attacks, or the other way round.
+    attacks, or the other way round. Of the latest, an interval says what the rate is now, see `FalseAlarmRate`.
     """
     drawn = tallies.drawn(console.store)
-    clean, settled = drawn.outcome == "benign", np.isin(drawn.outcome, ("benign", "attack"))
-    known, flagged = int(np.count_nonzero(clean)), int(np.count_nonzero(drawn.flagged & clean))
-    passed, suspicious = (int(np.count_nonzero(~settled & one)) for one in (~drawn.flagged, drawn.flagged))
+    known, flagged, passed, suspicious = _counted(drawn, 0)
+    last = len(drawn.score) - len(drawn.score) % BLOCK
+    latest = max(0, last if 2 * (len(drawn.score) - last) >= BLOCK else last - BLOCK)
+    now, hits, open_now, doubted = _counted(drawn, latest)
+    gate = console.settings.gate
     return console.page(
         request,
         "counters",
@@ -39,4 +42,17 @@ def counters(console: Console, request: Request, reviewer: str, form: FormData) 
         unsettled=passed + suspicious,
         least=flagged / max(1, known + passed),
         most=(flagged + suspicious) / max(1, known + suspicious),
+        latest=len(drawn.score) - latest,
+        low=FalseAlarmRate(flagged=hits, clean=now + open_now).interval[0],
+        high=FalseAlarmRate(flagged=hits + doubted, clean=now + doubted).interval[1],
+        promise=None if gate is None else float(gate.manifest["fpr"]),
     )
+
+
+def _counted(drawn: Drawn, first: int) -> tuple[int, int, int, int]:
+    """From the first one on: clean inputs, those of them that are flagged, open ones that passed, and that did not."""
+    outcome, suspicious = drawn.outcome[first:], drawn.flagged[first:]
+    clean, settled = outcome == "benign", np.isin(outcome, ("benign", "attack"))
+    parts = clean, suspicious & clean, ~settled & ~suspicious, ~settled & suspicious
+    known, flagged, passed, doubted = (int(np.count_nonzero(part)) for part in parts)
+    return known, flagged, passed, doubted

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.testclient import TestClient
 
-from ce_detect.records import alarms
+from ce_detect.monitor.interval import FalseAlarmRate
+from ce_detect.records import alarms, tallies
 from ce_detect.records.filters import Filter
+from ce_detect.records.rows import Row
 from ce_detect.records.store import Store
 
 
@@ -41,3 +45,29 @@ def test_counters(http: TestClient, store: Store) -> None:
     text = http.get("/counters").text
     assert f"{suspicious + 1} were flagged" in text
     assert "Nothing is settled" not in text
+
+
+def test_the_present_rate_has_an_interval(http: TestClient, store: Store, settings: dict[str, Any]) -> None:
+    """Over the latest inputs alone, as wide as open ones make it; a promise that does not hold any more is told."""
+    items = store.items(Filter(), "ada", most=20)
+    store.decide(items[0].id, "ada", "benign")
+    promised = settings["gate"].manifest["fpr"]
+    text = http.get("/counters").text
+    assert f"Promised were {100 * promised:.2f}" in text
+    assert "whatever the open ones are" in text
+    assert "no longer holds" not in text
+    for item in items:
+        store.decide(item.id, "ada", "benign")
+    drawn = tallies.drawn(store)
+    exact = FalseAlarmRate(flagged=int(drawn.flagged.sum()), clean=len(drawn.score)).interval
+    assert f"between {100 * exact[0]:.2f} and {100 * exact[1]:.2f}" in http.get("/counters").text
+    rows = [
+        Row(source=f"late {i}", time=100.0 + i, score=9.0, p_value=0.01, flagged=i % 2 == 0, drawn=True)
+        for i in range(700)
+    ]
+    store.add(rows)
+    for item in store.items(Filter(), "ada", most=2000):
+        store.decide(item.id, "ada", "benign")
+    text = http.get("/counters").text
+    assert "The promise no longer holds" in text
+    assert f"Among the latest {700 + len(items)} that were drawn" in text
