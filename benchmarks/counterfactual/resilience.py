@@ -1,6 +1,7 @@
 """Accuracy under attack: plain, with the noise that K+1 sees, K+1, K+1 augmented, and adversarially trained.
 
-    CE_DETECT_DATA=... python -m benchmarks.counterfactual.resilience --only pneumonia --images 60
+    CE_DETECT_DATA=... python -m benchmarks.counterfactual.resilience --only pneumonia --images 40
+    CE_DETECT_DATA=... python -m benchmarks.counterfactual.resilience --images 40 --equal   # at equal clean accuracy
 
 PGD of 50 steps from 5 random starts at five radii, on the cross-entropy, the step an eighth of the radius; APGD of ART
 and Square of the red team at two of them. An image counts as right where no start and no step moved it to a wrong
@@ -21,7 +22,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.counterfactual.subjects import KINDS, SUBJECTS, Subject, classifier
+from benchmarks.counterfactual.subjects import EQUALS, KINDS, SUBJECTS, Subject, classifier
 from benchmarks.counterfactual.table import FEW, RADII
 from benchmarks.face import Alone, run_attack, square, wrap
 from benchmarks.machine import environment
@@ -36,14 +37,15 @@ STEPS, STARTS, QUERIES = 50, 5, 300
 def main() -> None:
     program = parser(__doc__)
     program.add_argument("--only", nargs="+", choices=SUBJECTS, default=["pneumonia", "cifar"])
-    program.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    program.add_argument("--kinds", nargs="+", choices=(*KINDS, *EQUALS), default=list(KINDS))
     program.add_argument("--images", type=int, default=60)
     program.add_argument("--seed", type=int, default=0)
+    program.add_argument("--equal", action="store_true", help="the kinds that are equally often right without attack")
     options = program.parse_args()
     quiet()
     torch.set_num_threads(1)
     for name in options.only:
-        for kind in options.kinds:
+        for kind in EQUALS if options.equal else options.kinds:
             _measured(SUBJECTS[name], kind, options.images, options.seed)
 
 

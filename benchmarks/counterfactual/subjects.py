@@ -1,9 +1,15 @@
-"""Images, and the classifiers that are trained on them: plain, with noise, K+1, augmented, and adversarially."""
+"""Images, and the classifiers that are trained on them: plain, with noise, K+1, augmented, and adversarially.
+
+A kind that ends with `EQUAL` is trained until it is as often right without attack as the K+1 network of `LONGER` steps.
+"""
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +32,20 @@ STEPS_OF_ATTACK = 7
 
 KINDS = ("plain", "plain, noise", "K+1", "K+1 augmented", "adversarial")
 """Kinds of training."""
+
+LONGER, LONG = 1500, "K+1, 1500 steps"
+"""Steps of a longer training, and its name."""
+
+EQUAL = ", equally right"
+
+EQUALS = (LONG, *(f"{kind}{EQUAL}" for kind in ("plain", "plain, noise", "adversarial")))
+"""Kinds that are equally often right without attack."""
+
+MATCHED = slice(200, 1200)
+"""Test images by which that is told; none of them is attacked."""
+
+NEAR, EVERY, MOST = 0.005, 10, 4000
+"""Difference of the shares at which a training ends, steps between two looks, and the most steps."""
 
 CIFAR_CLASSES = (0, 1, 8)
 """Airplane, automobile, ship."""
@@ -92,26 +112,33 @@ AUGMENT = 1.0
 
 
 def pair(  # type: ignore[no-untyped-def]
-    subject: Subject, *, seed: int = 0, augment: float = 0.0, told: Callable[..., None] = progress
+    subject: Subject,
+    *,
+    seed: int = 0,
+    augment: float = 0.0,
+    steps: int | None = None,
+    told: Callable[..., None] = progress,
 ):
     """A trained K+1 network and generator; what was trained before is in the cache."""
     (x, y), _ = subject.images()
-    asked = counterfactual.TrainingSettings(**{**subject.settings, "seed": seed, "augment": augment})
+    longer = {} if steps is None else {"steps": steps}
+    asked = counterfactual.TrainingSettings(**{**subject.settings, "seed": seed, "augment": augment, **longer})
     return counterfactual.fit(x, y, asked, progress=told)
 
 
 def classifier(subject: Subject, kind: str, *, seed: int = 0, told: Callable[..., None] = progress) -> nn.Module:
-    """A classifier of one of the `KINDS`, in eval mode; what was trained before is in the cache.
+    """A classifier in eval mode; what was trained before is in the cache.
 
     Args:
         subject: what it is trained on.
-        kind: of the training.
+        kind: of the training, of `KINDS` or `EQUALS`.
         seed: of the training.
         told: called with what is trained, and how many steps of how many are done, after each step.
     """
     if kind.startswith("K+1"):
-        return pair(subject, seed=seed, augment=AUGMENT if kind.endswith("augmented") else 0.0, told=told).classifier
-    (x, y), _ = subject.images()
+        augment, longer = AUGMENT if kind.endswith("augmented") else 0.0, LONGER if kind == LONG else None
+        return pair(subject, seed=seed, augment=augment, steps=longer, told=told).classifier
+    (x, y), other = subject.images()
     width, depth = int(subject.settings["width"]), int(subject.settings["depth"])
     torch.manual_seed(seed)
     made = kplusone_networks.kplusone(None, x.shape[1], int(y.max()) + 1, width=width, depth=depth, bounds=(0.0, 1.0))
@@ -120,7 +147,11 @@ def classifier(subject: Subject, kind: str, *, seed: int = 0, told: Callable[...
     if path.exists():
         made.load_state_dict(safetensors.torch.load_file(path))
     else:
-        _train(model, torch.from_numpy(x), torch.from_numpy(y), subject, kind, told)
+        apart = None
+        if kind.endswith(EQUAL):
+            wanted = _share_right(classifier(subject, LONG, seed=seed), other)
+            apart = partial(_apart, images=other, wanted=wanted)
+        _train(model, torch.from_numpy(x), torch.from_numpy(y), subject, kind.removesuffix(EQUAL), told, apart)
         _keep(path, made)
     return model.eval().requires_grad_(False)
 
@@ -130,9 +161,30 @@ def _keep(path: Path, module: nn.Module) -> None:
     atomic.write(path, safetensors.torch.save(module.state_dict()))
 
 
-def _train(model: nn.Module, x: Tensor, y: Tensor, subject: Subject, kind: str, told: Callable[..., None]) -> None:
-    """As many steps and images as the K+1 network sees, with all classes alike; with its noise, where that is asked."""
-    steps, batch = int(subject.settings["steps"]), int(subject.settings["batch"])
+@torch.no_grad()
+def _share_right(model: nn.Module, images: Arrays) -> float:
+    """Of the `MATCHED` images."""
+    x, y = torch.from_numpy(images[0][MATCHED]), torch.from_numpy(images[1][MATCHED])
+    return float((torch.cat([model(part).argmax(1) for part in x.split(100)]) == y).float().mean())
+
+
+def _apart(model: nn.Module, images: Arrays, wanted: float) -> float:
+    """How far a model in training is from being right as often as wanted."""
+    found = abs(_share_right(model.eval(), images) - wanted)
+    model.train()
+    return found
+
+
+def _train(
+    model: nn.Module, x: Tensor, y: Tensor, subject: Subject, kind: str, told: Callable[..., None],
+    apart: Callable[[nn.Module], float] | None,
+) -> None:  # fmt: skip
+    """As many steps and images as the K+1 network sees, with all classes alike; with its noise, where that is asked.
+
+    With a distance that is to be small, until it is; at the latest after `MOST` steps, and then what came nearest.
+    """
+    steps, batch = int(subject.settings["steps"]) if apart is None else MOST, int(subject.settings["batch"])
+    nearest, kept = math.inf, None
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     rows = [torch.nonzero(y == label)[:, 0] for label in range(int(y.max()) + 1)]
     for step in range(steps):
@@ -146,6 +198,12 @@ def _train(model: nn.Module, x: Tensor, y: Tensor, subject: Subject, kind: str, 
         cross_entropy(model(shown), labels).backward()
         optimizer.step()
         told(f"training {subject.name}", step + 1, steps)
+        if apart is not None and (step + 1) % EVERY == 0 and (found := apart(model)) < nearest:
+            nearest, kept = found, copy.deepcopy(model.state_dict())
+            if nearest <= NEAR:
+                break
+    if kept is not None:
+        model.load_state_dict(kept)
 
 
 def _attacked(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
