@@ -22,6 +22,7 @@ AWAY = 5.0
 
 _LOCAL = 20_000
 _PREFIX = b"ce-detect:"
+_SALT = _PREFIX + b"salt"
 
 
 class RedisIndex:
@@ -40,6 +41,7 @@ class RedisIndex:
         self._client, self._local = client, MemoryIndex(_LOCAL)
         self._errors = module("redis.exceptions", "Sharing fingerprints").RedisError
         self._away_until = 0.0
+        self._salt: bytes | None = None
         self.failures = 0
 
     def salt(self) -> bytes:
@@ -49,10 +51,11 @@ class RedisIndex:
             UsageError: Redis does not answer.
         """
         try:
-            self._client.set(_PREFIX + b"salt", secrets.token_bytes(32), nx=True)
-            found: bytes = self._client.get(_PREFIX + b"salt")
+            self._client.set(_SALT, secrets.token_bytes(32), nx=True)
+            found: bytes = self._client.get(_SALT)
         except self._errors as error:
             raise UsageError(f"Redis does not answer: {error}; start it, or leave it out") from error
+        self._salt = found
         return found
 
     def nearest(self, keys: Sequence[bytes], whole: bytes) -> Entry | None:
@@ -67,18 +70,26 @@ class RedisIndex:
         return same or most_alike(found) or near
 
     def add(self, keys: Sequence[bytes], entry: Entry) -> None:
-        """See there."""
+        """See there. A Redis that lost its salt, as one without a disk does, gets it back."""
         self._local.add(keys, entry)
         whole, label = entry
 
-        def send() -> bool:
+        def send() -> bytes | None:
             pipe = self._client.pipeline(transaction=False)
             for key in (*keys, whole):
                 pipe.set(_PREFIX + key, whole + str(label).encode(), ex=LASTS)
-            pipe.execute()
-            return True
+            if self._salt is None:
+                pipe.execute()
+                return None
+            pipe.set(_SALT, self._salt, nx=True)
+            pipe.get(_SALT)
+            kept: bytes = pipe.execute()[-1]
+            return kept
 
-        self._tried(send)
+        kept = self._tried(send)
+        if kept is not None and kept != self._salt:
+            logger.warning("Redis has another salt than this server: hashes do not meet. Restart this server.")
+            self._salt = None  # told once
 
     def _tried(self, ask: Callable[[], Any]) -> Any:
         """The answer; None where Redis is away."""

@@ -75,6 +75,20 @@ def test_a_server_that_dies_stops_nothing(server: tuple[str, Any], demo_images: 
     assert time.monotonic() - began < 3
 
 
+def test_a_redis_that_lost_its_salt_gets_it_back(server: tuple[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """From a server that still has it; where another one was drawn meanwhile, the server says so, once."""
+    index, client = connected(server[0]), redis.Redis.from_url(server[0])
+    salt, keys = index.salt(), [bytes([i]) * 8 for i in range(16)]
+    client.flushall()
+    index.add(keys, (b"whole...", 3))
+    assert connected(server[0]).salt() == salt
+    assert caplog.text == ""
+    client.set("ce-detect:salt", b"another")
+    for label in range(2):
+        index.add(keys, (b"whole..2", label))
+    assert caplog.text.count("Redis has another salt than this server") == 1
+
+
 def test_without_redis_the_memory_of_the_process_is_used() -> None:
     """From the beginning, where it is away; a salt cannot be had then."""
     index = RedisIndex(Away())
