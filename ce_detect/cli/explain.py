@@ -83,6 +83,8 @@ def command(
     if not out and not as_json and maps is None:
         raise click.UsageError("give --out report.html for a page, --json for the same as data, or --maps maps.npz")
     if maps is not None:
+        if maps.suffix != ".npz":
+            raise click.UsageError(f"--maps {maps}: arrays are written, so let its name end with .npz")
         check_writable(maps)
     from ce_detect import DetectedModel, load_data, load_model
     from ce_detect.counterfactual import Counterfactual

@@ -132,6 +132,7 @@ def test_maps_are_given_in_the_size_of_the_image_files(tmp_path: Path) -> None:
         }  # fmt: skip
         assert np.isnan(maps["1/target"][0, 0])
     assert "the image, 90 by 60 pixels" in (tmp_path / "why.html").read_text()
+    assert "let its name end with .npz" in call(*asked, "--maps", tmp_path / "maps.html").err
     refused = call(*asked, "--maps", tmp_path / "nowhere" / "maps.npz")
     assert refused.code == 2
     assert "name another file" in refused.err
