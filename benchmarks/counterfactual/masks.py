@@ -46,13 +46,15 @@ def main() -> None:
     program.add_argument("--images", type=int, default=60, help="test patches with a crack")
     program.add_argument("--seed", type=int, default=0)
     program.add_argument("--methods", nargs="+", choices=("counterfactual", "supervised", *MAPS))
+    program.add_argument("--steps", type=int, help="of the pair's training; by default as many as elsewhere here, 400")
     options = program.parse_args()
     quiet()
     torch.set_num_threads(1)
     first, other = patches(test=False), patches(test=True)
     held, test = (_cracked(part, options.images) for part in (first, other))
+    longer = "" if options.steps is None else f"{options.steps} steps, "
     methods: dict[str, Callable[[], Make]] = {
-        f"counterfactual, seed {options.seed}": lambda: _counterfactual(options.seed),
+        f"counterfactual, {longer}seed {options.seed}": lambda: _counterfactual(options.seed, options.steps),
         "supervised U-Net": lambda: _supervised(first),
         **{name: _explained(name) for name in MAPS},
     }
@@ -74,9 +76,9 @@ def _cracked(part: Patches, count: int) -> Patches:
     return Patches(part.x[rows], part.y[rows], part.truth[rows])
 
 
-def _counterfactual(seed: int) -> Make:
+def _counterfactual(seed: int, steps: int | None) -> Make:
     """What the pair would change to show the road without a crack."""
-    made = pair(SUBJECTS["cracks"], seed=seed)
+    made = pair(SUBJECTS["cracks"], seed=seed, steps=steps)
     return lambda x: made.generate(x, 0).mask
 
 

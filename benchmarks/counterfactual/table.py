@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +44,29 @@ def masks() -> list[list[str]]:
 
 
 def resilience() -> list[list[str]]:
-    """A line a classifier: accuracy without and with attacks, and whether its gradients look sound."""
+    """A line a kind of classifier: accuracy without and with attacks, and whether its gradients look sound."""
     attacks = [f"pgd {radius}" for radius in RADII] + [f"{name} {r}" for name in ("apgd", "square") for r in FEW]
     attacked = [f"{name}/255" for name in attacks]
-    rows = [["images", "training", "seconds to train", "clean, all", "clean", *attacked, "gradients"]]
+    rows = [["images", "training", "seeds", "seconds to train", "clean, all", "clean", *attacked, "gradients"]]
     for subject, title in SUBJECTS.items():
         found = _read(f"resilience-{subject}")
-        for kind, of in (found["rows"] if found else {}).items():
-            figures = [f"{of[name]['value']:.2f}" for name in ("clean", "clean, attacked ones")]
-            shown = [_interval(of[name]) if name in of else "" for name in attacks]
-            seconds = f"{of['training_seconds']:.0f}" if "training_seconds" in of else "-"
-            rows.append([title, kind, seconds, *figures, *shown, _soundness(of)])
+        every = found["rows"] if found else {}
+        for kind in dict.fromkeys(name.rpartition(", seed ")[0] for name in every):
+            seeds = [of for name, of in every.items() if name.rpartition(", seed ")[0] == kind]
+            figures = [_over(seeds, name) for name in ("clean", "clean, attacked ones", *attacks)]
+            taken = [of["training_seconds"] for of in seeds if "training_seconds" in of]
+            seconds = f"{sum(taken) / len(taken):.0f}" if taken else "-"
+            sound = sorted({_soundness(of) for of in seeds})
+            rows.append([title, kind, str(len(seeds)), seconds, *figures, "; ".join(sound)])
     return rows
+
+
+def _over(seeds: list[dict[str, Any]], name: str) -> str:
+    """Mean over the seeds, and the least and the most; with one seed its interval of 95 %."""
+    values = [of[name]["value"] for of in seeds]
+    if len(values) == 1:
+        return _interval(seeds[0][name])
+    return f"{sum(values) / len(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def doubt() -> list[list[str]]:
@@ -74,22 +86,30 @@ def doubt() -> list[list[str]]:
 
 def changed() -> list[list[str]]:
     """A line a change: AUROC of each score of the K+1 network against clean images."""
-    rows = [["images", "change", "fakeness", "max-softmax", "energy", "margin"]]
+    scores = ("fakeness", "max-softmax", "energy", "margin")
+    rows = [["images", "change", "other label", *scores]]
     for subject, title in SUBJECTS.items():
         found = _read(f"uncertainty-{subject}")
         of = found["changed"] if found else []
-        attacks = [one for one in of if one["change"].startswith("pgd")]
+        attacks = [one for one in of if one["attack"]]
         natural = [one for one in of if one not in attacks]
         if natural:
             worst = max(natural, key=lambda one: one["fakeness"])
-            mean = {score: sum(one[score] for one in natural) / len(natural) for score in rows[0][2:]}
+            mean = {score: sum(one[score] for one in natural) / len(natural) for score in (*scores, "fooled")}
             attacks += [{"change": f"mean of {len(natural)} natural changes", **mean},
                         {**worst, "change": f"the natural change that looks most fake: {worst['change']}"}]  # fmt: skip
         rows += [
-            [title, one["change"].replace("pgd", "PGD of grey levels"), *(f"{one[score]:.2f}" for score in rows[0][2:])]
+            [title, re.sub("^pgd", "PGD of grey levels", one["change"]), f"{one['fooled']:.0%}", _fakeness(one),
+             *(f"{one[score]:.2f}" for score in scores[1:])]
             for one in attacks
-        ]
+        ]  # fmt: skip
     return rows
+
+
+def _fakeness(one: dict[str, Any]) -> str:
+    """With its interval, where there is one."""
+    ends = f" ({one['interval'][0]:.2f} to {one['interval'][1]:.2f})" if "interval" in one else ""
+    return f"{one['fakeness']:.2f}{ends}"
 
 
 def signature() -> list[list[str]]:
@@ -118,7 +138,7 @@ def _soundness(rows: dict[str, Any]) -> str:
 
 def checks(rows: dict[str, Any]) -> dict[str, bool]:
     """Whether gradients look sound, by the rows of one classifier."""
-    value = {name: row["value"] for name, row in rows.items()}
+    value = {name: row["value"] for name, row in rows.items() if isinstance(row, dict)}
     return {
         "more steps never weaken the attack": value["pgd 4"] <= value["check: 5 steps at 4"] + SLACK,
         "Square never beats PGD": all(value[f"square {r}"] >= value[f"pgd {r}"] - SLACK for r in FEW),

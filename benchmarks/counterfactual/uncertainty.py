@@ -4,9 +4,9 @@
 
 Each score says how doubtful an image is. Risk-coverage: the share of mistakes among the images that are least doubtful,
 for every share of them; AURC is the area under it (Geifman and El-Yaniv 2017), low is good. AUROC is for mistakes
-against right decisions; attacks are PGD of 50 steps on the classifier's own decision, and natural change is every
-kind that an evaluation knows, at its first strength. ECE is the expected calibration error of the label's probability
-in ten bins, without and with "fake" among the classes. Intervals of 95 % by bootstrap over images. Writes
+against right decisions; attacks are PGD of 50 steps on the classifier's own decision and `OTHERS`, and natural change
+is every kind that an evaluation knows, at its first strength. ECE is the expected calibration error of the label's
+probability in ten bins, without and with "fake" among the classes. Intervals of 95 % by bootstrap over images. Writes
 ``results/uncertainty-<subject>.json``.
 """
 
@@ -23,14 +23,24 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.counterfactual.subjects import SUBJECTS, Subject, classifier, pair
-from benchmarks.face import MILD, Floats, auroc, fakeness
+from benchmarks.face import MILD, Floats, auroc, fakeness, run_attack, wrap
 from benchmarks.machine import environment
 from benchmarks.program import parser, progress, quiet, write
+from ce_detect import Attack
 
 RESULTS = Path(__file__).parent / "results"
 
 LEVELS = (2, 4, 8)
 """Radii of PGD, in grey levels of 255."""
+
+OTHERS = (
+    Attack.of("fgsm", eps="8/255"),
+    Attack.of("apgd-ce", eps="4/255", max_iter=50),
+    Attack.of("cw-l2", max_iter=30),
+    Attack.of("deepfool"),
+    Attack.of("square", eps="8/255", max_iter=300),
+)
+"""Attacks of the Adversarial Robustness Toolbox on the same decisions."""
 
 ATTACKED, STEPS, RESAMPLED = 100, 50, 500
 
@@ -70,15 +80,23 @@ def _measured(subject: Subject, count: int, seed: int) -> dict[str, Any]:
     some = x[:count]
     model = classifier(subject, "K+1", seed=seed)
     changed = {f"pgd {level}": lambda level=level: _pgd(model, some, level / 255) for level in LEVELS}
+    changed |= {attack.name: lambda attack=attack: _art(model, some, attack) for attack in OTHERS}
     changed |= {corruption.name: lambda one=corruption: one(some, bounds=(0.0, 1.0), seed=seed)
                 for corruption in MILD if corruption.severity == 1}  # fmt: skip
-    clean = _doubts(network, some)
+    clean, before = _doubts(network, some), _logits(model, some).argmax(1)
     found["changed"] = []
+    attacks = {*(f"pgd {level}" for level in LEVELS), *(attack.name for attack in OTHERS)}
     for place, (name, make) in enumerate(changed.items()):
-        scores = _doubts(network, np.asarray(make(), np.float32))
+        moved = np.asarray(make(), np.float32)
+        scores, fooled = _doubts(network, moved), _logits(model, moved).argmax(1) != before
         found["changed"].append(
-            {"change": name, "images": len(some), **{s: round(auroc(clean[s], scores[s]), 4) for s in clean}}
-        )
+            {
+                "change": name, "images": len(some), "attack": name in attacks,
+                "fooled": round(float(fooled.mean()), 4),
+                **{score: round(auroc(clean[score], scores[score]), 4) for score in clean},
+                "interval": _interval(clean["fakeness"], scores["fakeness"]),
+            }
+        )  # fmt: skip
         progress(f"{subject.name}: fakeness of what changed", place + 1, len(changed))
     return found
 
@@ -139,6 +157,21 @@ def _calibration(z: Floats, y: NDArray[np.int64]) -> float:
     place = np.minimum((top * 10).astype(int), 9)
     gaps = [abs(right[place == one].mean() - top[place == one].mean()) * (place == one).mean() for one in set(place)]
     return round(float(sum(gaps)), 4)
+
+
+def _interval(clean: Floats, moved: Floats) -> list[float]:
+    """Of AUROC, by bootstrap over images: each with what it became."""
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(len(clean), size=len(clean)) for _ in range(RESAMPLED)]
+    ends = np.quantile([auroc(clean[some], moved[some]) for some in draws], (0.025, 0.975))
+    return [round(float(end), 4) for end in ends]
+
+
+def _art(model: nn.Module, x: Floats, attack: Attack) -> Floats:
+    channels, height, width = x.shape[1:]
+    wrapped = wrap(model, input_shape=(channels, height, width), bounds=(0.0, 1.0))
+    torch.manual_seed(0)
+    return run_attack(attack, wrapped, x, batch_size=64)
 
 
 def _pgd(model: nn.Module, x: Floats, eps: float) -> Floats:
