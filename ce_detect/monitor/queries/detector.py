@@ -31,8 +31,8 @@ class QuerySettings:
     """What is normal, and how much is kept.
 
     Attributes:
-        near_duplicates: largest share of a client's inputs that are near-copies of earlier ones, without being exact
-            ones. Near 1 where clients send video.
+        near_duplicates: largest share of a client's inputs that are near-copies of earlier ones. Exact copies count
+            neither as these nor as inputs. Near 1 where clients send video.
         flips: largest share that are near-copies with another label. Decision-based attacks walk along the boundary
             between two labels; what a still camera sees does not.
         radius: how near is near, see `ce_detect.monitor.queries.sketch.Sketcher`.
@@ -155,6 +155,8 @@ class QueryDetector:
         alarms = []
         for sketch, keys, label, name in zip(sketches, prints, answered, names, strict=True):
             near = self._near(keys, int(label))
+            if near is None:  # or whoever repeats each query, as libraries do, would look half as suspicious
+                continue
             stream = self.clients.of(name, self.client_bets, self._limit)
             if len(self.client_bets.rates) == len(near) and not any(near):  # as nearly all are
                 self.overall.evidence.pass_over(1)
@@ -176,14 +178,16 @@ class QueryDetector:
             Whether there was a near-copy that is no exact one, and whether its label was another: ``(2,)``.
         """
         (keys,) = self.sketcher.fingerprints(self.sketcher.sketches(x), self.sketcher.sums(x))
-        return np.array(self._near(keys, label))
+        return np.array(self._near(keys, label) or (False, False))
 
-    def _near(self, hashes: list[bytes], label: int) -> tuple[bool, bool]:
+    def _near(self, hashes: list[bytes], label: int) -> tuple[bool, bool] | None:
+        """Whether there was a near-copy, and with another label; None for an exact copy, which says nothing."""
         *keys, whole = hashes
         found = self.index.nearest(keys, whole)
         self.index.add(keys, (whole, label))
-        near = found is not None and found[0] != whole
-        return near, near and found is not None and found[1] != label
+        if found is None:
+            return False, False
+        return None if found[0] == whole else (True, found[1] != label)
 
     def _with_habits(self, near: NDArray[np.bool_], sketch: Floats, name: str) -> NDArray[np.bool_]:
         """The same, and in which bin the cosine similarity of the last two differences lies."""

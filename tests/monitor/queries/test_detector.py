@@ -57,6 +57,24 @@ def test_video_is_told_from_an_attack_by_the_label(demo_images: Images) -> None:
     assert "attacker" in {alarm.name for alarm in alarms}
 
 
+@pytest.mark.parametrize("habits", [False, True])
+def test_who_repeats_each_query_is_found_by_as_many_steps(demo_images: Images, habits: bool) -> None:
+    """Exact copies say nothing for an attacker: not of a step, nor of one image that he sends between them."""
+    steps, alarms = walk(demo_images.x[300], 40), []
+    for copies in (0, 1, 9):
+        found = detector()
+        if habits:
+            found.learn_habits(demo_images.x[:200])
+        found.observe(demo_images.x[:1], zeros(1), "attacker")
+        for number, step in enumerate(steps, 1):
+            sent = np.concatenate([step[None], *[step[None], demo_images.x[:1]] * copies])
+            if any(alarm.scope == "client" for alarm in found.observe(sent, zeros(len(sent)), "attacker")):
+                alarms.append(number)
+                break
+    assert len(alarms) == 3
+    assert len(set(alarms)) == 1
+
+
 def test_copies_stay_copies_after_one_near_copy(demo_images: Images) -> None:
     """A client that sends one image again and again, once saved anew: one near-copy in four hundred inputs.
 
