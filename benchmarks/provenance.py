@@ -163,14 +163,17 @@ SOURCES = {
         ("counterfactual/results/masks-cracks.json",),
         (
             "counterfactual.masks --images 60",
-            "counterfactual.masks --images 60 --methods counterfactual --seed 1",
-            "counterfactual.masks --images 60 --methods counterfactual --seed 0 --steps 1500",
+            *(f"counterfactual.masks --images 60 --methods counterfactual --seed {seed}" for seed in (1, 2)),
+            *(
+                f"counterfactual.masks --images 60 --methods counterfactual --seed {seed} --steps 1500"
+                for seed in (0, 1, 2)
+            ),
         ),
     ),
     "counterfactual-resilience": Source(
         ("counterfactual/results/resilience-*.json",),
         (
-            "counterfactual.resilience --images 40 --seed 0",
+            *(f"counterfactual.resilience --images 40 --seed {seed}" for seed in (0, 1, 2)),
             "counterfactual.resilience --images 40 --seed 0 --equal",
         ),
     ),

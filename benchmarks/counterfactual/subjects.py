@@ -39,7 +39,7 @@ LONGER, LONG = 1500, "K+1, 1500 steps"
 EQUAL = ", equally right"
 
 EQUALS = (LONG, *(f"{kind}{EQUAL}" for kind in ("plain", "plain, noise", "adversarial")))
-"""Kinds that are equally often right without attack."""
+"""Kinds that are equally often right without attack, where that is reached within `MOST` steps."""
 
 MATCHED = slice(200, 1200)
 """Test images by which that is told; none of them is attacked."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from ce_detect.core.errors import InputError
 from ce_detect.core.extras import module
 from ce_detect.core.resizing import Resizing
-from ce_detect.data.images import CHANNELS, Images, array, gathered
+from ce_detect.data.images import CHANNELS, Images, Originals, array, gathered
 from ce_detect.data.lazy import chunks
 from ce_detect.data.resizing import resized
 from ce_detect.data.spool import Spool
@@ -34,7 +35,7 @@ class Stack:
 
     def __init__(self, resizing: Resizing | None = None, *, originals: bool = False) -> None:
         self._resizing = resizing
-        self._originals: list[tuple[Any, str]] | None = [] if originals and resizing is not None else None
+        self._originals: list[Callable[[], NDArray[Any]]] | None = [] if originals and resizing is not None else None
         self._spool = Spool()
         self._first: tuple[str, NDArray[Any]] | None = None
         self._labels: list[Any] = []
@@ -61,7 +62,7 @@ class Stack:
         self._spool.append(image[None])
         self._count += 1
         if self._originals is not None:
-            self._originals.append((value, name))
+            self._originals.append(partial(decoded, value, name))
         if label is not None:
             self._labels.append(_class_number(label, name))
 
@@ -112,31 +113,6 @@ class Stack:
         for part in chunks(grey, 64):
             self._spool.append(np.repeat(part, 3, axis=3))
         self._first = (self._first[0], np.repeat(self._first[1], 3, axis=2))
-
-
-class Originals(Sequence[NDArray[np.uint8]]):
-    """Images of 8 bits ``(H, W, C)`` of any sizes, decoded again whenever they are asked for.
-
-    Args:
-        values: each image as `Stack.append` takes it, and what errors call it.
-    """
-
-    def __init__(self, values: Sequence[tuple[Any, str]]) -> None:
-        self._values = values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    @overload
-    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Originals: ...
-
-    def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | Originals:
-        if isinstance(index, slice):
-            return Originals(self._values[index])
-        return decoded(*self._values[index])
 
 
 def _class_number(label: Any, name: str) -> Any:

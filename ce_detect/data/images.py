@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,33 @@ from ce_detect.data.validation import refuse_masked
 
 CHANNELS = frozenset({1, 3, 4})
 """Of an image, where nothing else tells what three dimensions are."""
+
+
+class Originals(Sequence[NDArray[np.uint8]]):
+    """Images of 8 bits ``(H, W, C)`` of any sizes, made anew whenever they are asked for: large ones fill no memory.
+
+    Args:
+        makers: one for each image.
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], NDArray[np.uint8]]]) -> None:
+        self._makers = makers
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Originals: ...
+
+    def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | Originals:
+        return Originals(self._makers[index]) if isinstance(index, slice) else self._makers[index]()
+
+    def subset(self, places: Sequence[int]) -> Originals:
+        """Those at some places; none is made."""
+        return Originals([self._makers[place] for place in places])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +65,7 @@ class Images:
     y: NDArray[np.int64] | None = None
     bounds: Bounds | None = None
     resizing: Resizing | None = None
-    originals: Sequence[NDArray[np.uint8]] | None = None
+    originals: Originals | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -52,7 +79,7 @@ class Images:
         """Return the images at ``index``: a slice, positions, or a mask ``(n,)`` of bools."""
         part = rows(self.pixels, index)
         pixels = np.asarray(part) if isinstance(self.pixels, np.ndarray) and fits(part.shape) else part
-        kept = None if self.originals is None else [self.originals[i] for i in np.arange(len(self))[index]]
+        kept = None if self.originals is None else self.originals.subset(np.arange(len(self))[index].tolist())
         return replace(self, pixels=pixels, y=None if self.y is None else self.y[index], originals=kept)
 
     def within(self, bounds: Bounds) -> Images:

@@ -146,7 +146,7 @@ class Watch:
             self._jobs.append((judged, artifact))
             before, self._waiting = self._waiting, self._waiting + size
             self._held += held
-            if before == 0 or before < TOGETHER <= self._waiting:
+            if before == 0 or self._enough():
                 self._changed.notify()
 
     def close(self, seconds: float | None = None) -> bool:
@@ -213,7 +213,7 @@ class Watch:
         """What waits, of one artifact, up to some inputs: looked at together they cost less each."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._closing)
-            self._changed.wait_for(lambda: self._waiting >= TOGETHER or self._closing, GATHERED)
+            self._changed.wait_for(lambda: self._enough() or self._closing, GATHERED)
             if not self._jobs:
                 return None
             taken: list[tuple[Job, GateResult]] = []
@@ -223,6 +223,11 @@ class Watch:
             self._waiting -= _inputs(taken)
             self._held -= _bytes(taken)
             return taken, artifact
+
+    def _enough(self) -> bool:
+        """Whether what waits is not to wait for more: a queue that fills up would lose inputs."""
+        most, most_bytes = min(TOGETHER, self.settings.waiting // 2), min(COPIED, self.settings.waiting_bytes // 2)
+        return self._waiting >= most or self._held >= most_bytes
 
     def _observe(self, judged: Judged, artifact: str) -> None:
         with self._using:

@@ -92,7 +92,10 @@ def test_what_is_resized_is_kept_where_that_is_asked(tmp_path: Path) -> None:
     images = load_data(tmp_path, resizing=Resizing(24, 20), originals=True)
     assert images.originals is not None
     assert [image.shape for image in images.originals] == [(40, 60, 3), (50, 30, 3)]
-    last = images.subset([1]).originals
+    kept = (tmp_path / "0.png").read_bytes()
+    (tmp_path / "0.png").write_bytes(b"gone")
+    last = images.subset([1]).originals  # makes none
+    (tmp_path / "0.png").write_bytes(kept)
     assert last is not None
     assert [image.shape for image in last] == [(50, 30, 3)]
     assert [image.max() for image in images.originals[1:]] == [10]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -27,11 +29,10 @@ def counters(console: Console, request: Request, reviewer: str, form: FormData) 
     attacks, or the other way round. Of the latest, an interval says what the rate is now, see `FalseAlarmRate`.
     """
     drawn = tallies.drawn(console.store)
-    known, flagged, passed, suspicious = _counted(drawn, 0)
-    last = len(drawn.score) - len(drawn.score) % BLOCK
-    latest = max(0, last if 2 * (len(drawn.score) - last) >= BLOCK else last - BLOCK)
-    now, hits, open_now, doubted = _counted(drawn, latest)
+    known, flagged, passed, suspicious = _counted(drawn)
     gate = console.settings.gate
+    latest = _latest(drawn, None if gate is None else gate.threshold)
+    now, hits, open_now, doubted = _counted(latest)
     return console.page(
         request,
         "counters",
@@ -42,16 +43,27 @@ def counters(console: Console, request: Request, reviewer: str, form: FormData) 
         unsettled=passed + suspicious,
         least=flagged / max(1, known + passed),
         most=(flagged + suspicious) / max(1, known + suspicious),
-        latest=len(drawn.score) - latest,
+        latest=len(latest.score),
         low=FalseAlarmRate(flagged=hits, clean=now + open_now).interval[0],
         high=FalseAlarmRate(flagged=hits + doubted, clean=now + doubted).interval[1],
         promise=None if gate is None else float(gate.manifest["fpr"]),
     )
 
 
-def _counted(drawn: Drawn, first: int) -> tuple[int, int, int, int]:
-    """From the first one on: clean inputs, those of them that are flagged, open ones that passed, and that did not."""
-    outcome, suspicious = drawn.outcome[first:], drawn.flagged[first:]
+def _latest(drawn: Drawn, threshold: float | None) -> Drawn:
+    """Those of this block or of the one before, see `FalseAlarmRate`; where it is known, of this threshold alone."""
+    own = np.ones(len(drawn.score), bool)
+    if threshold is not None:
+        own = np.isnan(drawn.threshold) | (drawn.threshold.astype(np.float32) == np.float32(threshold))
+    places = np.flatnonzero(own)
+    last = len(places) - len(places) % BLOCK
+    places = places[max(0, last if 2 * (len(places) - last) >= BLOCK else last - BLOCK) :]
+    return Drawn(*(getattr(drawn, one.name)[places] for one in fields(drawn)))
+
+
+def _counted(drawn: Drawn) -> tuple[int, int, int, int]:
+    """Clean inputs, those of them that are flagged, open ones that passed, and open ones that did not."""
+    outcome, suspicious = drawn.outcome, drawn.flagged
     clean, settled = outcome == "benign", np.isin(outcome, ("benign", "attack"))
     parts = clean, suspicious & clean, ~settled & ~suspicious, ~settled & suspicious
     known, flagged, passed, doubted = (int(np.count_nonzero(part)) for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.testclient import TestClient
@@ -71,3 +72,7 @@ def test_the_present_rate_has_an_interval(http: TestClient, store: Store, settin
     text = http.get("/counters").text
     assert "The promise no longer holds" in text
     assert f"Among the latest {700 + len(items)} that were drawn" in text
+    store.add(replace(row, source=f"before {row.source}", threshold=-3.0) for row in rows)  # of a threshold of before
+    for item in store.items(Filter(), "ada", most=3000):
+        store.decide(item.id, "ada", "benign")
+    assert f"Among the latest {700 + len(items)} that were drawn" in http.get("/counters").text
