@@ -152,6 +152,21 @@ def test_what_it_cannot_take_is_counted() -> None:
     assert watch.close()
 
 
+def test_inputs_that_wait_for_others_fill_no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that is half full is looked at at once, however long inputs may wait for others."""
+    monkeypatch.setattr("ce_detect.serve.watch.GATHERED", PATIENCE)
+    watch = Watch(WatchSettings(queries=False, waiting=64), lambda *told: None)
+    watch.begin(WATCHED)
+    for number in range(1, 5):
+        watch.take(judged(32), "a" * 64)
+        end = time.monotonic() + PATIENCE / 2
+        while watch.status()["inputs"] < 32 * number and time.monotonic() < end:
+            time.sleep(0.01)
+        assert watch.status()["inputs"] == 32 * number
+    assert watch.lost == 0
+    assert watch.close()
+
+
 def test_what_waits_has_a_size() -> None:
     """Large images that wait would fill the memory long before their number is too large."""
     watch, go_on = held_up(WatchSettings(queries=False, waiting_bytes=2 * judged(5)[0][0].x.nbytes))
