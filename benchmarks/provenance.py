@@ -174,7 +174,7 @@ SOURCES = {
         ("counterfactual/results/resilience-*.json",),
         (
             *(f"counterfactual.resilience --images 40 --seed {seed}" for seed in (0, 1, 2)),
-            "counterfactual.resilience --images 40 --seed 0 --equal",
+            *(f"counterfactual.resilience --images 40 --seed {seed} --equal" for seed in (0, 1)),
         ),
     ),
     "counterfactual-doubt": _DOUBT,
