@@ -81,7 +81,9 @@ class Stack:
             )
         known = any(label != -1 for label in self._labels)  # Hugging Face hides the labels of a test split as -1
         images = gathered(rows, np.array(self._labels) if known else None, origin)
-        kept = None if self._originals is None or rows.dtype != np.uint8 else Originals(self._originals)
+        kept = None
+        if self._originals is not None and self._resizing is not None and rows.dtype == np.uint8:
+            kept = Originals(self._originals, self._resizing)
         return replace(images, resizing=self._resizing, originals=kept)
 
     def _alike(self, image: NDArray[Any], name: str) -> NDArray[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ce_detect.core.errors import InputError
-from ce_detect.core.resizing import Resizing
+from ce_detect.core.resizing import Region, Resizing
 from ce_detect.core.types import Bounds, Floats
 from ce_detect.data.lazy import Mapped, Pixels, rows
 from ce_detect.data.spool import fits
@@ -27,10 +27,11 @@ class Originals(Sequence[NDArray[np.uint8]]):
 
     Args:
         makers: one for each image.
+        resizing: what makes inputs of them.
     """
 
-    def __init__(self, makers: Sequence[Callable[[], NDArray[np.uint8]]]) -> None:
-        self._makers = makers
+    def __init__(self, makers: Sequence[Callable[[], NDArray[np.uint8]]], resizing: Resizing) -> None:
+        self._makers, self._resizing = makers, resizing
 
     def __len__(self) -> int:
         return len(self._makers)
@@ -42,11 +43,16 @@ class Originals(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, index: slice) -> Originals: ...
 
     def __getitem__(self, index: int | slice) -> NDArray[np.uint8] | Originals:
-        return Originals(self._makers[index]) if isinstance(index, slice) else self._makers[index]()
+        return Originals(self._makers[index], self._resizing) if isinstance(index, slice) else self._makers[index]()
 
     def subset(self, places: Sequence[int]) -> Originals:
         """Those at some places; none is made."""
-        return Originals([self._makers[place] for place in places])
+        return Originals([self._makers[place] for place in places], self._resizing)
+
+    def shown(self, place: int) -> tuple[NDArray[np.uint8], Region]:
+        """An image, and the part of it that the classifier sees."""
+        image = self[place]
+        return image, self._resizing.shown(*image.shape[:2])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ from ce_detect.classifiers.base import INPUT, Classifier
 from ce_detect.core.errors import UsageError
 from ce_detect.core.types import Floats
 from ce_detect.data import tensors
-from ce_detect.data.images import Images
+from ce_detect.data.images import Images, Originals
 from ce_detect.data.lazy import Pixels
 from ce_detect.detector.detector import Verdict
 from ce_detect.detector.gate import GateModule
@@ -25,7 +25,7 @@ from ce_detect.explain.concepts import ConceptEffects, concept_effects
 from ce_detect.explain.effect_maps import MAPS, EffectMaps, effect_maps
 from ce_detect.explain.methods import method as method_named
 from ce_detect.explain.methods.base import Method, refuse_constant
-from ce_detect.explain.originals import Originals, enlarged
+from ce_detect.explain.originals import described, enlarged
 from ce_detect.explain.sanity import rank_correlation
 from ce_detect.explain.stability import AfterAttack, weakened
 from ce_detect.interventions import AblateConcept
@@ -104,7 +104,7 @@ class Explanation:
                 "explained_label": int(self.maps.label[place]),
                 "site": self.maps.site,
                 "baseline": self.maps.baseline,
-                **({} if self.originals is None else {"original": self.originals.described(place)}),
+                **({} if self.originals is None else {"original": described(*self.originals.shown(place))}),
                 **({} if self.clean is None else {"typical_clean_input": self.clean.typical(verdicts["label"][place])}),
                 **({} if self.after is None else {"after_attack": _plain(self.after, place)}),
             }
@@ -168,11 +168,7 @@ def explain(
         MissingExtraError: Captum is not installed.
     """
     classifier = gate.signature.classifier
-    originals = None
-    if isinstance(x, Images):
-        if x.originals is not None and x.resizing is not None:
-            originals = Originals(x.originals, x.resizing)
-        x = x.x
+    x, originals = (x.x, x.originals) if isinstance(x, Images) else (x, None)
     checked = tensors.checked(x, input_shape=classifier.input_shape, bounds=classifier.bounds).to(classifier.device)
     refuse_constant(checked)
     methods = [method_named(name) for name in ([method] if isinstance(method, str) else method)]

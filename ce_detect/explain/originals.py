@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,34 +9,15 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from ce_detect.core.resizing import Region, Resizing
+from ce_detect.core.resizing import Region
 from ce_detect.core.types import Floats
 
 
-@dataclass(frozen=True, slots=True)
-class Originals:
-    """Images before they were resized and cropped to inputs.
-
-    Attributes:
-        images: uint8 ``(height, width, channels)`` each, of any sizes.
-        resizing: what made inputs of them.
-    """
-
-    images: Sequence[NDArray[np.uint8]]
-    resizing: Resizing
-
-    def shown(self, place: int) -> tuple[NDArray[np.uint8], Region]:
-        """An image, and the part of it that the classifier sees."""
-        image = self.images[place]
-        return image, self.resizing.shown(*image.shape[:2])
-
-    def described(self, place: int) -> dict[str, Any]:
-        """Plain data: the size of an image, and the part of it that the classifier sees, in its pixels."""
-        image, part = self.shown(place)
-        height, width = image.shape[:2]
-        scale = Region(height, width, height, width)
-        seen = {name: round(share * scale[i], 2) for i, (name, share) in enumerate(part._asdict().items())}
-        return {"height": height, "width": width, "shown": seen}
+def described(image: NDArray[np.uint8], part: Region) -> dict[str, Any]:
+    """Plain data: the size of an image ``(height, width, channels)``, and the part that is shown, in its pixels."""
+    height, width = image.shape[:2]
+    seen = {name: round(share * (height, width)[i % 2], 2) for i, (name, share) in enumerate(part._asdict().items())}
+    return {"height": height, "width": width, "shown": seen}
 
 
 def enlarged(values: Floats, size: tuple[int, int], part: Region) -> Floats:

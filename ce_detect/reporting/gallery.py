@@ -68,7 +68,7 @@ def picture(caption: str, alt: str, address: str) -> dict[str, str]:
 
 def _entry(found: Explanation, place: int, name: str, bounds: Bounds, origin: Flagged | None) -> Entry:
     low, high = bounds
-    pixels, over = _ground(found, place, bounds)
+    pixels, over, what_it_is = _ground(found, place, bounds)
     maps = {kind: np.asarray(getattr(found.maps, kind)[place].cpu()) for kind in MAPS}
     ranges = {kind: [round(float(end), 4) for end in (values.min(), values.max())] for kind, values in maps.items()}
     label, decided = int(found.maps.label[place]), int(found.result.label[place])
@@ -76,7 +76,7 @@ def _entry(found: Explanation, place: int, name: str, bounds: Bounds, origin: Fl
     if origin is not None and origin.before is not None:
         before = pictures.plain((origin.before - low) / (high - low))
         shown.append(picture(f"before: the model said class {origin.label}", f"{name}, before the change", before))
-    shown.append(picture(_size(found, place), f"The input {name}", pictures.plain(pixels)))
+    shown.append(picture(what_it_is, f"The input {name}", pictures.plain(pixels)))
     shown += _clean(found, decided, bounds)
     for kind, values in maps.items():
         what = CAPTIONS[kind].format(label="the decision" if label == decided else f"class {label}")
@@ -96,24 +96,17 @@ def _entry(found: Explanation, place: int, name: str, bounds: Bounds, origin: Fl
     return Entry(name, verdict, shown, None if label == decided else label, list(_after(found, place, name, bounds)))
 
 
-def _ground(found: Explanation, place: int, bounds: Bounds) -> tuple[Floats, Callable[[Floats], str]]:
-    """What maps of an input lie over, and how a map is laid over it: the original image, where there is one."""
+def _ground(found: Explanation, place: int, bounds: Bounds) -> tuple[Floats, Callable[[Floats], str], str]:
+    """What maps of an input lie over, how one is laid over it, and its caption: the original, where there is one."""
     if found.originals is None:
         low, high = bounds
         pixels = (found.pixels[place] - low) / (high - low)
-        return pixels, lambda values: pictures.with_map(pixels, values)
+        return pixels, lambda values: pictures.with_map(pixels, values), "the input"
     image, part = found.originals.shown(place)
     reduced = pictures.of_file(image)
     height, width = reduced.shape[1:]
-    return reduced, lambda values: pictures.with_map(reduced, enlarged(values, (height, width), part))
-
-
-def _size(found: Explanation, place: int) -> str:
-    """What stands below the input."""
-    if found.originals is None:
-        return "the input"
-    height, width = found.originals.images[place].shape[:2]
-    return f"the image, {width} by {height} pixels; coloured below is what the model sees of it"
+    caption = f"the image, {image.shape[1]} by {image.shape[0]} pixels; coloured below is what the model sees of it"
+    return reduced, lambda values: pictures.with_map(reduced, enlarged(values, (height, width), part)), caption
 
 
 def _clean(found: Explanation, label: int, bounds: Bounds) -> Iterator[dict[str, str]]:

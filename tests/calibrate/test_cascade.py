@@ -38,7 +38,7 @@ def test_calibrated_cascade_clears_most_clean_inputs_and_still_detects() -> None
     with torch.inference_mode():
         of_clean, of_attacked = ((First(made)(x)[2] <= level).float().mean() for x in (clean, attacked))
     assert abs(of_clean - CLEARED) < 0.15
-    assert of_attacked < of_clean / 4
+    assert of_attacked < 0.1
     assert level < made.threshold
     assert guard()(attacked).is_adversarial.float().mean() > guard()(clean).is_adversarial.float().mean() + 0.5
     found = guard().manifest["figures"]["cascade"]

@@ -7,16 +7,15 @@ import pytest
 
 from ce_detect import Resizing
 from ce_detect.core.resizing import Region
-from ce_detect.explain.originals import Originals, enlarged
+from ce_detect.data.images import Originals
+from ce_detect.explain.originals import described, enlarged
 
 
 @pytest.mark.parametrize("size", [(60, 90), (90, 60), (33, 47), (12, 12)])
 def test_a_map_lies_where_its_input_was_cut(size: tuple[int, int]) -> None:
     """A bright spot of the input comes back to the pixel that it was made of; what was cut off is NaN."""
     resizing = Resizing(32, 28)
-    image = np.zeros((*size, 1), np.uint8)
-    originals = Originals([image], resizing)
-    _, part = originals.shown(0)
+    part = resizing.shown(*size)
     values = np.zeros((28, 28), np.float32)
     values[7, 21] = 1
     found = enlarged(values, size, part)
@@ -40,6 +39,6 @@ def test_a_resize_without_a_crop_shows_all() -> None:
 
 def test_a_crop_alone_is_told_in_pixels() -> None:
     """As JSON has it."""
-    originals = Originals([np.zeros((40, 60, 3), np.uint8)], Resizing(crop=(28, 30)))
+    image, part = Originals([lambda: np.zeros((40, 60, 3), np.uint8)], Resizing(crop=(28, 30))).shown(0)
     shown = {"top": 6.0, "left": 15.0, "height": 28.0, "width": 30.0}
-    assert originals.described(0) == {"height": 40, "width": 60, "shown": shown}
+    assert described(image, part) == {"height": 40, "width": 60, "shown": shown}
