@@ -49,6 +49,13 @@ from ce_detect.reporting.words import percent, under_attack_rows
     metavar="EPS",
     help="Within this perturbation make scores as low as can be; may be given several times.",
 )
+@click.option(
+    "--then",
+    multiple=True,
+    metavar="KIND",
+    help="The attacker knows that images are saved or scaled before they are judged: 'jpeg 2', 'shrink 1' and the like;"
+    " may be given several times.",
+)
 @click.option("--secret-seeds", is_flag=True, help="The attacker does not know the seeds of random interventions.")
 @click.option(
     "--gallery",
@@ -75,6 +82,7 @@ def command(
     images: int,
     eps: tuple[str, str],
     within: tuple[str, ...],
+    then: tuple[str, ...],
     secret_seeds: bool,
     gallery: int,
     bar: float | None,
@@ -92,7 +100,7 @@ def command(
     from ce_detect.redteam.settings import Plan, fraction
     from ce_detect.reporting import red_team_card
 
-    plan = Plan(fraction(eps[0]), fraction(eps[1]), within=tuple(map(fraction, within)), **budget)
+    plan = Plan(fraction(eps[0]), fraction(eps[1]), within=tuple(map(fraction, within)), then=then, **budget)
     loaded = DetectedModel.load(guard, load_model(model, weights), sha256=sha256, trusted_key=trusted_key)
     some = load_data(
         data, split=split, limit=images if limit is None else min(limit, images), resizing=loaded.wrapped.resizing

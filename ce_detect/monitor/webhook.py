@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import http.client
 import json
 import logging
+import socket
 import threading
 import time
 import urllib.parse
@@ -37,7 +40,7 @@ class Webhook:
         most: alarms that wait; more are lost.
         attempts: of one alarm, with pauses that double.
         pause: seconds after the first failure.
-        timeout: seconds for one attempt.
+        timeout: seconds for one attempt, until the head of the answer is there.
 
     Raises:
         UsageError: the address is none, or the secret is empty.
@@ -54,7 +57,8 @@ class Webhook:
         self._pause, self._timeout = pause, timeout
         self._waiting: deque[bytes] = deque()
         self._changed, self._closing = threading.Condition(), False
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._connections = _Connections()
+        self._opener = urllib.request.build_opener(_NoRedirects, self._connections)
         self._thread = threading.Thread(target=self._work, name="ce-detect-webhook", daemon=True)
         self._thread.start()
 
@@ -109,8 +113,13 @@ class Webhook:
             SIGNATURE: f"t={stamp},v1={signature(self._secret, stamp, body)}",
         }
         request = urllib.request.Request(self._url, data=body, headers=headers, method="POST")
-        with self._opener.open(request, timeout=self._timeout) as answer:
-            answer.read(1024)
+        late = threading.Timer(self._timeout, self._connections.cut)  # the socket's own limit is of each byte alone
+        late.daemon = True
+        late.start()
+        try:
+            self._opener.open(request, timeout=self._timeout).close()
+        finally:
+            late.cancel()
 
 
 def signature(secret: bytes, stamp: str, body: bytes) -> str:
@@ -134,6 +143,29 @@ def _host(url: str) -> str:
             f"webhook {url!r}, expected an address that begins with http:// or https://, without a password or spaces"
         )
     return f"{parts.scheme}://{name}" + (f":{port}" if port else "")
+
+
+class _Connections(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
+    """Makes connections, and cuts the last one off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: http.client.HTTPConnection | None = None
+
+    def do_open(self, http_class: Any, req: Any, **arguments: Any) -> Any:
+        """Open a connection as usual, and remember it."""
+
+        def made(*args: Any, **kwargs: Any) -> http.client.HTTPConnection:
+            self._last = http_class(*args, **kwargs)
+            return self._last
+
+        return super().do_open(made, req, **arguments)
+
+    def cut(self) -> None:
+        """End it, whatever it waits for."""
+        if self._last is not None and self._last.sock is not None:
+            with contextlib.suppress(OSError):  # it ended by itself just now
+                self._last.sock.shutdown(socket.SHUT_RDWR)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

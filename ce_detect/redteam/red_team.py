@@ -7,7 +7,7 @@ costs the attacker nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from ce_detect.redteam.interval import Interval, redrawn
 from ce_detect.redteam.radii import WHITE_BOX, Case, judged, radii
 from ce_detect.redteam.settings import Plan, Sizes
 from ce_detect.redteam.target import Alone, Gated, Target
-from ce_detect.redteam.under_attack import UnderAttack, under_attack
+from ce_detect.redteam.under_attack import UnderAttack, treated, under_attack
 
 FEW = 0.05
 """Share of the images that may fool the classifier at the smallest bound: they are known to be no larger than it."""
@@ -58,7 +58,8 @@ class RedTeam:
         clean_only: share of what got through, at its smallest perturbation, that the detector beside the gate flags,
             which no attack taught and which this attacker does not attack; None where there is none.
         checks: on the attack itself.
-        under_attack: how well scores tell clean from attacked images within each bound of the plan.
+        under_attack: how well scores tell clean from attacked images within each bound of the plan, then the same for
+            each treatment that the attacker expects.
         examples: the first inputs that got through, as many as were asked for.
     """
 
@@ -191,11 +192,17 @@ def _radii(trial: Trial, what: str, near: Sizes | None, progress: Progress | Non
 
 
 def _under_attack(trial: Trial, joint_radii: Sizes, progress: Progress | None) -> tuple[UnderAttack, ...]:
-    def report(done: float, total: float) -> None:
-        if progress is not None:
-            progress("lowest scores within each bound", done, total)
+    def reported(stage: str) -> Callable[[float, float], None]:
+        def report(done: float, total: float) -> None:
+            if progress is not None:
+                progress(stage, done, total)
 
-    return under_attack(trial, joint_radii, report)
+        return report
+
+    found = under_attack(trial, joint_radii, reported("lowest scores within each bound"))
+    for treatment in trial.plan.treatments:
+        found += treated(trial, treatment, reported(f"lowest scores, then {treatment.name}"))
+    return found
 
 
 def _strength(

@@ -10,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ce_detect.core.errors import UsageError
+from ce_detect.data.corruptions import Corruption
 
 Sizes = NDArray[np.float64]
 """Sizes of perturbations in the maximum norm: bounds that are tried, or what images took."""
+
+MOVING = ("crop", "shift", "flip", "rotation", "perspective")
+"""Natural changes after which a pixel is somewhere else: the gradient of the image itself says nothing about them."""
 
 RESOLUTION = 1.09
 """Largest ratio of neighbouring levels: a radius is known to within it."""
@@ -29,6 +33,8 @@ class Plan:
         queries: queries of the score-based black-box attack an image.
         decisions: images that the decision-based black-box attack tries; each takes about 2,000 queries.
         within: bounds within which the score is made as low as can be, in parts of the pixel range; may be empty.
+        then: kinds of `ce_detect.data.corruptions.Corruption`, such as ``"jpeg 2"``, that the attacker expects. For
+            each the score after it is made as low as can be, too.
         seed: seed of all that is random.
     """
 
@@ -39,6 +45,7 @@ class Plan:
     queries: int = 500
     decisions: int = 8
     within: tuple[float, ...] = (2 / 255, 4 / 255, 8 / 255)
+    then: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -49,12 +56,33 @@ class Plan:
             )
         if wrong := [eps for eps in self.within if not 0 < eps <= 1]:
             raise UsageError(f"a bound of {wrong[0]:g}: expected a part of the pixel range, such as 8/255")
+        for treatment in self.treatments:
+            if treatment.kind in MOVING:
+                raise UsageError(
+                    f"{treatment.name!r} moves pixels, so an attack has no gradient through it; expected a kind such "
+                    "as 'jpeg 2' or 'shrink'"
+                )
+
+    @property
+    def treatments(self) -> tuple[Corruption, ...]:
+        """What `then` names.
+
+        Raises:
+            CalibrationError: no such kind or severity.
+        """
+        return tuple(map(_treatment, self.then))
 
     @property
     def levels(self) -> Sizes:
         """Bounds that are tried, ascending, in parts of the pixel range, each `RESOLUTION` times the last or less."""
         count = math.ceil(math.log(self.most / self.least) / math.log(RESOLUTION)) + 1
         return np.geomspace(self.least, self.most, count)
+
+
+def _treatment(text: str) -> Corruption:
+    """From a kind, and a severity where one is named."""
+    kind, _, severity = text.rpartition(" ")
+    return Corruption(kind, int(severity)) if kind and severity.isdecimal() else Corruption(text)
 
 
 def fraction(text: str) -> float:

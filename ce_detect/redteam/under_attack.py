@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from ce_detect.data.corruptions import Corruption
 from ce_detect.redteam.descent import Best, descend
 from ce_detect.redteam.gradient_masking import Trial
 from ce_detect.redteam.interval import Interval, redrawn
-from ce_detect.redteam.radii import judged
+from ce_detect.redteam.radii import Case, judged
 from ce_detect.redteam.settings import Sizes
 from ce_detect.redteam.target import Joint, Target, margin
+from ce_detect.redteam.treated import Treated
 
 DRAWS = 500
 """Redraws of the images for an interval."""
@@ -37,6 +39,7 @@ class UnderAttack:
         fooled: share of images that fool the classifier.
         flagged: share of those that is flagged; None where there are none.
         auroc: clean images against those; None where there are none.
+        then: what happens to attacked and clean images alike before they are judged; empty for nothing.
         implied: share of images that pass the gate untouched and do not get through within the bound. A classifier
             that is right about so many within half the bound would follow (Tramer 2022, arXiv 2107.11630), so more
             than the best such classifiers have means that the attack is weak. Decisions on clean images count as right.
@@ -47,6 +50,7 @@ class UnderAttack:
     flagged: float | None
     auroc: Interval | None
     implied: float
+    then: str = ""
 
 
 def under_attack(
@@ -82,6 +86,17 @@ def under_attack(
                 report(place * turns + turn + 1, len(plan.within) * turns)
         found.append(_figures(trial, before, judged(truth, best.x), eps, radii_joint))
     return tuple(found)
+
+
+def treated(
+    trial: Trial, treatment: Corruption, report: Callable[[float, float], None] | None = None
+) -> tuple[UnderAttack, ...]:
+    """The same where all images are treated before they are judged, and the attacker knows by what."""
+    target, truth = (Treated(one, treatment, trial.plan.seed) for one in (trial.target, trial.truth))
+    case = Case.of(truth, trial.case.x)
+    known = np.full(len(case), np.inf)
+    rows = under_attack(replace(trial, target=target, truth=truth, case=case), known, report)
+    return tuple(replace(row, then=treatment.name) for row in rows)
 
 
 def _lowered(target: Target, threshold: float) -> Target:

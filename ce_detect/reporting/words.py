@@ -74,7 +74,8 @@ def under_attack_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
         auroc = found["auroc"]
         area = ABSENT if auroc is None else f"{auroc['value']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f})"
         shares = (percent(found[name]) for name in ("fooled", "flagged", "implied"))
-        rows.append((f"{255 * found['eps']:.3g}/255", area, *shares))
+        then = f", then {found['then']}" if found["then"] else ""
+        rows.append((f"{255 * found['eps']:.3g}/255{then}", area, *shares))
     return rows
 
 

@@ -79,7 +79,7 @@ class Watch:
     Attributes:
         monitor: of the artifact that is watched; None before the first.
         queries: the same; None where query attacks are not looked for.
-        lost: inputs that found the queue full.
+        lost: inputs that nothing looked at: the queue was full, or another artifact had come before their turn.
 
     Args:
         settings: see `WatchSettings`.
@@ -191,7 +191,7 @@ class Watch:
         kept = None if folder is None else queries_state.read(folder / "queries")
         salt = None if kept is None else kept.salt
         if self._index is not None:
-            salt = self._index.salt()  # one for all servers, or their hashes would not meet
+            salt = self._index.salt(salt)  # one for all servers, or their hashes would not meet
         made = QueryDetector(watched.values, watched.bounds, self._near, salt=salt, index=self._index)
         if self.settings.habits is not None:
             natural = _natural(self.settings.habits)
@@ -233,6 +233,8 @@ class Watch:
         with self._using:
             watched, monitor, queries = self._watched, self.monitor, self.queries
         if monitor is None or watched is None or watched.fingerprint != artifact:  # what came before a reload
+            with self._changed:
+                self.lost += _inputs(judged)
             return
         calibrated = [(job, result) for job, result in judged if job.threshold is None]  # the promise is of that one
         alarms = []

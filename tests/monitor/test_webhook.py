@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 import json
+import socket
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -143,3 +145,22 @@ def test_an_error_of_any_kind_ends_no_thread(receiver: Receiver, caplog: pytest.
     assert webhook.lost == 1
     assert "no name" in caplog.text
     assert "/alarms" not in caplog.text
+
+
+def test_a_receiver_that_trickles_does_not_hold_up_the_next_alarm() -> None:
+    """It sends a byte now and then, so no wait for a byte ever ends late."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        webhook = Webhook(
+            f"http://127.0.0.1:{listening.getsockname()[1]}/", SECRET, attempts=1, pause=0.01, timeout=0.5
+        )
+        webhook.send(ALARM)
+        webhook.send(ALARM)
+        for _ in range(2):  # the second one comes only if the first is given up
+            listening.settimeout(10)
+            client, _ = listening.accept()
+            with client, pytest.raises(OSError):
+                for _ in range(100):
+                    client.sendall(b"H")
+                    time.sleep(0.1)
+        webhook.close()
+    assert webhook.lost == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ce_detect.core.errors import UsageError
+from ce_detect.core.errors import CalibrationError, UsageError
 from ce_detect.redteam.settings import RESOLUTION, Plan, fraction
 
 
@@ -28,3 +28,17 @@ def test_fractions() -> None:
     assert fraction("8/255") == pytest.approx(8 / 255)
     with pytest.raises(UsageError, match="positive"):
         fraction("-1/255")
+
+
+def test_treatments_are_read_by_name() -> None:
+    """A kind, and a severity where one is named."""
+    found = Plan(then=("jpeg 2", "shrink")).treatments
+    assert [(one.kind, one.severity) for one in found] == [("jpeg", 2), ("shrink", None)]
+
+
+def test_treatments_that_no_gradient_goes_through_are_refused() -> None:
+    """Where pixels move, an attack would follow the wrong ones, and look weak for no reason."""
+    with pytest.raises(UsageError, match="moves pixels"):
+        Plan(then=("flip",))
+    with pytest.raises(CalibrationError, match="no corruption 'jpg'"):
+        Plan(then=("jpg",))

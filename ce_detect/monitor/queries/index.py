@@ -9,6 +9,9 @@ from typing import Protocol
 NEEDED = 3
 """Hashes that two near-copies share, of those that a fingerprint has."""
 
+PARTS = 256
+"""Tables that hashes are kept in, by their first byte: a single one of all would grow by tens of MiB at a time."""
+
 Entry = tuple[bytes, int]
 """Hash of the whole input, and the label that was answered."""
 
@@ -47,7 +50,7 @@ class MemoryIndex:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._entries: dict[bytes, Entry] = {}
+        self._entries: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(PARTS))
         self._new: OrderedDict[Entry, tuple[bytes, ...]] = OrderedDict()
         self._matched: OrderedDict[Entry, tuple[bytes, ...]] = OrderedDict()
 
@@ -56,9 +59,9 @@ class MemoryIndex:
 
     def nearest(self, keys: Sequence[bytes], whole: bytes) -> Entry | None:
         """See `Index`."""
-        found = self._entries.get(whole)
+        found = self._entry(whole)
         if found is None:
-            entries = list(map(self._entries.get, keys))
+            entries = list(map(self._entry, keys))
             found = most_alike(entries) if len(entries) - entries.count(None) >= NEEDED else None
         if found is not None and found in self._new:
             self._matched[found] = self._new.pop(found)
@@ -80,11 +83,15 @@ class MemoryIndex:
     def put(self, entry: Entry, keys: tuple[bytes, ...], matched: bool) -> None:
         """Take what `items` gave."""
         (self._matched if matched else self._new)[entry] = keys
-        self._entries.update(dict.fromkeys((*keys, entry[0]), entry))
+        for key in (*keys, entry[0]):
+            self._entries[key[0]][key] = entry
+
+    def _entry(self, key: bytes) -> Entry | None:
+        return self._entries[key[0]].get(key)
 
     def _trim(self, queue: OrderedDict[Entry, tuple[bytes, ...]], most: int) -> None:
         while len(queue) > max(1, most):
             entry, keys = queue.popitem(last=False)
             for key in (*keys, entry[0]):
-                if self._entries.get(key) == entry:
-                    del self._entries[key]
+                if self._entry(key) == entry:
+                    del self._entries[key[0]][key]

@@ -44,14 +44,18 @@ class RedisIndex:
         self._salt: bytes | None = None
         self.failures = 0
 
-    def salt(self) -> bytes:
+    def salt(self, before: bytes | None = None) -> bytes:
         """The salt that all servers share; the first one draws it.
+
+        Args:
+            before: the salt of this server before it was restarted. A Redis without one gets it, so what was kept goes
+                on.
 
         Raises:
             UsageError: Redis does not answer.
         """
         try:
-            self._client.set(_SALT, secrets.token_bytes(32), nx=True)
+            self._client.set(_SALT, before or secrets.token_bytes(32), nx=True)
             found: bytes = self._client.get(_SALT)
         except self._errors as error:
             raise UsageError(f"Redis does not answer: {error}; start it, or leave it out") from error
