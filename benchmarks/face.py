@@ -134,6 +134,8 @@ HOMES = {
     "WHITE_BOX": "ce_detect.redteam.radii:WHITE_BOX",  # every white-box attack
     "Trial": "ce_detect.redteam.gradient_masking:Trial",  # who attacks what
     "under_attack": "ce_detect.redteam.under_attack:under_attack",  # AUROC when scores are lowered
+    "treated_attack": "ce_detect.redteam.under_attack:treated",  # the same, where images are saved before
+    "redrawn": "ce_detect.redteam.interval:redrawn",  # intervals by image
     "RobustCopy": "ce_detect.interventions:RobustCopy",  # the auxiliary of a hardened gate
     # Streams
     "Reference": "ce_detect.monitor.reference:Reference",  # what a calibration says of clean inputs

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -52,10 +54,12 @@ class Bench:
         subject: classifier, images and recipe.
         x: images that are attacked.
         plan: what the attacker may do.
+        stages: seconds that each stage of the calibrations made here took.
     """
 
-    def __init__(self, subject: Subject, count: int, steps: int, skip: int = 0) -> None:
-        self.subject = subject
+    def __init__(self, subject: Subject, count: int, steps: int, skip: int = 0, *, seed: int = SEED) -> None:
+        self.subject, self.seed = subject, seed
+        self.stages: dict[str, float] = {}
         self.first, fresh = subject.split()
         self.x = np.asarray(fresh.x[skip : skip + count])
         self.plan = Plan(least=0.125 / 255, most=16 / 255, steps=steps, decisions=2, queries=300, within=(), seed=SEED)
@@ -74,22 +78,36 @@ class Bench:
     def calibrated(self, budget: float, harden: int = 0, interventions: Specs = ()) -> DetectedModel:
         """A guard from where ``detection.py`` left it, or calibrated with what is in the cache."""
         left = self.subject.artifact(budget)
-        if left.is_file() and not harden and not interventions:
+        if left.is_file() and not harden and not interventions and self.seed == SEED:
             return DetectedModel.load(left, self.subject.model())
         recipe = replace(Recipe.load(self.subject.recipe), interventions=interventions)
         described = (__version__, FORMAT, recipe, FPR, budget, harden, hardening() if harden else ())
+        described += (self.seed,) if self.seed != SEED else ()
         made = hashlib.sha256(repr(described).encode()).hexdigest()
         kept = cache_folder() / "guards" / f"{self.subject.name}-adaptive-{made[:12]}.safetensors"
         if kept.is_file():
             return DetectedModel.load(kept, self.subject.model())
         guard = self.subject.guard(self.x.shape[1:])
         guard.calibrate(
-            self.first.x, self.first.y, recipe=recipe, fpr=FPR, budget=budget, seed=SEED, harden=harden,
-            harden_with=self.further() if harden else None, progress=progress,
+            self.first.x, self.first.y, recipe=recipe, fpr=FPR, budget=budget, seed=self.seed, harden=harden,
+            harden_with=self.further() if harden else None, progress=self._timed(),
         )  # fmt: skip
         kept.parent.mkdir(parents=True, exist_ok=True)
         guard.save(kept)
         return guard
+
+    def _timed(self) -> Callable[[str, float, float], None]:
+        """Show progress, and count the time up to each sign of it for the stage that gave it."""
+        last = time.perf_counter()
+
+        def report(what: str, done: float, total: float) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            self.stages[what] = self.stages.get(what, 0.0) + now - last
+            last = now
+            progress(what, done, total)
+
+        return report
 
     def further(self) -> np.ndarray | None:
         """Images for hardening alone, as many as `HARDENED_ON`."""

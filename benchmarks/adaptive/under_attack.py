@@ -2,6 +2,7 @@
 
     CE_DETECT_DATA=... python -m benchmarks.adaptive.under_attack --images 100 --steps 40
     CE_DETECT_DATA=... python -m benchmarks.adaptive.under_attack --only "budget 3, hardened" energy
+    CE_DETECT_DATA=... python -m benchmarks.adaptive.under_attack --only "budget 2" --then "jpeg 2"
 
 Within 2, 4 and 8 of 255; of each image the lowest score counts that any attack found, see
 `ce_detect.redteam.under_attack`. *Disagreement* is PID (arXiv 2506.03765) with the hardened copy of our gate as its
@@ -23,7 +24,18 @@ from torch import Tensor
 
 from benchmarks.adaptive.attackable import PEERS, Score, Scored
 from benchmarks.adaptive.bench import BUDGET, HARDENED, LARGE, Bench
-from benchmarks.face import WHITE_BOX, Case, Gated, Images, Plan, RobustCopy, Target, Trial, under_attack
+from benchmarks.face import (
+    WHITE_BOX,
+    Case,
+    Gated,
+    Images,
+    Plan,
+    RobustCopy,
+    Target,
+    Trial,
+    treated_attack,
+    under_attack,
+)
 from benchmarks.machine import environment
 from benchmarks.program import parser, progress, quiet, read, write
 from benchmarks.subjects.settings import FPR, SEED
@@ -49,20 +61,22 @@ def main() -> None:
     program.add_argument("--only", nargs="+", choices=(*GATES, DISAGREEMENT, *PEERS), default=DEFAULT)
     program.add_argument("--images", type=int, default=100)
     program.add_argument("--steps", type=int, default=40)
+    program.add_argument("--then", help="images are saved or scaled so before they are judged, as the attacker expects")
     options = program.parse_args()
     quiet()
     bench = Bench(SUBJECTS[options.subject], options.images, options.steps)
-    plan = Plan(steps=options.steps, seed=SEED)
+    plan = Plan(steps=options.steps, then=(options.then,) if options.then else (), seed=SEED)
     settings = {"images": options.images, "steps": options.steps, "within": list(plan.within), "fpr": FPR}
     path = RESULTS / f"under-attack-{options.subject}.json"
     found = read(path) if path.is_file() else {}
     if found.get("settings") != settings:
         found = {"environment": environment(), "settings": settings, "detectors": {}}
     for name in options.only:
-        if name not in found["detectors"]:
-            found["detectors"][name] = measured(bench, target(bench, name), plan)
+        key = f"{name}, then {options.then}" if options.then else name
+        if key not in found["detectors"]:
+            found["detectors"][key] = measured(bench, target(bench, name), plan)
             write(path, found)
-        print(name, [(row["fooled"], row["auroc"]) for row in found["detectors"][name]["within"]], flush=True)
+        print(key, [(row["fooled"], row["auroc"]) for row in found["detectors"][key]["within"]], flush=True)
 
 
 def target(bench: Bench, name: str) -> Target:
@@ -95,7 +109,9 @@ def measured(bench: Bench, target: Target, plan: Plan) -> dict[str, Any]:
     start = time.perf_counter()
     x = torch.from_numpy(bench.x)
     trial = Trial(target, target, Case.of(bench.alone, x), WHITE_BOX, plan)
-    rows = [asdict(row) for row in under_attack(trial, np.full(len(x), np.inf), partial(progress, "under attack"))]
+    shown = partial(progress, "under attack")
+    found = [treated_attack(trial, treatment, shown) for treatment in plan.treatments]
+    rows = [asdict(row) for row in (found[0] if found else under_attack(trial, np.full(len(x), np.inf), shown))]
     return {"images": len(x), "within": rows, "seconds": round(time.perf_counter() - start, 1)}
 
 
