@@ -9,8 +9,8 @@ from typing import Protocol
 NEEDED = 3
 """Hashes that two near-copies share, of those that a fingerprint has."""
 
-PARTS = 256
-"""Tables that hashes are kept in, by their first byte: a single one of all would grow by tens of MiB at a time."""
+PARTS = 200
+"""Tables that hashes are kept in: a single one of all would grow by tens of MiB at a time."""
 
 Entry = tuple[bytes, int]
 """Hash of the whole input, and the label that was answered."""
@@ -50,7 +50,8 @@ class MemoryIndex:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._entries: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(PARTS))
+        self._entries: list[dict[bytes, Entry]] = [{} for _ in range(PARTS)]
+        self._gone = [0] * PARTS
         self._new: OrderedDict[Entry, tuple[bytes, ...]] = OrderedDict()
         self._matched: OrderedDict[Entry, tuple[bytes, ...]] = OrderedDict()
 
@@ -61,7 +62,7 @@ class MemoryIndex:
         """See `Index`."""
         found = self._entry(whole)
         if found is None:
-            entries = list(map(self._entry, keys))
+            entries = [self._entries[hash(key) % PARTS].get(key) for key in keys]
             found = most_alike(entries) if len(entries) - entries.count(None) >= NEEDED else None
         if found is not None and found in self._new:
             self._matched[found] = self._new.pop(found)
@@ -83,15 +84,23 @@ class MemoryIndex:
     def put(self, entry: Entry, keys: tuple[bytes, ...], matched: bool) -> None:
         """Take what `items` gave."""
         (self._matched if matched else self._new)[entry] = keys
+        tables = self._entries
         for key in (*keys, entry[0]):
-            self._entries[key[0]][key] = entry
+            tables[hash(key) % PARTS][key] = entry
 
     def _entry(self, key: bytes) -> Entry | None:
-        return self._entries[key[0]].get(key)
+        return self._entries[hash(key) % PARTS].get(key)
 
     def _trim(self, queue: OrderedDict[Entry, tuple[bytes, ...]], most: int) -> None:
+        """Take the oldest out. A table keeps the place of what is taken out, so it is made anew now and then."""
+        tables, gone = self._entries, self._gone
         while len(queue) > max(1, most):
             entry, keys = queue.popitem(last=False)
             for key in (*keys, entry[0]):
-                if self._entry(key) == entry:
-                    del self._entries[key[0]][key]
+                part = hash(key) % PARTS
+                table = tables[part]
+                if table.get(key) == entry:
+                    del table[key]
+                    gone[part] += 1
+                    if 2 * gone[part] > len(table):
+                        tables[part], gone[part] = dict(table.items()), 0
