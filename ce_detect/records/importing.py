@@ -71,8 +71,7 @@ class _Line(msgspec.Struct):
 class Intake:
     """Brings into a store what is new in a folder and in a log; again and again, and each input once.
 
-    Attributes:
-        unreadable: files and lines that could not be read.
+    A file that cannot be read is tried again once it has changed, as by whoever may read it.
 
     Args:
         store: where to.
@@ -92,7 +91,13 @@ class Intake:
         self._known = store.sources()
         self._place = 0
         self._log: os.stat_result | None = None
-        self.unreadable = 0
+        self._refused: dict[str, tuple[int, int] | None] = {}
+        self._refused_lines = 0
+
+    @property
+    def unreadable(self) -> int:
+        """Number of files and lines that could not be read so far."""
+        return len(self._refused) + self._refused_lines
 
     def run(self) -> int:
         """Take in what is new; returns how many inputs that were."""
@@ -109,15 +114,21 @@ class Intake:
         for folder, _, files in os.walk(self._folder):
             inside = Path(folder).relative_to(self._folder).as_posix()
             names = {file: file if inside == "." else f"{inside}/{file}" for file in files if file.endswith(".npz")}
-            found += [name for file, name in names.items() if name not in self._known and not file.startswith(".")]
+            found += [name for file, name in names.items() if not file.startswith(".") and self._is_new(name)]
         yield from sorted(found)
+
+    def _is_new(self, name: str) -> bool:
+        assert self._folder is not None
+        if name in self._refused:
+            return self._refused[name] != _state(self._folder / name)
+        return name not in self._known
 
     def _taken(self, names: list[str]) -> int:
         rows = [row for name in names if (row := self._row(name)) is not None]
         if self._without_file():
             rows = [row for row in rows if not self._completed(row)]
         added = self._store.add(rows)
-        self._known.update(names)
+        self._known.update(name for name in names if name not in self._refused)
         return added
 
     def _without_file(self) -> bool:
@@ -134,8 +145,9 @@ class Intake:
             moment = path.stat().st_mtime
         except (InputError, OSError, UnicodeEncodeError) as error:
             logger.warning("%s", error)
-            self.unreadable += 1
+            self._refused[name] = _state(path)
             return None
+        self._refused.pop(name, None)
         matched = _WRITTEN.fullmatch(path.stem)
         named = int(matched[1]) / 1e9 if matched else moment  # of older versions: when the file was written
         told = asdict(found) | {"time": named if found.time is None else found.time}
@@ -206,7 +218,7 @@ class Intake:
                 alarms.add(self._store, read.time, msgspec.structs.asdict(read.alarm))
                 return None
         except msgspec.MsgspecError as error:
-            self.unreadable += 1
+            self._refused_lines += 1
             logger.warning("a line of %s cannot be read: %s", self._audit, error)
             return None
         if not read.is_adversarial or read.p_value is None:
@@ -257,6 +269,15 @@ def _text(said: str | None) -> str | None:
 def _is(stat: os.stat_result, other: os.stat_result | None) -> bool:
     """Whether these are of one file."""
     return other is not None and os.path.samestat(stat, other)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What changes with a file, its owner or its rights; None where it cannot be looked at."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ctime_ns, stat.st_size
 
 
 def _in_parts(names: Iterator[str]) -> Iterator[list[str]]:

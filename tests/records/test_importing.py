@@ -128,6 +128,20 @@ def test_a_broken_file_is_told_once(tmp_path: Path, store: Store, caplog: pytest
     assert caplog.text.count("no file of a quarantine") == 1
 
 
+def test_a_file_that_is_mended_is_taken(tmp_path: Path, store: Store) -> None:
+    """One that could not be read is tried again when it has changed, without a restart, and is unreadable no more."""
+    folder = tmp_path / "flagged"
+    fill(folder)
+    path = sorted(folder.glob("*.npz"))[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40])
+    intake = Intake(store, quarantine=folder)
+    assert (intake.run(), intake.unreadable) == (2, 1)
+    path.write_bytes(whole)
+    assert (intake.run(), intake.unreadable) == (1, 0)
+    assert intake.run() == 0
+
+
 def test_lines_of_the_log(tmp_path: Path, store: Store) -> None:
     """Flagged inputs without a file are rows without a picture; a clean one is none; a half line waits."""
     path = tmp_path / "audit.jsonl"

@@ -89,6 +89,13 @@ def test_a_redis_that_lost_its_salt_gets_it_back(server: tuple[str, Any], caplog
     assert caplog.text.count("Redis has another salt than this server") == 1
 
 
+def test_a_server_that_is_restarted_proposes_its_salt(server: tuple[str, Any]) -> None:
+    """A Redis that lost all while every server was down gets it, so what a server kept goes on; else its own stands."""
+    redis.Redis.from_url(server[0]).flushall()
+    assert connected(server[0]).salt(b"of before") == b"of before"
+    assert connected(server[0]).salt(b"of another") == b"of before"
+
+
 def test_without_redis_the_memory_of_the_process_is_used() -> None:
     """From the beginning, where it is away; a salt cannot be had then."""
     index = RedisIndex(Away())
