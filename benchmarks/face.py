@@ -119,6 +119,8 @@ HOMES = {
     "counterfactual": "ce_detect.counterfactual",  # the pair, and its training
     "kplusone_networks": "ce_detect.counterfactual.networks",  # one architecture for every kind of training
     "fakeness": "ce_detect.counterfactual.networks:fakeness",  # of logits
+    "Fakeness": "ce_detect.features.fakeness:Fakeness",  # the statistic of a signature
+    "MakeCounterfactual": "ce_detect.interventions:MakeCounterfactual",  # the intervention
     # Adaptive attacks
     "RedTeam": "ce_detect.redteam.red_team:RedTeam",  # its report
     "redteam": "ce_detect.redteam.red_team:redteam",  # peers and ensembles are attacked as gates are
