@@ -82,7 +82,7 @@ def doubt() -> list[list[str]]:
             rows.append(
                 [title, first["classifier"], first["score"],
                  f"{_mean(of['mistakes'] for of in several):.0f} of {found[0]['images']}",
-                 *(_ends([of[name]["value"] for of in several], digits) for name, digits in (("aurc", 3), ("auroc", 2))),
+                 _ends([of["aurc"]["value"] for of in several], 3), _ends([of["auroc"]["value"] for of in several]),
                  " / ".join(f"{risk:.3f}" for risk in risks)]
             )  # fmt: skip
     return rows
