@@ -131,10 +131,19 @@ SOURCES = {
     "peers-natural": Source(("peers/results/natural.json",), ("peers.natural",)),
     "adaptive": _ADAPTIVE,
     "under-attack": Source(
-        ("adaptive/results/under-attack-cifar10-resnet20.json",),
+        ("adaptive/results/under-attack-*.json",),
         (
             "adaptive.under_attack --images 100 --steps 40",
             'adaptive.under_attack --images 100 --steps 40 --only "budget 3, hardened" disagreement',
+            "adaptive.under_attack --images 100 --steps 40 --subject pneumonia --only "
+            '"budget 2" "budget 3, hardened" disagreement max-softmax',
+        ),
+    ),
+    "rejection": Source(
+        ("adaptive/results/rejection-*.json",),
+        (
+            "adaptive.rejection --images 100 --steps 40",
+            "adaptive.rejection --images 100 --steps 40 --subject pneumonia",
         ),
     ),
     "zoo": _ZOO,

@@ -8,6 +8,12 @@ from benchmarks.program import read
 
 RESULT = Path(__file__).parent / "results" / "adaptive-cifar10-resnet20.json"
 UNDER_ATTACK = RESULT.with_name("under-attack-cifar10-resnet20.json")
+TITLES = {"cifar10-resnet20": "CIFAR-10", "pneumonia": "PneumoniaMNIST"}
+"""Subjects that were attacked."""
+
+LOSSES = ("1", "2", "4")
+"""Bounds, of 255, within which the loss is shown."""
+
 UNDER_ATTACK_ROWS = {
     "budget 2": "ce-detect, budget 2.0", "budget 2, hardened": "2.0, hardened in 1 round",
     "budget 3, hardened": "3.0, hardened in 1 round", "budget 4.5, hardened": "4.5, hardened in 1 round",
@@ -58,15 +64,54 @@ def adaptive() -> list[list[str]]:
 
 def under_attack() -> list[list[str]]:
     """AUROC of each detector when scores are made as low as can be."""
-    found = read(UNDER_ATTACK)["detectors"]
-    bounds = [f"{255 * row['eps']:g}/255" for row in next(iter(found.values()))["within"]]
-    rows = [["detector", "images", *(f"AUROC within {eps}" for eps in bounds), "flagged, " + " / ".join(bounds)]]
-    for name, row in found.items():
-        areas = [one["auroc"] for one in row["within"]]
-        shown = [f"{one['value']:.3f} ({one['low']:.3f}-{one['high']:.3f})" for one in areas]
-        flagged = " / ".join(f"{one['flagged']:.0%}" for one in row["within"])
-        rows.append([UNDER_ATTACK_ROWS.get(name, name), str(row["images"]), *shown, flagged])
+    bounds = [f"{255 * row['eps']:g}/255" for row in next(iter(read(UNDER_ATTACK)["detectors"].values()))["within"]]
+    head = ["images of", "detector", "images", *(f"AUROC within {eps}" for eps in bounds)]
+    rows = [[*head, "flagged, " + " / ".join(bounds)]]
+    for path in _of_subjects("under-attack"):
+        for name, row in read(path)["detectors"].items():
+            areas = [one["auroc"] for one in row["within"]]
+            shown = [f"{one['value']:.3f} ({one['low']:.3f}-{one['high']:.3f})" if one else "-" for one in areas]
+            flagged = " / ".join("-" if one["flagged"] is None else f"{one['flagged']:.0%}" for one in row["within"])
+            rows.append([_subject(path), _named(name), str(row["images"]), *shown, flagged])
     return rows
 
 
-TABLES = {"adaptive": adaptive, "under-attack": under_attack}
+def rejection() -> list[list[str]]:
+    """Radius ratio on many images, and the loss that charges for rejecting, for each detector."""
+    shares = [f"loss within {eps}/255, rejecting costs up to 0 / 1/4 / 1 of it" for eps in LOSSES]
+    rows = [["images of", "detector", "images", "clean flagged", "radius ratio (95 %)", *shares]]
+    for path in _of_subjects("rejection"):
+        every = read(path)["detectors"]
+        alone = next(iter(every.values()))
+        losses = [f"{alone['loss_alone'][eps]['value']:.2f}" for eps in LOSSES]
+        rows.append([_subject(path), "no detector", str(alone["images"]), "", "1.00", *losses])
+        for name, row in every.items():
+            ratio, at_least = row["ratio"], "at least " if row["ratio"]["is_bound"] else ""
+            losses = [
+                " / ".join(f"{row['loss'][eps][f'step {share}']['value']:.2f}" for share in ("0", "0.25", "1"))
+                for eps in LOSSES
+            ]
+            found = f"{at_least}{ratio['value']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
+            flagged = f"{row['flagged_clean']:.0%}"
+            rows.append([_subject(path), _named(name), str(row["images"]), flagged, found, *losses])
+    return rows
+
+
+def _of_subjects(kind: str) -> list[Path]:
+    """Results of one kind, CIFAR-10 first."""
+    return [path for name in TITLES if (path := RESULT.with_name(f"{kind}-{name}.json")).is_file()]
+
+
+def _subject(path: Path) -> str:
+    return next(title for name, title in TITLES.items() if path.stem.endswith(name))
+
+
+def _named(detector: str) -> str:
+    """A detector in words, with what happens to images before it and the seed of its calibration."""
+    name, comma, more = detector.partition(", then ")
+    if not comma:
+        name, comma, more = detector.partition(", seed ")
+    return UNDER_ATTACK_ROWS.get(name, name) + comma + more
+
+
+TABLES = {"adaptive": adaptive, "under-attack": under_attack, "rejection": rejection}

@@ -35,10 +35,13 @@ STRONGEST = 32
 """Largest strength of an attack, in grey levels of 255."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Upload:
+    """An image, whose it is, and what its last attack made of it: verdict and picture are two requests."""
+
     reviewer: str
     x: NDArray[Any]
+    attacked: tuple[int, Floats] | None = None
 
 
 class _Uploads:
@@ -133,10 +136,10 @@ def _decoded(gate: Gate, content: bytes, most_pixels: int) -> NDArray[Any]:
 def judged(console: Console, request: Request, reviewer: str, form: FormData) -> Response:
     """The verdict on an image, as it came and as it is changed."""
     gate, changes, key = _gate(console), Changes.of(request), request.path_params["key"]
-    x = _UPLOADS.of(key, reviewer).x
-    rows = {"as it came": _result(gate, x)}
+    upload = _UPLOADS.of(key, reviewer)
+    rows = {"as it came": _result(gate, upload.x)}
     if changes != Changes():
-        rows["as changed"] = _result(gate, _as_input(gate, _changed(console, x, changes)))
+        rows["as changed"] = _result(gate, _as_input(gate, _changed(console, upload, changes)))
     query = {
         name: str(value) for name, value in (("strength", changes.strength), ("quality", changes.quality)) if value
     }
@@ -148,18 +151,25 @@ def judged(console: Console, request: Request, reviewer: str, form: FormData) ->
 
 def picture(console: Console, request: Request, reviewer: str, form: FormData) -> Response:
     """The image as it is judged."""
-    x = _UPLOADS.of(request.path_params["key"], reviewer).x
-    return Response(pictures.png(_changed(console, x, Changes.of(request))), media_type="image/png")
+    upload = _UPLOADS.of(request.path_params["key"], reviewer)
+    return Response(pictures.png(_changed(console, upload, Changes.of(request))), media_type="image/png")
 
 
-def _changed(console: Console, x: NDArray[Any], changes: Changes) -> Floats:
+def _changed(console: Console, upload: _Upload, changes: Changes) -> Floats:
     """Pixels in [0, 1] after the attack and the JPEG."""
-    pixels = pictures.unit(x, _gate(console).bounds)
+    pixels = pictures.unit(upload.x, _gate(console).bounds)
     if changes.strength:
-        reach = changes.strength / 255
-        attacker = console.settings.attacker
-        pixels = _noisy(pixels, reach) if attacker is None else attacker(pixels, reach).clip(0, 1)
+        pixels = _attacked(console, upload, pixels, changes.strength)
     return pixels if changes.quality is None else pictures.as_jpeg(pixels, changes.quality)
+
+
+def _attacked(console: Console, upload: _Upload, pixels: Floats, strength: int) -> Floats:
+    known, reach, attacker = upload.attacked, strength / 255, console.settings.attacker
+    if known is not None and known[0] == strength:
+        return known[1]
+    made: Floats = _noisy(pixels, reach) if attacker is None else attacker(pixels, reach).clip(0, 1)
+    upload.attacked = strength, made
+    return made
 
 
 def _noisy(pixels: Floats, reach: float) -> Floats:

@@ -59,10 +59,14 @@ def test_an_attack_where_there_is_a_model(store: Store, settings: dict[str, Any]
     with consoles.client(store, attacker=attacker, **settings) as http:
         found = http.get(upload(http, picture()).url.path, params={"strength": 51})
         assert found.status_code == 400
-        found = http.get(upload(http, picture()).url.path, params={"strength": 17})
-        assert asked == [pytest.approx(17 / 255)]
+        path = upload(http, picture()).url.path
+        found = http.get(path, params={"strength": 17})
+        assert http.get(f"{path}/picture.png", params={"strength": 17, "quality": 80}).status_code == 200
+        assert asked == [pytest.approx(17 / 255)]  # once for verdict and picture, as attacks take long
         assert "Attack (PGD)" in found.text
         assert ">1<" in found.text  # all white: the score is 1
+        http.get(path, params={"strength": 9})
+        assert asked[1:] == [pytest.approx(9 / 255)]
 
 
 def bomb() -> bytes:
