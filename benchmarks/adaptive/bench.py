@@ -139,4 +139,4 @@ def hardening() -> tuple[Any, ...]:
     """Constants that a hardened gate depends on beside its recipe: one that was kept with others is not used."""
     rounds = adversarial_rounds.IMAGES, adversarial_rounds.REACHES, adversarial_rounds.STEPS
     copy = HARDENED_ON, SCALES, robust_copy.IMAGES, robust_copy.RADII, robust_copy.RATE, SOFTNESS, STEEPNESS, LARGEST
-    return (*rounds, *copy)
+    return (*rounds, *copy, robust_copy.CORRUPTED)

@@ -78,8 +78,9 @@ def prepare(
     copy = _affordable(classifier, meter, settings.budget)
     if copy is not None:
         copy = robust_copy.trained(
-            classifier, copy, x, reach, seed=settings.seed, folder=cache, progress=settings.progress
-        )
+            classifier, copy, x, reach, seed=settings.seed, folder=cache, corruptions=settings.recipe.corruptions,
+            progress=settings.progress,
+        )  # fmt: skip
     return Hardening(reach, copy, len(x), identities)
 
 

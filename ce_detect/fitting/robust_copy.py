@@ -1,7 +1,8 @@
 """Train a robust copy of a classifier: adversarial training against its own decisions, by fast gradient signs.
 
 Nothing is asked of the images but that they look like those of the deployment: labels are the classifier's own
-decisions, and it does no harm that the classifier was trained on them. The copy starts at the classifier's weights.
+decisions, and it does no harm that the classifier was trained on them. Half of them change naturally, where a recipe
+names such change. The copy starts at the classifier's weights.
 Each step changes a batch within the radius by one step along the sign of the gradient from a random start, and moves
 the copy towards the decisions on what was changed (Wong et al. 2020, arXiv 2001.03994). While it learns, a batch norm
 stands behind each of its convolutions: those that the classifier had are folded away. Its weights are then rounded, so
@@ -25,6 +26,7 @@ from ce_detect.classifiers.flops import flops
 from ce_detect.core.errors import CalibrationError
 from ce_detect.core.types import Progress
 from ce_detect.core.version import VERSION
+from ce_detect.data.corruptions import Corruption, mixture
 from ce_detect.data.lazy import Pixels
 from ce_detect.data.splits import fingerprint
 from ce_detect.interventions import RobustCopy
@@ -52,6 +54,9 @@ RATE = 1e-3
 
 OVERSHOOT = 1.25
 """Step of the attack over the radius."""
+
+CORRUPTED = 0.5
+"""Share of the images that change naturally."""
 
 SHIFT = 8
 """Images are shifted by up to this part of their sides."""
@@ -89,7 +94,7 @@ def for_timing(copy: RobustCopy) -> RobustCopy:
 
 def trained(
     classifier: Classifier, copy: RobustCopy, x: Pixels, reach: float, *, seed: int, folder: Path,
-    progress: Progress | None = None,
+    corruptions: tuple[Corruption, ...] = (), progress: Progress | None = None,
 ) -> RobustCopy | None:  # fmt: skip
     """Train a copy in place, or take its weights from the cache.
 
@@ -100,6 +105,7 @@ def trained(
         reach: median perturbation that fools the classifier, in pixel values.
         seed: of the order of images, of shifts and of random starts.
         folder: the cache.
+        corruptions: natural change, to half of the images in a step: else the copy would doubt what changed naturally.
         progress: called now and then.
 
     Returns:
@@ -111,12 +117,12 @@ def trained(
     layers = copy.layers
 
     def weights() -> Arrays:
-        _train(classifier, copy, x, RADII * reach, seed, progress)
+        _train(classifier, copy, x, RADII * reach, seed, corruptions, progress)
         return {name: value.cpu().numpy() for name, value in layers.state_dict().items()}
 
     known = Cache(folder, "hardened", content="weights of a hardened copy")
     shapes = {name: tuple(value.shape) for name, value in layers.state_dict().items()}
-    found = known.get(_key(classifier, copy, x, reach, seed), shapes, weights)
+    found = known.get(_key(classifier, copy, x, reach, seed, corruptions), shapes, weights)
     layers.load_state_dict({name: torch.from_numpy(value) for name, value in found.items()})
     rounded(copy)
     return copy
@@ -137,8 +143,9 @@ def _without(why: str) -> RobustCopy | None:
 
 
 def _train(
-    classifier: Classifier, copy: RobustCopy, x: Pixels, eps: float, seed: int, progress: Progress | None
-) -> None:
+    classifier: Classifier, copy: RobustCopy, x: Pixels, eps: float, seed: int, corruptions: tuple[Corruption, ...],
+    progress: Progress | None,
+) -> None:  # fmt: skip
     assert copy.layers is not None
     steps, device = _steps(classifier, copy.scale), classifier.device
     first = torch.from_numpy(x[: 2 * BATCH]).to(device)
@@ -149,7 +156,12 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     order = torch.cat([torch.randperm(len(x), generator=generator) for _ in range(-(-steps * BATCH // len(x)))])
     for step, some in enumerate(order[: steps * BATCH].split(BATCH)):
-        images = _moved(torch.from_numpy(x[some.numpy()]), generator).to(device)
+        images = _moved(torch.from_numpy(x[some.numpy()]), generator)
+        if corruptions:
+            images = torch.from_numpy(
+                mixture(images.numpy(), corruptions, share=CORRUPTED, bounds=classifier.bounds, seed=seed + step)
+            )
+        images = images.to(device)
         start = (torch.rand(images.shape, generator=generator) * 2 - 1).to(device) * eps
         gradients = _gradients(classifier, copy, images, start, eps)
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -213,7 +225,9 @@ def _steps(classifier: Classifier, scale: float) -> int:
     return int(min(IMAGES, WORK / (flops(classifier) * scale**2)) / BATCH)
 
 
-def _key(classifier: Classifier, copy: RobustCopy, x: Pixels, reach: float, seed: int) -> str:
+def _key(
+    classifier: Classifier, copy: RobustCopy, x: Pixels, reach: float, seed: int, corruptions: tuple[Corruption, ...]
+) -> str:
     return digest(
         format=_FORMAT,
         version=VERSION,
@@ -222,5 +236,6 @@ def _key(classifier: Classifier, copy: RobustCopy, x: Pixels, reach: float, seed
         images=fingerprint(x),
         reach=reach,
         seed=seed,
-        training=[RADII, BATCH, _steps(classifier, copy.scale), RATE, OVERSHOOT, SHIFT],
+        training=[RADII, BATCH, _steps(classifier, copy.scale), RATE, OVERSHOOT, SHIFT, CORRUPTED],
+        corruptions=[one.spec() for one in corruptions],
     )
