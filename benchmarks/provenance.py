@@ -40,6 +40,7 @@ _NATURAL = Source(
         "natural.natural --only fashion --clean 400",
         "natural.natural --only pneumonia",
         "natural.natural --only imagenet-lite0 --clean 100",
+        "natural.natural --only imagenet-lite0-400 --clean 200",
     ),
 )
 _TREATED = Source(
@@ -48,7 +49,7 @@ _TREATED = Source(
         "natural.treated --only cifar10-resnet20 cifar10-resnet32 --seeds 0 1 2 --attacked 100",
         "natural.treated --only fashion",
         "natural.treated --only pneumonia --attacked 100",
-        "natural.treated --only imagenet-lite0 --attacked 48",
+        "natural.treated --only imagenet-lite0 imagenet-lite0-400 --attacked 48",
     ),
 )
 _PEERS = Source(("peers/results/compare/*/*.json",), ("peers.compare",))

@@ -19,7 +19,7 @@ KNOWN = frozenset(attack.name for recipe in ("default", "large") for attack in R
 """Attacks that calibration uses, on small images or on large ones."""
 
 LARGE = "imagenet-lite0"
-"""The subject for which an attack and its shuffled control may be as near as `APART_LARGE`."""
+"""Of the subjects so called an attack and its shuffled control may be as near as `APART_LARGE`."""
 
 APART, APART_LARGE = 0.99, 0.97
 """AUROC of an attack against its shuffled control that was asked for."""
@@ -137,7 +137,7 @@ def asked() -> list[list[str]]:
         areas = _mean_over(found, "auroc_against_clean_and_natural")
         parts = [[area for attack, area in areas.items() if (attack in KNOWN) == seen] for seen in (True, False)]
         told = list(_mean_over(found, "auroc_against_shuffled").values())
-        least = APART_LARGE if name == LARGE else APART
+        least = APART_LARGE if name.startswith(LARGE) else APART
         rows.append(
             [
                 name,

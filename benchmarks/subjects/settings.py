@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-NAMES = ("cifar10-resnet20", "cifar10-resnet32", "cifar10-vit", "fashion", "pneumonia", "imagenet-lite0")
+NAMES = (
+    "cifar10-resnet20", "cifar10-resnet32", "cifar10-vit", "fashion", "pneumonia", "imagenet-lite0",
+    "imagenet-lite0-400",
+)  # fmt: skip
 """Every subject, in the order of the tables."""
 
 SEED = 0

@@ -128,6 +128,8 @@ SUBJECTS = {
                 unseen=_TWO_CLASSES),
         Subject("imagenet-lite0", "ImageNet sample, EfficientNet-Lite0", efficientnet_lite0, shuffled_imagenet, 200,
                 slice(200, None), recipe="large", attacked=48, unseen=_LARGE_UNSEEN),
+        Subject("imagenet-lite0-400", "ImageNet sample, 400 images calibrate", efficientnet_lite0, shuffled_imagenet,
+                400, slice(400, None), recipe="large", attacked=48, unseen=_LARGE_UNSEEN),
     )
 }
 # fmt: on
