@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ce_detect import CalibrationError, DetectedModel
 from ce_detect.classifiers import batchnorm
 from ce_detect.classifiers.wrapping import wrap
+from ce_detect.data.corruptions import Corruption
 from ce_detect.demo.model import fashion_cnn
 from ce_detect.features.effects import EFFECTS
 from ce_detect.features.signature import Signature
@@ -135,6 +136,19 @@ def test_norms_change_nothing_until_something_is_learned() -> None:
         torch.testing.assert_close(layers(x), expected, rtol=1e-4, atol=1e-4)
         batchnorm.folded(layers, added)
         torch.testing.assert_close(layers(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_what_changed_naturally_is_learned_from_too(tmp_path: Path) -> None:
+    """A copy that saw other light agrees with the classifier about bright images more often than one that did not."""
+    light = (Corruption("contrast"), Corruption("brightness"))
+    copy = robust_copy.untrained(demo())
+    assert copy is not None
+    robust_copy.trained(demo(), copy, images().x, EPS / robust_copy.RADII, seed=0, folder=tmp_path, corruptions=light)
+    bright = torch.from_numpy(Corruption("brightness", 2)(fresh().numpy(), bounds=(0.0, 1.0), seed=5))
+    labels = demo().logits(bright).argmax(1)
+    with_light, without = ((seen_by(one, bright).argmax(1) == labels).float().mean() for one in (copy, once()))
+    assert with_light > without + 0.05
 
 
 def test_too_few_images_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
