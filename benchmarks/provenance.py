@@ -136,15 +136,13 @@ SOURCES = {
         (
             "adaptive.under_attack --images 100 --steps 40",
             'adaptive.under_attack --images 100 --steps 40 --only "budget 3, hardened" disagreement',
-            "adaptive.under_attack --images 100 --steps 40 --subject pneumonia --only "
-            '"budget 2" "budget 3, hardened" disagreement max-softmax',
         ),
     ),
     "rejection": Source(
         ("adaptive/results/rejection-*.json",),
         (
             "adaptive.rejection --images 100 --steps 40",
-            "adaptive.rejection --images 100 --steps 40 --subject pneumonia",
+            'adaptive.rejection --images 100 --steps 40 --subject pneumonia --only "budget 2"',
         ),
     ),
     "zoo": _ZOO,
@@ -192,6 +190,9 @@ SOURCES = {
     "counterfactual-doubt": _DOUBT,
     "counterfactual-changed": _DOUBT,
     "counterfactual-signature": Source(("counterfactual/results/signature-*.json",), ("counterfactual.signature",)),
+    "counterfactual-adaptive": Source(
+        ("counterfactual/results/adaptive-pneumonia.json",), ("counterfactual.adaptive --images 60 --steps 40",)
+    ),
 }
 """Every table by name."""
 

@@ -23,6 +23,14 @@ FEW = (4, 8)
 COVERED = ("0.5", "0.7", "0.8", "0.9", "1.0")
 """Shares of the images that are least doubtful, of which the risk is shown: the risk-coverage curve."""
 
+SIGNATURES = {
+    "chosen": "what the search chose",
+    "chosen, fakeness": "that, and fakeness",
+    "chosen, fakeness, counterfactual": "that, fakeness and the counterfactual's effect",
+    "fakeness, counterfactual": "fakeness and the counterfactual's effect alone, beside free statistics",
+}
+"""Signatures in words."""
+
 SLACK = 0.02
 """Share of the images by which a check may fail."""
 
@@ -148,6 +156,21 @@ def signature() -> list[list[str]]:
     return rows
 
 
+def adaptive() -> list[list[str]]:
+    """A line a signature: what it does on ordinary attacks, and what it costs an attacker who knows it."""
+    found = _read("adaptive-pneumonia")
+    rows = found["signatures"] if found else {}
+    bounds = [f"{255 * eps:g}/255" for eps in found["settings"]["within"]] if found else []
+    head = ["signature", "images", "AUROC, ordinary attacks", "radius ratio (95 %)"]
+    lines = [[*head, *(f"AUROC within {eps}" for eps in bounds)]]
+    for name, of in rows.items():
+        ratio, areas = of["ratio"], [within["auroc"] for within in of["within"]]
+        shown = [f"{area:.2f} ({low:.2f}-{high:.2f})" for area, low, high in areas]
+        radius = f"{ratio['value']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
+        lines.append([SIGNATURES[name], str(found["settings"]["images"]), f"{of['auroc']:.3f}", radius, *shown])
+    return lines
+
+
 def _soundness(rows: dict[str, Any]) -> str:
     """Which checks of gradients fail; nothing where they were not made."""
     if "check: gradients" not in rows:
@@ -183,4 +206,5 @@ TABLES = {
     "counterfactual-doubt": doubt,
     "counterfactual-changed": changed,
     "counterfactual-signature": signature,
+    "counterfactual-adaptive": adaptive,
 }

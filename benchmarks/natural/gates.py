@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.face import AttackedSet, Images
 from benchmarks.machine import environment
 from benchmarks.program import parser, progress, quiet, write
-from benchmarks.subjects.settings import FPR, NAMES, SEED
+from benchmarks.subjects.settings import FILES, FPR, NAMES, SEED
 from benchmarks.subjects.subjects import SUBJECTS, Subject
 from ce_detect import DetectedModel
 
@@ -63,7 +63,7 @@ def program(doc: str | None, name: str, what: str, measured: Callable[[Judged], 
 def _options(doc: str | None) -> argparse.Namespace:
     """Which subjects and seeds, and how many images."""
     asked = parser(doc)
-    asked.add_argument("--only", choices=NAMES, nargs="+", default=list(NAMES))
+    asked.add_argument("--only", choices=FILES, nargs="+", default=list(NAMES))
     asked.add_argument("--seeds", type=int, nargs="+", default=[SEED])
     asked.add_argument("--clean", type=int, default=1200, help="clean images that are judged, at most")
     asked.add_argument("--attacked", type=int, default=200, help="attacked images of each attack, at most")

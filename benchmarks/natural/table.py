@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.natural.gates import RESULTS
 from benchmarks.program import read
-from benchmarks.subjects.settings import NAMES
+from benchmarks.subjects.settings import FILES
 from ce_detect import Recipe
 
 MATRIX = "cifar10-resnet20"
@@ -234,7 +234,7 @@ def ablation() -> list[list[str]]:
 
 def _results(program: str) -> Iterable[tuple[str, list[dict[str, Any]]]]:
     """Rows by seed of each subject that was measured."""
-    for name in NAMES:
+    for name in FILES:
         path = RESULTS / f"{program}-{name}.json"
         if path.exists():
             yield name, read(path)["rows"]
