@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks
-from benchmarks.subjects.settings import NAMES
+from benchmarks.subjects.settings import FILES
 from benchmarks.subjects.subjects import SUBJECTS
 
 ROOT = Path(benchmarks.__file__).parent
@@ -47,4 +47,4 @@ def test_every_room_says_its_question_and_its_command() -> None:
 
 def test_subjects_have_the_names_that_tables_read() -> None:
     """Tables name subjects without importing what they are made of."""
-    assert tuple(SUBJECTS) == NAMES
+    assert tuple(SUBJECTS) == FILES
