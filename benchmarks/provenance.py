@@ -143,6 +143,8 @@ SOURCES = {
         (
             "adaptive.rejection --images 100 --steps 40",
             'adaptive.rejection --images 100 --steps 40 --subject pneumonia --only "budget 2"',
+            'adaptive.rejection --images 100 --steps 40 --subject pneumonia --only "budget 3, hardened" disagreement '
+            "max-softmax",
         ),
     ),
     "zoo": _ZOO,
