@@ -8,9 +8,11 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.machine import environment
 
 EVERY = 10.0
 """Seconds from one line of progress to the next, at least."""
@@ -45,6 +47,27 @@ def write(path: Path, outcome: Any) -> None:
     """Write a result as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(outcome, indent=1) + "\n")
+
+
+def resumed(
+    path: Path, key: str, settings: dict[str, Any], makers: Mapping[str, Callable[[], dict[str, Any]]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows by name: what the result has with the same settings, and what is made now, written as it comes.
+
+    Args:
+        path: of the result.
+        key: under which it has the rows.
+        settings: that all rows share; rows made with others are dropped.
+        makers: what makes each row.
+    """
+    found = read(path) if path.is_file() else {}
+    if found.get("settings") != settings:
+        found = {"environment": environment(), "settings": settings, key: {}}
+    for name, make in makers.items():
+        if name not in found[key]:
+            found[key][name] = make()
+            write(path, found)
+        yield name, found[key][name]
 
 
 def rows_left(path: Path, asked: Collection[str]) -> list[dict[str, Any]]:

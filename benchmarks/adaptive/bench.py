@@ -130,7 +130,7 @@ class Bench:
         """Splits and attacked images, as a calibration takes them."""
         settings = CalibrationSettings(
             recipe=Recipe.load(self.subject.recipe), fpr=FPR, budget=BUDGET, guarantee="pac", confidence=0.95,
-            seed=SEED, progress=progress,
+            seed=self.seed, progress=progress,
         )  # fmt: skip
         return prepare(self.guard.classifier, divided(self.first, settings), settings)
 

@@ -36,8 +36,7 @@ from benchmarks.face import (
     treated_attack,
     under_attack,
 )
-from benchmarks.machine import environment
-from benchmarks.program import parser, progress, quiet, read, write
+from benchmarks.program import parser, progress, quiet, resumed
 from benchmarks.subjects.settings import FPR, SEED
 from benchmarks.subjects.subjects import SUBJECTS
 
@@ -64,19 +63,14 @@ def main() -> None:
     program.add_argument("--then", help="images are saved or scaled so before they are judged, as the attacker expects")
     options = program.parse_args()
     quiet()
-    bench = Bench(SUBJECTS[options.subject], options.images, options.steps)
     plan = Plan(steps=options.steps, then=(options.then,) if options.then else (), seed=SEED)
+    bench = Bench(SUBJECTS[options.subject], options.images, options.steps)
     settings = {"images": options.images, "steps": options.steps, "within": list(plan.within), "fpr": FPR}
     path = RESULTS / f"under-attack-{options.subject}.json"
-    found = read(path) if path.is_file() else {}
-    if found.get("settings") != settings:
-        found = {"environment": environment(), "settings": settings, "detectors": {}}
-    for name in options.only:
-        key = f"{name}, then {options.then}" if options.then else name
-        if key not in found["detectors"]:
-            found["detectors"][key] = measured(bench, target(bench, name), plan)
-            write(path, found)
-        print(key, [(row["fooled"], row["auroc"]) for row in found["detectors"][key]["within"]], flush=True)
+    more = f", then {options.then}" if options.then else ""
+    makers = {f"{name}{more}": partial(measured, bench, name, plan) for name in options.only}
+    for name, row in resumed(path, "detectors", settings, makers):
+        print(name, [(found["fooled"], found["auroc"]) for found in row["within"]], flush=True)
 
 
 def target(bench: Bench, name: str) -> Target:
@@ -104,11 +98,11 @@ def disagreement(bench: Bench) -> Score:
     return score
 
 
-def measured(bench: Bench, target: Target, plan: Plan) -> dict[str, Any]:
+def measured(bench: Bench, name: str, plan: Plan) -> dict[str, Any]:
     """Figures of one detector."""
-    start = time.perf_counter()
+    detector, start = target(bench, name), time.perf_counter()
     x = torch.from_numpy(bench.x)
-    trial = Trial(target, target, Case.of(bench.alone, x), WHITE_BOX, plan)
+    trial = Trial(detector, detector, Case.of(bench.alone, x), WHITE_BOX, plan)
     shown = partial(progress, "under attack")
     found = [treated_attack(trial, treatment, shown) for treatment in plan.treatments]
     rows = [asdict(row) for row in (found[0] if found else under_attack(trial, np.full(len(x), np.inf), shown))]

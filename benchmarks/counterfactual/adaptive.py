@@ -11,6 +11,7 @@ threshold on the same images. Then each is attacked on images that no calibratio
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,7 @@ from benchmarks.face import (
     prepare,
     redteam,
 )
-from benchmarks.machine import environment
-from benchmarks.program import parser, progress, quiet, read, write
+from benchmarks.program import parser, progress, quiet, resumed
 from benchmarks.subjects.settings import SEED
 from ce_detect import CalibrationSettings, DetectedModel, Recipe
 
@@ -65,16 +65,12 @@ def main() -> None:
     data = prepare(guard.classifier, divided(Images(first, None), settings), settings)
     plan = Plan(least=0.125 / 255, steps=options.steps, decisions=0, queries=300, seed=SEED)
     asked = {"images": len(attacked), "steps": options.steps, "fpr": FPR, "within": list(plan.within)}
-    found = read(RESULT) if RESULT.is_file() else {}
-    if found.get("settings") != asked:
-        found = {"environment": environment(), "settings": asked, "signatures": {}}
-    for name, signature in signatures(guard, made).items():
-        if name not in found["signatures"]:
-            start = time.perf_counter()
-            row = measured(guard, signature, data, attacked, plan)
-            found["signatures"][name] = {**row, "seconds": round(time.perf_counter() - start, 1)}
-            write(RESULT, found)
-        print(name, {key: found["signatures"][name][key] for key in ("auroc", "ratio", "within")}, flush=True)
+    makers = {
+        name: partial(measured, guard, signature, data, attacked, plan)
+        for name, signature in signatures(guard, made).items()
+    }
+    for name, row in resumed(RESULT, "signatures", asked, makers):
+        print(name, {key: row[key] for key in ("auroc", "ratio", "within")}, flush=True)
 
 
 def signatures(guard: DetectedModel, made: counterfactual.Counterfactual) -> dict[str, Signature]:
@@ -95,6 +91,7 @@ def measured(
     guard: DetectedModel, signature: Signature, data: CalibrationData, attacked: np.ndarray, plan: Plan
 ) -> dict[str, Any]:
     """A head on the signature, on ordinary attacks and under those that know it."""
+    start = time.perf_counter()
     fit, select = (feature_tables.table(signature, data.sets[split]) for split in ("fit", "select"))
     head = fused_head(signature, (fit, select), Recipe.load(RECIPE).head, SEED)
 
@@ -115,6 +112,7 @@ def measured(
              "flagged": row.flagged, "fooled": row.fooled}
             for row in report.under_attack
         ],
+        "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
 
 

@@ -165,7 +165,7 @@ def adaptive() -> list[list[str]]:
     lines = [[*head, *(f"AUROC within {eps}" for eps in bounds)]]
     for name, of in rows.items():
         ratio, areas = of["ratio"], [within["auroc"] for within in of["within"]]
-        shown = [f"{area:.2f} ({low:.2f}-{high:.2f})" for area, low, high in areas]
+        shown = ["-" if area is None else "{:.2f} ({:.2f}-{:.2f})".format(*area) for area in areas]
         radius = f"{ratio['value']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
         lines.append([SIGNATURES[name], str(found["settings"]["images"]), f"{of['auroc']:.3f}", radius, *shown])
     return lines

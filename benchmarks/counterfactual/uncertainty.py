@@ -7,7 +7,7 @@ for every share of them; AURC is the area under it (Geifman and El-Yaniv 2017), 
 against right decisions; attacks are PGD of 50 steps on the classifier's own decision and `OTHERS`, and natural change
 is every kind that an evaluation knows, at its first strength. ECE is the expected calibration error of the label's
 probability in ten bins, without and with "fake" among the classes. Intervals of 95 % by bootstrap over images. Writes
-``results/uncertainty-<subject>.json`` after each seed.
+``results/uncertainty-<subject>.json`` when all seeds of it are done.
 """
 
 from __future__ import annotations
@@ -56,10 +56,8 @@ def main() -> None:
     quiet()
     torch.set_num_threads(1)
     for name in options.only:
-        found: dict[str, Any] = {"environment": environment(), "seeds": []}
-        for seed in options.seeds:
-            found["seeds"].append(_measured(SUBJECTS[name], options.images, seed))
-            write(RESULTS / f"uncertainty-{name}.json", found)
+        rows = [_measured(SUBJECTS[name], options.images, seed) for seed in options.seeds]
+        write(RESULTS / f"uncertainty-{name}.json", {"environment": environment(), "seeds": rows})
 
 
 def _measured(subject: Subject, count: int, seed: int) -> dict[str, Any]:

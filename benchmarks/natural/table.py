@@ -19,7 +19,7 @@ KNOWN = frozenset(attack.name for recipe in ("default", "large") for attack in R
 """Attacks that calibration uses, on small images or on large ones."""
 
 LARGE = "imagenet-lite0"
-"""Of the subjects so called an attack and its shuffled control may be as near as `APART_LARGE`."""
+"""Subjects whose name begins so may have an attack as near its shuffled control as `APART_LARGE`."""
 
 APART, APART_LARGE = 0.99, 0.97
 """AUROC of an attack against its shuffled control that was asked for."""

@@ -26,6 +26,7 @@ SIGNATURE = "X-CE-Detect-Signature"
 """Header ``t=SECONDS,v1=HEX``: HMAC-SHA256 of ``SECONDS.BODY``; the time is signed, so that nobody sends it again."""
 
 _LARGEST_PAUSE = 60.0
+_AGAIN = 0.1
 
 
 class Webhook:
@@ -113,13 +114,22 @@ class Webhook:
             SIGNATURE: f"t={stamp},v1={signature(self._secret, stamp, body)}",
         }
         request = urllib.request.Request(self._url, data=body, headers=headers, method="POST")
-        late = threading.Timer(self._timeout, self._connections.cut)  # the socket's own limit is of each byte alone
-        late.daemon = True
-        late.start()
+        ended = threading.Event()
+        threading.Thread(target=self._cut_off, args=(ended,), name="ce-detect-webhook-limit", daemon=True).start()
         try:
             self._opener.open(request, timeout=self._timeout).close()
         finally:
-            late.cancel()
+            ended.set()
+
+    def _cut_off(self, ended: threading.Event) -> None:
+        """End an attempt that takes too long: the limit of a socket is of each byte alone.
+
+        Until then there may be no socket yet, as where a name is looked up slowly. So it tries again.
+        """
+        pause = self._timeout
+        while not ended.wait(pause):
+            self._connections.cut()
+            pause = _AGAIN
 
 
 def signature(secret: bytes, stamp: str, body: bytes) -> str:

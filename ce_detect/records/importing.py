@@ -96,7 +96,7 @@ class Intake:
 
     @property
     def unreadable(self) -> int:
-        """Number of files and lines that could not be read so far."""
+        """Number of files that cannot be read now, and of lines that could not be read so far."""
         return len(self._refused) + self._refused_lines
 
     def run(self) -> int:
@@ -114,8 +114,10 @@ class Intake:
         for folder, _, files in os.walk(self._folder):
             inside = Path(folder).relative_to(self._folder).as_posix()
             names = {file: file if inside == "." else f"{inside}/{file}" for file in files if file.endswith(".npz")}
-            found += [name for file, name in names.items() if not file.startswith(".") and self._is_new(name)]
-        yield from sorted(found)
+            found += [name for file, name in names.items() if not file.startswith(".")]
+        there = set(found)
+        self._refused = {name: state for name, state in self._refused.items() if name in there}
+        yield from sorted(filter(self._is_new, found))
 
     def _is_new(self, name: str) -> bool:
         assert self._folder is not None
@@ -139,13 +141,14 @@ class Intake:
     def _row(self, name: str) -> Row | None:
         assert self._folder is not None
         path = self._folder / name
+        state = _state(path)  # of before: what is completed meanwhile is tried again
         try:
             _check_name(name)
             found = kept.verdict(path)
             moment = path.stat().st_mtime
         except (InputError, OSError, UnicodeEncodeError) as error:
             logger.warning("%s", error)
-            self._refused[name] = _state(path)
+            self._refused[name] = state
             return None
         self._refused.pop(name, None)
         matched = _WRITTEN.fullmatch(path.stem)

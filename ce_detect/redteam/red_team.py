@@ -7,8 +7,9 @@ costs the attacker nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ce_detect.core.errors import UsageError
+from ce_detect.core.progress import quiet
 from ce_detect.core.types import Floats, Progress
 from ce_detect.detector.gate import GateModule
 from ce_detect.redteam import bpda, gradient_masking
@@ -192,16 +194,10 @@ def _radii(trial: Trial, what: str, near: Sizes | None, progress: Progress | Non
 
 
 def _under_attack(trial: Trial, joint_radii: Sizes, progress: Progress | None) -> tuple[UnderAttack, ...]:
-    def reported(stage: str) -> Callable[[float, float], None]:
-        def report(done: float, total: float) -> None:
-            if progress is not None:
-                progress(stage, done, total)
-
-        return report
-
-    found = under_attack(trial, joint_radii, reported("lowest scores within each bound"))
+    told = progress or quiet
+    found = under_attack(trial, joint_radii, partial(told, "lowest scores within each bound"))
     for treatment in trial.plan.treatments:
-        found += treated(trial, treatment, reported(f"lowest scores, then {treatment.name}"))
+        found += treated(trial, treatment, partial(told, f"lowest scores, then {treatment.name}"))
     return found
 
 

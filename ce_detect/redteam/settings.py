@@ -15,7 +15,7 @@ from ce_detect.data.corruptions import Corruption
 Sizes = NDArray[np.float64]
 """Sizes of perturbations in the maximum norm: bounds that are tried, or what images took."""
 
-MOVING = ("crop", "shift", "flip", "rotation", "perspective")
+MOVING = ("crop", "shift", "flip", "rotation", "perspective", "screen")
 """Natural changes after which a pixel is somewhere else: the gradient of the image itself says nothing about them."""
 
 RESOLUTION = 1.09
@@ -34,8 +34,13 @@ class Plan:
         decisions: images that the decision-based black-box attack tries; each takes about 2,000 queries.
         within: bounds within which the score is made as low as can be, in parts of the pixel range; may be empty.
         then: kinds of `ce_detect.data.corruptions.Corruption`, such as ``"jpeg 2"``, that the attacker expects. For
-            each the score after it is made as low as can be, too.
+            each the score after it is made as low as can be, too. A function of yours is taken at its word: it must
+            leave pixels where they are.
         seed: seed of all that is random.
+
+    Raises:
+        UsageError: a bound that makes no sense, a treatment that moves pixels, or one without a bound in `within`.
+        CalibrationError: there is no such treatment.
     """
 
     least: float = 1 / 255 / 256
@@ -56,6 +61,8 @@ class Plan:
             )
         if wrong := [eps for eps in self.within if not 0 < eps <= 1]:
             raise UsageError(f"a bound of {wrong[0]:g}: expected a part of the pixel range, such as 8/255")
+        if self.then and not self.within:
+            raise UsageError(f"then = {self.then!r} without a bound to attack within; name one such as 8/255")
         for treatment in self.treatments:
             if treatment.kind in MOVING:
                 raise UsageError(

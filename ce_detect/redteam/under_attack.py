@@ -91,8 +91,13 @@ def under_attack(
 def treated(
     trial: Trial, treatment: Corruption, report: Callable[[float, float], None] | None = None
 ) -> tuple[UnderAttack, ...]:
-    """The same where all images are treated before they are judged, and the attacker knows by what."""
-    target, truth = (Treated(one, treatment, trial.plan.seed) for one in (trial.target, trial.truth))
+    """The same where all images are treated before they are judged, and the attacker knows by what.
+
+    Decisions to be changed are those on treated clean images, and no radius is known. What a treatment draws is drawn
+    again for the judgement: an attacker expects it and does not choose it.
+    """
+    seed = trial.plan.seed
+    target, truth = Treated(trial.target, treatment, seed), Treated(trial.truth, treatment, seed + 1)
     case = Case.of(truth, trial.case.x)
     known = np.full(len(case), np.inf)
     rows = under_attack(replace(trial, target=target, truth=truth, case=case), known, report)

@@ -34,10 +34,13 @@ def attack(tmp_path: Path) -> tuple[object, ...]:
 def test_writes_every_card_and_passes_without_a_bar(attack: tuple[object, ...], tmp_path: Path) -> None:
     """Page, data and model card are written, stdout has the JSON alone, and a bar that is never missed passes."""
     cards = ("--out", tmp_path / "card.json", "--out", tmp_path / "card.html", "--out", tmp_path / "card.md")
+    cards += ("--within", "8/255", "--then", "jpeg 2")
     code, out, _ = call(*attack, *cards, "--bar", 0, "--json")
     card = json.loads(out)
     assert card == json.loads((tmp_path / "card.json").read_text())
     assert card["report"]["images"] == 3
+    assert [row["then"] for row in card["report"]["under_attack"]] == ["", "jpeg 2"]
+    assert "8/255, then jpeg 2" in (tmp_path / "card.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
     assert code == (0 if card["checks_passed"] else 1)
     assert card["verdict"]["headline"] in (tmp_path / "card.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
     assert "radius ratio on 3 images" in (tmp_path / "card.md").read_text()

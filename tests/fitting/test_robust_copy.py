@@ -138,6 +138,15 @@ def test_norms_change_nothing_until_something_is_learned() -> None:
         torch.testing.assert_close(layers(x), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_other_natural_change_is_another_copy() -> None:
+    """One that was kept for other natural change is not taken from the cache."""
+    copy = robust_copy.untrained(demo())
+    assert copy is not None
+    given = [(), (Corruption("jpeg"),), (Corruption("jpeg", 2),)]
+    keys = {robust_copy._key(demo(), copy, images().x, EPS, 0, corruptions) for corruptions in given}
+    assert len(keys) == 3
+
+
 @pytest.mark.slow
 def test_what_changed_naturally_is_learned_from_too(tmp_path: Path) -> None:
     """A copy that saw other light agrees with the classifier about bright images more often than one that did not."""

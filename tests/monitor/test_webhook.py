@@ -158,6 +158,26 @@ def cut_off(client: socket.socket) -> bool:
     return False
 
 
+def test_a_slow_lookup_of_a_name_uses_up_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The receiver that trickles after it is cut off all the same."""
+    look_up = socket.getaddrinfo
+
+    def slowly(*arguments: Any, **more: Any) -> Any:
+        time.sleep(0.7)
+        return look_up(*arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
+        webhook = Webhook(f"http://127.0.0.1:{listening.getsockname()[1]}/", SECRET, attempts=1, timeout=0.5)
+        webhook.send(ALARM)
+        client, _ = listening.accept()
+        with client:
+            assert cut_off(client)
+        webhook.close()
+    assert webhook.lost == 1
+
+
 def test_a_receiver_that_trickles_does_not_hold_up_the_next_alarm() -> None:
     """It sends a byte now and then, so no wait for a byte ever ends late."""
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -17,7 +17,7 @@ from support.verdicts import judged
 
 from ce_detect.core.errors import UsageError
 from ce_detect.monitor.alarms import Alarm
-from ce_detect.records import alarms, tallies
+from ce_detect.records import alarms, kept, tallies
 from ce_detect.records.audit import AuditLog
 from ce_detect.records.filters import Filter
 from ce_detect.records.importing import Intake
@@ -140,6 +140,34 @@ def test_a_file_that_is_mended_is_taken(tmp_path: Path, store: Store) -> None:
     path.write_bytes(whole)
     assert (intake.run(), intake.unreadable) == (1, 0)
     assert intake.run() == 0
+
+
+def test_a_file_that_is_completed_while_it_is_read(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again, as its state is that of before the read; one that is taken away is unreadable no more."""
+    folder = tmp_path / "flagged"
+    fill(folder)
+    path = sorted(folder.glob("*.npz"))[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40])
+    read = kept.verdict
+
+    def verdict(one: Path) -> Any:
+        try:
+            return read(one)
+        finally:
+            path.write_bytes(whole)
+
+    intake = Intake(store, quarantine=folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(kept, "verdict", verdict)
+        assert (intake.run(), intake.unreadable) == (2, 1)
+    assert (intake.run(), intake.unreadable) == (1, 0)
+    (folder / "1-1.npz").write_text("not mine")
+    assert (intake.run(), intake.unreadable) == (0, 1)
+    (folder / "1-1.npz").unlink()
+    assert (intake.run(), intake.unreadable) == (0, 0)
 
 
 def test_lines_of_the_log(tmp_path: Path, store: Store) -> None:

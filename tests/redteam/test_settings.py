@@ -40,5 +40,9 @@ def test_treatments_that_no_gradient_goes_through_are_refused() -> None:
     """Where pixels move, an attack would follow the wrong ones, and look weak for no reason."""
     with pytest.raises(UsageError, match="moves pixels"):
         Plan(then=("flip",))
+    with pytest.raises(UsageError, match="moves pixels"):
+        Plan(then=("screen 1",))
+    with pytest.raises(UsageError, match="without a bound"):
+        Plan(then=("jpeg 2",), within=())
     with pytest.raises(CalibrationError, match="no corruption 'jpg'"):
         Plan(then=("jpg",))

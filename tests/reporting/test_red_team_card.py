@@ -86,6 +86,8 @@ def test_the_lowest_scores_have_a_table() -> None:
     assert f">{found.auroc.value:.3f} ({found.auroc.low:.3f} to {found.auroc.high:.3f})</td>" in source("redteam")
     none = card(under_attack=(replace(found, auroc=None, flagged=None, fooled=0.0),))
     assert under_attack_rows(none.data["report"]) == [("8/255", "-", "0.0 %", "-", percent(found.implied))]
+    saved = card(under_attack=(replace(found, then="jpeg 2"),))
+    assert under_attack_rows(saved.data["report"])[0][0] == "8/255, then jpeg 2"
 
 
 def test_what_there_is_not_has_no_section() -> None:

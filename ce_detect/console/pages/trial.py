@@ -165,11 +165,11 @@ def _changed(console: Console, upload: _Upload, changes: Changes) -> Floats:
 
 def _attacked(console: Console, upload: _Upload, pixels: Floats, strength: int) -> Floats:
     known, reach, attacker = upload.attacked, strength / 255, console.settings.attacker
-    if known is not None and known[0] == strength:
-        return known[1]
-    made: Floats = _noisy(pixels, reach) if attacker is None else attacker(pixels, reach).clip(0, 1)
-    upload.attacked = strength, made
-    return made
+    if attacker is None:
+        return _noisy(pixels, reach)
+    if known is None or known[0] != strength:
+        upload.attacked = known = strength, attacker(pixels, reach).clip(0, 1)
+    return known[1]
 
 
 def _noisy(pixels: Floats, reach: float) -> Floats:

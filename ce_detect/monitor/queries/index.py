@@ -10,7 +10,7 @@ NEEDED = 3
 """Hashes that two near-copies share, of those that a fingerprint has."""
 
 PARTS = 200
-"""Tables that hashes are kept in: a single one of all would grow by tens of MiB at a time."""
+"""Tables that hashes are kept in: one large table would grow by tens of MiB at a time."""
 
 Entry = tuple[bytes, int]
 """Hash of the whole input, and the label that was answered."""

@@ -48,14 +48,14 @@ class RedisIndex:
         """The salt that all servers share; the first one draws it.
 
         Args:
-            before: the salt of this server before it was restarted. A Redis without one gets it, so what was kept goes
-                on.
+            before: the salt of this server before it was restarted. A Redis without one gets it, so fingerprints that
+                the server kept stay valid.
 
         Raises:
             UsageError: Redis does not answer.
         """
         try:
-            self._client.set(_SALT, before or secrets.token_bytes(32), nx=True)
+            self._client.set(_SALT, before or self._salt or secrets.token_bytes(32), nx=True)
             found: bytes = self._client.get(_SALT)
         except self._errors as error:
             raise UsageError(f"Redis does not answer: {error}; start it, or leave it out") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 from ce_detect.monitor.queries.index import NEEDED, Entry, MemoryIndex
@@ -33,6 +35,16 @@ def test_memory_is_bounded() -> None:
         index.add(*fingerprint(seed))
     assert len(index) == 50
     assert sum(map(len, index._entries)) == 50 * 17
+
+
+def test_a_long_flood_leaves_no_room_that_is_not_used() -> None:
+    """A table keeps the place of what was taken out of it: made anew in time it is no larger than a new one can be."""
+    index = MemoryIndex(2000)
+    for seed in range(6000):
+        index.add(*fingerprint(seed))
+    for table in index._entries:
+        assert sys.getsizeof(table) <= 2 * sys.getsizeof(dict(table.items()))
+    assert all(2 * gone <= len(table) for gone, table in zip(index._gone, index._entries, strict=True))
 
 
 def test_a_flood_does_not_push_out_what_has_a_near_copy() -> None:
