@@ -33,6 +33,13 @@ RESULTS = Path(__file__).parent / "results"
 
 STEPS, STARTS, QUERIES = 50, 5, 300
 
+ROWS = (
+    "clean", "clean, attacked ones", *(f"pgd {radius}" for radius in RADII),
+    *(f"{attack} {radius}" for attack in ("apgd", "square") for radius in FEW),
+    "check: 5 steps at 4", "check: half of the range", "check: gradients",
+)  # fmt: skip
+"""What is measured of each classifier."""
+
 
 def main() -> None:
     program = parser(__doc__)
@@ -51,11 +58,15 @@ def main() -> None:
 
 def _measured(subject: Subject, kind: str, count: int, seed: int) -> None:
     """Every row of one classifier that is not there yet."""
-    path = RESULTS / f"resilience-{subject.name}.json"
+    path, called = RESULTS / f"resilience-{subject.name}.json", f"{kind}, seed {seed}"
+    there = read(path)["rows"].get(called, {}) if path.exists() else {}
+    missing = [row for row in ROWS if row not in there or (row != "clean" and there[row]["images"] != count)]
+    if not missing:
+        return
     _, (pixels, labels) = subject.images()
     model, seconds = _trained(subject, kind, seed)
     x, y = torch.from_numpy(pixels[:count]), torch.from_numpy(labels[:count])
-    todo: dict[str, Callable[[], Any]] = {
+    makers: dict[str, Callable[[], Any]] = {
         "clean": lambda: _share(_right(model, torch.from_numpy(pixels), torch.from_numpy(labels))),
         "clean, attacked ones": lambda: _share(_right(model, x, y)),
         **{f"pgd {radius}": _pgd(model, x, y, radius / 255) for radius in RADII},
@@ -65,16 +76,15 @@ def _measured(subject: Subject, kind: str, count: int, seed: int) -> None:
         "check: half of the range": _pgd(model, x, y, 0.5),
         "check: gradients": lambda: _share(_gradients(model, x, y)),
     }
-    for place, (row, make) in enumerate(todo.items()):
+    for place, row in enumerate(missing):
         found = read(path) if path.exists() else {"environment": environment(), "rows": {}}
-        of = found["rows"].setdefault(f"{kind}, seed {seed}", {})
+        of = found["rows"].setdefault(called, {})
         if seconds is not None:
             of["training_seconds"] = round(seconds, 1)
-        if row not in of or (row != "clean" and of[row]["images"] != count):
-            of[row] = make()
-            write(path, found)
-            print(subject.name, kind, row, of[row], flush=True)
-        progress(f"{subject.name} {kind}", place + 1, len(todo))
+        of[row] = makers[row]()
+        write(path, found)
+        print(subject.name, kind, row, of[row], flush=True)
+        progress(f"{subject.name} {kind}", place + 1, len(missing))
 
 
 def _trained(subject: Subject, kind: str, seed: int) -> tuple[nn.Module, float | None]:

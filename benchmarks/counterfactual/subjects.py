@@ -24,8 +24,8 @@ from benchmarks.program import progress
 from benchmarks.subjects.images import Arrays, data_folder
 from ce_detect import load_data
 
-RADIUS = 8 / 255
-"""Of adversarial training."""
+RADIUS = 8
+"""Of adversarial training, in grey levels of 255, where its kind names none."""
 
 STEPS_OF_ATTACK = 7
 """Of adversarial training (Madry et al. 2018)."""
@@ -33,12 +33,15 @@ STEPS_OF_ATTACK = 7
 KINDS = ("plain", "plain, noise", "K+1", "K+1 augmented", "adversarial")
 """Kinds of training."""
 
-LONGER, LONG = 1500, "K+1, 1500 steps"
-"""Steps of a longer training, and its name."""
+LONGER, LONG, LONG_AUGMENTED = 1500, "K+1, 1500 steps", "K+1 augmented, 1500 steps"
+"""Steps of a longer training, and its names."""
 
 EQUAL = ", equally right"
 
-EQUALS = (LONG, *(f"{kind}{EQUAL}" for kind in ("plain", "plain, noise", "adversarial")))
+MATCHED_KINDS = ("plain", "plain, noise", "adversarial", "adversarial at 4", "adversarial at 2")
+"""Kinds that are trained until they are equally often right. With a smaller radius more is right without attack."""
+
+EQUALS = (LONG, LONG_AUGMENTED, *(f"{kind}{EQUAL}" for kind in MATCHED_KINDS))
 """Kinds that are equally often right without attack, where that is reached within `MOST` steps."""
 
 MATCHED = slice(200, 1200)
@@ -136,7 +139,8 @@ def classifier(subject: Subject, kind: str, *, seed: int = 0, told: Callable[...
         told: called with what is trained, and how many steps of how many are done, after each step.
     """
     if kind.startswith("K+1"):
-        augment, longer = AUGMENT if kind.endswith("augmented") else 0.0, LONGER if kind == LONG else None
+        augment = AUGMENT if "augmented" in kind else 0.0
+        longer = LONGER if kind in (LONG, LONG_AUGMENTED) else None
         return pair(subject, seed=seed, augment=augment, steps=longer, told=told).classifier
     (x, y), other = subject.images()
     width, depth = int(subject.settings["width"]), int(subject.settings["depth"])
@@ -191,7 +195,7 @@ def _train(
         labels = torch.randint(len(rows), (batch,))
         images = x[torch.stack([rows[label][torch.randint(len(rows[label]), ())] for label in labels.tolist()])]
         images = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, images.flip(3), images)
-        shown = _attacked(model, images, labels) if kind == "adversarial" else images
+        shown = _attacked(model, images, labels, _radius(kind)) if kind.startswith("adversarial") else images
         if kind.endswith("noise"):
             shown = shown + float(subject.settings["noise"]) * torch.rand(batch, 1, 1, 1) * torch.randn(images.shape)
         optimizer.zero_grad()
@@ -206,11 +210,17 @@ def _train(
         model.load_state_dict(kept)
 
 
-def _attacked(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+def _radius(kind: str) -> float:
+    """Of an adversarial training, in pixel values."""
+    _, at, named = kind.partition(" at ")
+    return (int(named) if at else RADIUS) / 255
+
+
+def _attacked(model: nn.Module, x: Tensor, labels: Tensor, radius: float) -> Tensor:
     """PGD from a random start."""
-    moved = (x + RADIUS * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
+    moved = (x + radius * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
     for _ in range(STEPS_OF_ATTACK):
         leaf = moved.detach().requires_grad_()
         (slope,) = torch.autograd.grad(cross_entropy(model(leaf), labels), leaf)
-        moved = (moved + RADIUS / 4 * slope.sign()).clamp(x - RADIUS, x + RADIUS).clamp(0, 1).detach()
+        moved = (moved + radius / 4 * slope.sign()).clamp(x - radius, x + radius).clamp(0, 1).detach()
     return moved
