@@ -38,8 +38,8 @@ LONGER, LONG, LONG_AUGMENTED = 1500, "K+1, 1500 steps", "K+1 augmented, 1500 ste
 
 EQUAL = ", equally right"
 
-MATCHED_KINDS = ("plain", "plain, noise", "adversarial", "adversarial at 4", "adversarial at 2")
-"""Kinds that are trained until they are equally often right. With a smaller radius more is right without attack."""
+MATCHED_KINDS = ("plain", "plain, noise", "adversarial", "adversarial at 4")
+"""Kinds that are trained until they are equally often right. With the smaller radius more is right without attack."""
 
 EQUALS = (LONG, LONG_AUGMENTED, *(f"{kind}{EQUAL}" for kind in MATCHED_KINDS))
 """Kinds that are equally often right without attack, where that is reached within `MOST` steps."""

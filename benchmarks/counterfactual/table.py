@@ -58,16 +58,21 @@ def resilience() -> list[list[str]]:
     attacked = [f"{name}/255" for name in attacks]
     rows = [["images", "training", "seeds", "seconds to train", "clean, all", "clean", *attacked, "gradients"]]
     for subject, title in SUBJECTS.items():
-        found = _read(f"resilience-{subject}")
-        every = found["rows"] if found else {}
-        for kind in dict.fromkeys(name.rpartition(", seed ")[0] for name in every):
-            seeds = [of for name, of in every.items() if name.rpartition(", seed ")[0] == kind]
+        for kind, seeds in of_kinds(subject).items():
             figures = [_over(seeds, name) for name in ("clean", "clean, attacked ones", *attacks)]
             taken = [of["training_seconds"] for of in seeds if "training_seconds" in of]
             seconds = f"{sum(taken) / len(taken):.0f}" if taken else "-"
             sound = sorted({_soundness(of) for of in seeds})
             rows.append([title, kind, str(len(seeds)), seconds, *figures, "; ".join(sound)])
     return rows
+
+
+def of_kinds(subject: str) -> dict[str, list[dict[str, Any]]]:
+    """Rows of resilience: those of each seed, by the kind of the training."""
+    found, kinds = _read(f"resilience-{subject}"), dict[str, list[dict[str, Any]]]()
+    for name, of in (found["rows"] if found else {}).items():
+        kinds.setdefault(name.rpartition(", seed ")[0], []).append(of)
+    return kinds
 
 
 def _over(seeds: list[dict[str, Any]], name: str) -> str:
