@@ -185,8 +185,11 @@ SOURCES = {
     "counterfactual-resilience": Source(
         ("counterfactual/results/resilience-*.json",),
         (
-            *(f"counterfactual.resilience --images 40 --seed {seed}" for seed in (0, 1, 2)),
-            *(f"counterfactual.resilience --images 40 --seed {seed} --equal" for seed in (0, 1)),
+            *(
+                f"counterfactual.resilience --images 40 --seed {seed}{equal}"
+                for equal in ("", " --equal")
+                for seed in (0, 1, 2)
+            ),
         ),
     ),
     "counterfactual-doubt": _DOUBT,

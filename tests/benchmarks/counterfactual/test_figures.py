@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.counterfactual import resilience
 from benchmarks.counterfactual.masks import judged
 from benchmarks.counterfactual.resilience import _pgd, _square
+from benchmarks.counterfactual.subjects import Subject, _train
 from benchmarks.counterfactual.table import checks
 from benchmarks.counterfactual.uncertainty import aurc, risk
+
+SMALL = Subject("small", "small", lambda: pytest.fail("not asked for"), {"steps": 1, "batch": 4})
 
 
 class Mean(nn.Module):
@@ -76,3 +84,37 @@ def test_masked_gradients_are_told() -> None:
                         ("check: gradients", 0.5)):  # fmt: skip
         found = checks({one: {"value": value if one == name else other} for one, other in sound.items()})
         assert list(found.values()).count(False) == 1
+
+
+@pytest.mark.parametrize(("kind", "radius"), [("adversarial", 8), ("adversarial at 4", 4)])
+def test_an_adversarial_training_attacks_as_far_as_its_name_says(kind: str, radius: int) -> None:
+    """The largest change of a pixel among what the classifier is shown."""
+    shown = []
+
+    class Seen(Mean):
+        def forward(self, x: Tensor) -> Tensor:
+            shown.append(x.detach())
+            return super().forward(x)
+
+    x = torch.full((8, 1, 6, 6), 0.5)
+    _train(Seen(), x, torch.tensor([0, 1] * 4), SMALL, kind, lambda *told: None, None)
+    assert float((shown[-1] - x[0]).abs().max()) == pytest.approx(radius / 255, abs=1e-6)
+
+
+def test_what_was_measured_is_not_trained_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And a row that is missing has its classifier trained."""
+    trained = []
+
+    def told(subject: Subject, kind: str, seed: int) -> tuple[nn.Module, None]:
+        trained.append(kind)
+        return Mean().eval(), None
+
+    monkeypatch.setattr(resilience, "_trained", told)
+    monkeypatch.setattr(resilience, "RESULTS", tmp_path)
+    few = replace(SMALL, images=lambda: 2 * ((np.full((4, 1, 6, 6), 0.55, np.float32), np.ones(4, np.int64)),))
+    for kind in ("plain", "plain", "K+1"):
+        resilience._measured(few, kind, 3, 0)
+    assert trained == ["plain", "K+1"]
+    found = json.loads((tmp_path / "resilience-small.json").read_text())["rows"]
+    assert list(found) == ["plain, seed 0", "K+1, seed 0"]
+    assert all(set(of) == set(resilience.ROWS) for of in found.values())
