@@ -8,7 +8,7 @@ from benchmarks.program import read
 
 RESULT = Path(__file__).parent / "results" / "serving.json"
 WATCHED = RESULT.with_name("watched.json")
-GUARDS = {"demo": "the demo's", "clean-only": "clean-only, without interventions"}
+GUARDS = {"demo": "the demo's", "resnet20": "ResNet-20, budget 2.0", "clean-only": "clean-only, without interventions"}
 MODELS = {
     "cifar10-resnet20": "ResNet-20",
     "imagenet-lite0": "EfficientNet-Lite0",
