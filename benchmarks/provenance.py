@@ -113,7 +113,11 @@ SOURCES = {
     ),
     "watched": Source(
         ("serving/results/watched.json",),
-        ("serving.watched", "serving.watched --graph clean-only --rounds 1"),
+        (
+            "serving.watched",
+            "serving.watched --graph clean-only --rounds 1",
+            "serving.watched --graph resnet20 --rounds 3",
+        ),
     ),
     "precision": Source(("cost/results/precision.json",), ("cost.precision",)),
     "calibration": Source(
@@ -142,6 +146,9 @@ SOURCES = {
         ("adaptive/results/rejection-*.json",),
         (
             "adaptive.rejection --images 100 --steps 40",
+            'adaptive.rejection --images 100 --steps 40 --only "budget 3, hardened" --seed 1',
+            'adaptive.rejection --images 100 --steps 40 --only "budget 2, hardened"',
+            'adaptive.rejection --images 100 --steps 40 --subject cifar10-resnet32 --only "budget 3, hardened"',
             'adaptive.rejection --images 100 --steps 40 --subject pneumonia --only "budget 2"',
             'adaptive.rejection --images 100 --steps 40 --subject pneumonia --only "budget 3, hardened" disagreement '
             "max-softmax",

@@ -8,7 +8,7 @@ from benchmarks.program import read
 
 RESULT = Path(__file__).parent / "results" / "adaptive-cifar10-resnet20.json"
 UNDER_ATTACK = RESULT.with_name("under-attack-cifar10-resnet20.json")
-TITLES = {"cifar10-resnet20": "CIFAR-10", "pneumonia": "PneumoniaMNIST"}
+TITLES = {"cifar10-resnet20": "CIFAR-10", "cifar10-resnet32": "CIFAR-10, ResNet-32", "pneumonia": "PneumoniaMNIST"}
 """Subjects that were attacked."""
 
 LOSSES = ("1", "2", "4")
